@@ -1,0 +1,277 @@
+"""The kernel IR: one loop program. The scheduler writes it, the backends spell it, and it prints as text.
+
+    kernel softmax(%x: f32[3000, 1000], out b0: f32[3000, 1000])  # model.py:7
+      parallel (p0: 3000)
+        for (r0: 1000) vector r0
+          m = max %x[p0, r0]
+        for (r0: 1000) vector r0
+          t0: f32 = exp(sub(%x[p0, r0], m))
+          s = sum t0
+          row0[r0] = t0
+        for (r0: 1000) vector r0
+          b0[p0, r0] = div(row0[r0], s)
+
+Axes are symbols of `ir.dims`, so an index is a `Dim`. The loops of a kernel run in order for each parallel point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Union
+
+from tjit.dtypes import DType
+from tjit.ir.dims import Dim, Symbol
+from tjit.ir.op import Op
+from tjit.location import Location
+
+__all__ = [
+    "Accumulator",
+    "Axis",
+    "Buffer",
+    "Compute",
+    "Const",
+    "ContractKernel",
+    "Expr",
+    "Index",
+    "Kernel",
+    "Load",
+    "Loop",
+    "LoopKernel",
+    "Reduce",
+    "Reduced",
+    "ScatterKernel",
+    "Statement",
+    "Store",
+    "walk",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A loop: its symbol and its extent (an int, or an expression of the program's symbols)."""
+
+    symbol: Symbol
+    extent: Dim
+
+    @property
+    def index(self) -> Dim:
+        return self.symbol.dim
+
+    def __str__(self) -> str:
+        return f"{self.symbol}: {self.extent}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Buffer:
+    """Memory that a kernel reads or writes: element (i, j, ...) lies at i*strides[0] + j*strides[1] + ... elements.
+
+    `row` buffers are private to one parallel point: scratch that stays in the first-level cache.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+    strides: tuple[Dim, ...]
+    row: bool = False
+
+    def offset(self, index: tuple[Dim, ...]) -> Dim:
+        """The linear offset, in elements, of an index."""
+        total: Dim = 0
+        for i, stride in zip(index, self.strides, strict=True):
+            total = total + i * stride
+        return total
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Load:
+    """An element of a buffer.
+
+    Attributes:
+        index: one expression per dim of the buffer, over axes, program symbols and the symbols of `bindings`.
+        bindings: symbols that stand for integers computed per element (gather): symbol, expression, extent. A value
+            v < 0 counts from the end; outside [-extent, extent) it is an error reported by the program, and the access is clamped.
+        conditions: pairs (e, n): unless 0 <= e < n for all, the element is `fill` and memory is not touched.
+    """
+
+    buffer: Buffer
+    index: tuple[Dim, ...]
+    bindings: tuple[tuple[Symbol, Expr, Dim], ...] = ()
+    conditions: tuple[tuple[Dim, Dim], ...] = ()
+    fill: bool | int | float = 0
+
+    @property
+    def dtype(self) -> DType:
+        return self.buffer.dtype
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Const:
+    value: bool | int | float
+    dtype: DType
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Index:
+    """An index expression as a number."""
+
+    value: Dim
+    dtype: DType
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Compute:
+    """An elementwise op on expressions; `op.scalar` is its body. Attrs are the node's. `dtype` is the result's."""
+
+    op: Op
+    operands: tuple[Expr, ...]
+    attrs: tuple[tuple[str, Any], ...]
+    dtype: DType
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reduced:
+    """The result of an earlier `Reduce` of this kernel, at the same parallel point."""
+
+    reduce: Reduce
+
+    @property
+    def dtype(self) -> DType:
+        return self.reduce.dtype
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Accumulator:
+    """In a contraction's epilogue: the finished sum at (batch, m, n)."""
+
+    dtype: DType
+
+
+Expr = Union[Load, Const, Index, Compute, Reduced, Accumulator]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reduce:
+    """name = kind over the enclosing loop's axes of value.
+
+    kind: "sum", "prod", "max", "min", "any", "all", "argmax", "argmin". Max and min propagate nan. The arg kinds give
+    the i64 position of the first extreme (a nan is extreme) in row-major order of the loop's axes.
+    """
+
+    name: str
+    kind: str
+    value: Expr
+    dtype: DType
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Store:
+    """buffer[index] = value, rounded to the buffer's dtype."""
+
+    buffer: Buffer
+    index: tuple[Dim, ...]
+    value: Expr
+    location: Location | None = None
+
+
+Statement = Union[Reduce, Store]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loop:
+    """A loop nest over `axes` (outermost first) around statements; no axes: once per parallel point."""
+
+    axes: tuple[Axis, ...]
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LoopKernel:
+    """Parallel axes around loops.
+
+    Attributes:
+        vector: the axis whose consecutive values are the lanes. An axis of the loops (lanes are then reduced across at
+            the end of a reduction), or the last parallel axis (lanes then are independent parallel points); None: scalar.
+        tasks: number of equal ranges the linear parallel space is cut into, at most; 1: not worth a thread.
+            Depends on shapes only.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    parallel: tuple[Axis, ...]
+    loops: tuple[Loop, ...]
+    vector: Axis | None
+    tasks: Dim = 1
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ContractKernel:
+    """acc[batch, m, n] = sum over k of a * b, then the epilogue's stores at each (batch, m, n).
+
+    Attributes:
+        a: expression over batch, m and k axes; usually a `Load`, any prologue else.
+        b: expression over batch, k and n axes.
+        accumulate: dtype of the sum: f32 for f16, bf16 and f32; f64; i64 for ints.
+        epilogue: stores over batch, m and n; their expressions read `Accumulator` and may load other buffers.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    batch: tuple[Axis, ...]
+    m: Axis
+    n: Axis
+    k: Axis
+    a: Expr
+    b: Expr
+    accumulate: DType
+    epilogue: tuple[Store, ...]
+    tasks: Dim = 1
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ScatterKernel:
+    """target[index] += value (or = value, where `add` is False) for every point of `axes`, in row-major order.
+
+    Runs on one thread: several points may meet in one element, and the order fixes the result's bits.
+    `index` may use symbols of `bindings` as in `Load`.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    axes: tuple[Axis, ...]
+    target: Buffer
+    index: tuple[Dim, ...]
+    bindings: tuple[tuple[Symbol, Expr, Dim], ...]
+    value: Expr
+    add: bool = True
+    location: Location | None = None
+
+
+Kernel = Union[LoopKernel, ContractKernel, ScatterKernel]
+
+
+def walk(expr: Expr, seen: set[int] | None = None) -> Iterator[Expr]:
+    """Every expression under `expr`, operands first, each once."""
+    seen = set() if seen is None else seen
+    if id(expr) in seen:
+        return
+    seen.add(id(expr))
+    if isinstance(expr, Compute):
+        for operand in expr.operands:
+            yield from walk(operand, seen)
+    elif isinstance(expr, Load):
+        for _, value, _ in expr.bindings:
+            yield from walk(value, seen)
+    yield expr
+
+

@@ -1,0 +1,1 @@
+"""tjit: a tensor library with a compiler in it."""

@@ -1,0 +1,1 @@
+"""Types, dims, ops, graphs, and their text."""

@@ -1,0 +1,491 @@
+"""Integer expressions: the extents of shapes, and the index maps of kernels.
+
+A `Dim` is an int or a `DimExpr`. A `DimExpr` is a sum of integer multiples of products of atoms; an atom is a `Symbol`
+or one of `a // b`, `a % b`, `min(a, b)`, `max(a, b)`. Operators normalise: equal expressions built in different ways are
+equal objects by `==`, and an expression without symbols is an int.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Union
+
+from tjit.errors import ArgumentError
+
+__all__ = [
+    "Call",
+    "Dim",
+    "DimExpr",
+    "Symbol",
+    "coefficient",
+    "evaluate",
+    "fold",
+    "is_constant",
+    "lower_bound",
+    "maximum",
+    "minimum",
+    "product",
+    "substitute",
+    "symbols",
+    "upper_bound",
+]
+
+Dim = Union[int, "DimExpr"]
+
+
+class Symbol:
+    """A named unknown with known bounds. Two symbols of one name are the same symbol.
+
+    Args:
+        name: as printed.
+        minimum: smallest value (default 0).
+        maximum: largest value, an int or an expression of other symbols; None when unknown.
+    """
+
+    __slots__ = ("maximum", "minimum", "name")
+
+    def __init__(self, name: str, minimum: int = 0, maximum: Dim | None = None) -> None:
+        self.name = name
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Symbol) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+    @property
+    def dim(self) -> DimExpr:
+        """The symbol as an expression."""
+        return DimExpr({(self,): 1})
+
+
+class Call:
+    """`a // b`, `a % b`, `min(a, b)` or `max(a, b)` where it does not simplify. `name` is one of `// % min max`."""
+
+    __slots__ = ("a", "b", "key", "name")
+
+    def __init__(self, name: str, a: Dim, b: Dim) -> None:
+        self.name = name
+        self.a = a
+        self.b = b
+        if name in ("min", "max"):
+            self.key = f"{name}({a}, {b})"
+        else:
+            self.key = f"{_group(a)} {name} {_group(b)}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Call) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __str__(self) -> str:
+        return self.key
+
+    __repr__ = __str__
+
+
+Atom = Union[Symbol, Call]
+Monomial = tuple[Atom, ...]
+
+
+def _group(d: Dim) -> str:
+    text = str(d)
+    return text if text.isidentifier() or text.isdigit() or text.startswith(("min(", "max(")) else f"({text})"
+
+
+class DimExpr:
+    """A normalised integer expression over symbols; immutable and hashable."""
+
+    __slots__ = ("_hash", "terms")
+
+    def __init__(self, terms: Mapping[Monomial, int]) -> None:
+        self.terms: dict[Monomial, int] = dict(sorted(terms.items(), key=_term_order))
+        self._hash = hash(tuple(self.terms.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DimExpr) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __add__(self, other: Dim) -> Dim:
+        if isinstance(other, int) and other == 0:
+            return self
+        terms = dict(self.terms)
+        for monomial, c in _terms(other):
+            terms[monomial] = terms.get(monomial, 0) + c
+        return _make(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Dim:
+        return self * -1
+
+    def __sub__(self, other: Dim) -> Dim:
+        return self + (-other)
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return -self + other
+
+    def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int) and other == 1:
+            return self
+        terms: dict[Monomial, int] = {}
+        for ma, ca in self.terms.items():
+            for mb, cb in _terms(other):
+                monomial = tuple(sorted(ma + mb, key=_atom_order))
+                terms[monomial] = terms.get(monomial, 0) + ca * cb
+        return _make(terms)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Dim) -> Dim:
+        return _divide(self, other)[0]
+
+    def __rfloordiv__(self, other: Dim) -> Dim:
+        return _divide(other, self)[0]
+
+    def __mod__(self, other: Dim) -> Dim:
+        return _divide(self, other)[1]
+
+    def __rmod__(self, other: Dim) -> Dim:
+        return _divide(other, self)[1]
+
+    def __str__(self) -> str:
+        text = ""
+        for monomial, c in self.terms.items():
+            factors = [str(a) if isinstance(a, Symbol) or a.name in ("min", "max") else f"({a})" for a in monomial]
+            if abs(c) != 1 or not factors:
+                factors.insert(0, str(abs(c)))
+            sign = ("-" if c < 0 else "") if not text else (" - " if c < 0 else " + ")
+            text += sign + "*".join(factors)
+        return text
+
+    __repr__ = __str__
+
+    def __bool__(self) -> bool:
+        if lower_bound(self) > 0:
+            return True
+        raise ArgumentError(f"the truth of the symbolic dim {self} is not known", hint="compare shapes with ==")
+
+    def __reduce__(self) -> tuple[Callable[..., DimExpr], tuple[dict[Monomial, int]]]:
+        return DimExpr, (self.terms,)
+
+
+def _atom_order(atom: Atom) -> tuple[bool, str]:
+    return isinstance(atom, Call), atom.key
+
+
+def _term_order(term: tuple[Monomial, int]) -> tuple[bool, list[tuple[bool, str]]]:
+    monomial, _ = term
+    return not monomial, [_atom_order(a) for a in monomial]  # the constant comes last
+
+
+def _terms(d: Dim) -> Iterable[tuple[Monomial, int]]:
+    return d.terms.items() if isinstance(d, DimExpr) else (((), int(d)),) if d else ()
+
+
+def _make(terms: dict[Monomial, int]) -> Dim:
+    terms = {m: c for m, c in terms.items() if c}
+    joined = _join_quotients(terms)
+    if joined is not None:
+        return joined
+    if not terms:
+        return 0
+    if len(terms) == 1 and () in terms:
+        return terms[()]
+    return DimExpr(terms)
+
+
+def _join_quotients(terms: dict[Monomial, int]) -> Dim | None:
+    """b*(a // b) + a % b = a, wherever both are among the terms (times a common factor)."""
+    for monomial, c in terms.items():
+        for i, atom in enumerate(monomial):
+            if not isinstance(atom, Call) or atom.name != "%":
+                continue
+            rest = _make({monomial[:i] + monomial[i + 1 :]: c})
+            quotient = _make({(Call("//", atom.a, atom.b),): 1}) * atom.b * rest
+            wanted = dict(_terms(quotient))
+            if all(terms.get(m) == k for m, k in wanted.items()):
+                left = {m: k for m, k in terms.items() if m not in wanted and m != monomial}
+                return _make(left) + atom.a * rest
+    return None
+
+
+def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
+    """Floor quotient and remainder."""
+    if isinstance(a, int) and isinstance(b, int):
+        if b == 0:
+            raise ArgumentError("division of a dim by zero")
+        return divmod(a, b)
+    if b == 1:
+        return a, 0
+    # a = b*quotient + rest, taking out every term that b divides
+    quotient: Dim = 0
+    rest: Dim = 0
+    for monomial, c in _terms(a):
+        q = _divide_term(monomial, c, b)
+        if q is None:
+            rest = rest + _make({monomial: c})
+        else:
+            quotient = quotient + q
+    if isinstance(rest, int) and isinstance(b, int):
+        q, r = divmod(rest, b)
+        return quotient + q, r
+    if rest == 0:
+        return quotient, 0
+    if _at_least(rest, 0) and _below(rest, b):
+        return quotient, rest
+    return quotient + DimExpr({(Call("//", rest, b),): 1}), DimExpr({(Call("%", rest, b),): 1})
+
+
+def _divide_term(monomial: Monomial, c: int, b: Dim) -> Dim | None:
+    if isinstance(b, int):
+        return _make({monomial: c // b}) if c % b == 0 else None
+    if len(b.terms) != 1:
+        # b*(something): only the whole of b as one factor of a product is looked for
+        return None
+    ((mb, cb),) = b.terms.items()
+    left = list(monomial)
+    for atom in mb:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    return _make({tuple(left): c // cb}) if c % cb == 0 else None
+
+
+def _extreme(d: Dim, upper: bool) -> Dim | None:
+    """`d` with every symbol that has a symbolic maximum replaced by its bound, innermost first."""
+    for _ in range(8):
+        ranged = [s for s in symbols(d) if isinstance(s.maximum, DimExpr)]
+        if not ranged:
+            return d
+        for s in ranged:
+            k = coefficient(d, s)
+            if k is None:
+                return None
+            positive = k > 0 if isinstance(k, int) else (lower_bound(k) >= 0 or None)
+            if positive is None:
+                return None
+            d = substitute(d, {s: s.maximum if positive == upper else s.minimum})
+    return None
+
+
+def _below(a: Dim, b: Dim) -> bool:
+    """Whether a < b is certain."""
+    top = _extreme(a, upper=True)
+    if top is not None and lower_bound(b - 1 - top) >= 0:
+        return True
+    high = upper_bound(a)
+    return high is not None and high < lower_bound(b)
+
+
+def _at_least(a: Dim, bound: int) -> bool:
+    if lower_bound(a) >= bound:
+        return True
+    low = _extreme(a, upper=False)
+    return low is not None and lower_bound(low) >= bound
+
+
+_NEVER = -(1 << 62)
+
+
+def lower_bound(d: Dim) -> int:
+    """A number that `d` is never below; a very negative one where nothing is known."""
+    low = _bounds(d)[0]
+    return _NEVER if low is None else low
+
+
+def upper_bound(d: Dim) -> int | None:
+    """A number that `d` is never above, or None."""
+    return _bounds(d)[1]
+
+
+def _bounds(d: Dim) -> tuple[int | None, int | None]:
+    low: int | None = 0
+    high: int | None = 0
+    for monomial, c in _terms(d):
+        a: int | None = 1
+        b: int | None = 1
+        for atom in monomial:
+            x, y = _atom_bounds(atom)
+            if a is None or x is None or a < 0 or x < 0:
+                a, b = None, None  # a product with a negative factor: not needed by any caller
+                break
+            a, b = a * x, (None if b is None or y is None else b * y)
+        if c < 0:
+            a, b = b, a
+        low = None if low is None or a is None else low + c * a
+        high = None if high is None or b is None else high + c * b
+    return low, high
+
+
+def _atom_bounds(atom: Atom) -> tuple[int | None, int | None]:
+    if isinstance(atom, Symbol):
+        return atom.minimum, None if atom.maximum is None else upper_bound(atom.maximum)
+    (al, ah), (bl, bh) = _bounds(atom.a), _bounds(atom.b)
+    if atom.name == "min":
+        return (None if al is None or bl is None else min(al, bl)), _least(ah, bh)
+    if atom.name == "max":
+        high = None if ah is None or bh is None else max(ah, bh)
+        return (bl if al is None else al if bl is None else max(al, bl)), high
+    if bl is None or bl <= 0:
+        return None, None
+    if atom.name == "%":
+        return 0, _least(None if bh is None else bh - 1, ah if al is not None and al >= 0 else None)
+    if al is None or al < 0:
+        return None, None
+    return (0 if bh is None else al // bh), None if ah is None else ah // bl
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    """min(a, b)."""
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    if lower_bound(b - a) >= 0:
+        return a
+    if lower_bound(a - b) >= 0:
+        return b
+    return DimExpr({(Call("min", *sorted((a, b), key=str)),): 1})
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    """max(a, b)."""
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    if lower_bound(b - a) >= 0:
+        return b
+    if lower_bound(a - b) >= 0:
+        return a
+    return DimExpr({(Call("max", *sorted((a, b), key=str)),): 1})
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product of `dims`; 1 for none."""
+    result: Dim = 1
+    for d in dims:
+        result = result * d
+    return result
+
+
+def is_constant(d: Dim) -> bool:
+    return isinstance(d, int)
+
+
+def _atoms(d: Dim) -> Iterator[Atom]:
+    for monomial, _ in _terms(d):
+        yield from monomial
+
+
+@lru_cache(maxsize=4096)
+def _symbols(d: DimExpr) -> tuple[Symbol, ...]:
+    found: dict[Symbol, None] = {}
+    for atom in _atoms(d):
+        if isinstance(atom, Symbol):
+            found[atom] = None
+        else:
+            found.update(dict.fromkeys(symbols(atom.a)))
+            found.update(dict.fromkeys(symbols(atom.b)))
+    return tuple(found)
+
+
+def symbols(d: Dim) -> tuple[Symbol, ...]:
+    """The symbols of `d`, in order of first appearance."""
+    return _symbols(d) if isinstance(d, DimExpr) else ()
+
+
+def coefficient(d: Dim, symbol: Symbol) -> Dim | None:
+    """The factor k where d = k*symbol + (terms without symbol); None when `d` is not linear in `symbol`."""
+    if symbol not in symbols(d):
+        return 0
+    k: Dim = 0
+    for monomial, c in _terms(d):
+        if any(isinstance(a, Call) and symbol in (*symbols(a.a), *symbols(a.b)) for a in monomial):
+            return None
+        n = monomial.count(symbol)
+        if n > 1:
+            return None
+        if n == 1:
+            left = list(monomial)
+            left.remove(symbol)
+            k = k + _make({tuple(left): c})
+    return k
+
+
+def substitute(d: Dim, values: Mapping[Symbol, Dim]) -> Dim:
+    """`d` with symbols replaced by expressions."""
+    if not any(s in values for s in symbols(d)):
+        return d
+
+    def atom(a: Atom) -> Dim:
+        if isinstance(a, Symbol):
+            return values.get(a, a.dim)
+        return _OPERATIONS[a.name](substitute(a.a, values), substitute(a.b, values))
+
+    result: Dim = 0
+    for monomial, c in _terms(d):
+        result = result + c * product(atom(a) for a in monomial)
+    return result
+
+
+_OPERATIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "min": minimum,
+    "max": maximum,
+}
+
+
+def evaluate(d: Dim, values: Mapping[str, int]) -> int:
+    """The number `d` is, given the symbols' values by name.
+
+    Raises:
+        ArgumentError: a symbol has no value.
+    """
+    missing = [s.name for s in symbols(d) if s.name not in values]
+    if missing:
+        raise ArgumentError(f"the dim {d} needs a value for {', '.join(missing)}")
+    result = substitute(d, {s: values[s.name] for s in symbols(d)})
+    assert isinstance(result, int)
+    return result
+
+
+def fold(d: Dim, *, constant: Callable[[int], object], symbol: Callable[[Symbol], object], apply: Callable[..., object]):
+    """Rebuild `d` in another algebra: what every emitter of index arithmetic uses.
+
+    Args:
+        constant: int to result.
+        symbol: Symbol to result.
+        apply: (name, a, b) to result, name one of `+ * // % min max`.
+    """
+    if isinstance(d, int):
+        return constant(d)
+    total = None
+    for monomial, c in d.terms.items():
+        term = constant(c) if c != 1 or not monomial else None
+        for a in monomial:
+            if isinstance(a, Symbol):
+                value = symbol(a)
+            else:
+                inner = (fold(x, constant=constant, symbol=symbol, apply=apply) for x in (a.a, a.b))
+                value = apply(a.name, *inner)
+            term = value if term is None else apply("*", term, value)
+        total = term if total is None else apply("+", total, term)
+    return total

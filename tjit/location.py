@@ -1,0 +1,43 @@
+"""Where in the user's program an op was called."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from typing import NamedTuple
+
+__all__ = ["Location", "user_location"]
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# Frames of these folders are tjit's own; bare checkouts reach passes and codegen through symlinks.
+_INTERNAL = (_HERE, _ROOT + "passes" + os.sep, _ROOT + "codegen" + os.sep)
+
+
+class Location(NamedTuple):
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    @property
+    def short(self) -> str:
+        """`model.py:21`, as printed in dumps."""
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+    def describe(self) -> str:
+        """`model.py:21: return a @ b`, as printed in errors."""
+        text = linecache.getline(self.file, self.line).strip()
+        return f"{self.short}: {text}" if text else self.short
+
+
+def user_location() -> Location | None:
+    """The innermost frame outside tjit, or None when there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_INTERNAL):
+            return Location(file, frame.f_lineno)
+        frame = frame.f_back
+    return None
