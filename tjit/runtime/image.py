@@ -5,8 +5,8 @@ The bytes of an image, all integers little endian, no padding besides what is li
     header, 64 bytes
       at  0  u8[8]  magic           "TJITIMG\\0"
       at  8  u32    version         1
-      at 12  u32    machine         ELF's e_machine: 62 x86-64, 183 AArch64
-      at 16  u32    crc             CRC-32 (zlib's, polynomial 0xEDB88320) of the bytes from 20 to the end
+      at 12  u32    crc             CRC-32 (zlib's, polynomial 0xEDB88320) of the bytes from 16 to the end
+      at 16  u32    machine         ELF's e_machine: 62 x86-64, 183 AArch64
       at 20  u32    n_imports
       at 24  u32    n_rebases
       at 28  u32    n_exports
@@ -59,7 +59,7 @@ _VERSION = 1
 _HEADER = struct.Struct("<8sIIIIIIQQQQ")
 _NAMED = struct.Struct("<QII")
 _REBASE = struct.Struct("<QQ")
-_CRC_START = 20
+_CRC_START = 16
 _MACHINE_NAMES = {X86_64: "x86-64", AARCH64: "AArch64"}
 _HOST_MACHINES = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}
 
@@ -104,10 +104,10 @@ class Image:
         code_offset = -(-(strings_offset + len(strings)) // 64) * 64
         counts = (len(self.imports), len(self.rebases), len(exports))
         sizes = (code_offset + len(self.code), strings_offset, code_offset, len(self.code))
-        data = bytearray(_HEADER.pack(_MAGIC, _VERSION, self.machine, 0, *counts, *sizes))
+        data = bytearray(_HEADER.pack(_MAGIC, _VERSION, 0, self.machine, *counts, *sizes))
         data += tables + strings
         data += bytes(code_offset - len(data)) + self.code
-        struct.pack_into("<I", data, 16, zlib.crc32(memoryview(data)[_CRC_START:]))
+        struct.pack_into("<I", data, _CRC_START - 4, zlib.crc32(memoryview(data)[_CRC_START:]))
         return bytes(data)
 
     @classmethod
@@ -119,7 +119,7 @@ class Image:
         """
         if len(data) < _HEADER.size or data[:8] != _MAGIC:
             raise ArgumentError("these bytes are no image: they do not start with an image's header")
-        _, version, machine, crc, n_imports, n_rebases, n_exports, *sizes = _HEADER.unpack_from(data)
+        _, version, crc, machine, n_imports, n_rebases, n_exports, *sizes = _HEADER.unpack_from(data)
         if version != _VERSION:
             raise ArgumentError(f"the image has format version {version}, this tjit reads {_VERSION}")
         total, strings_offset, code_offset, code_size = sizes
@@ -137,13 +137,16 @@ class Image:
         def name(at: int) -> str:
             return strings[at : strings.index(b"\0", at)].decode()
 
-        image = cls(
-            machine,
-            data[code_offset:],
-            tuple((name(n), o) for o, n, _ in _NAMED.iter_unpack(data[_HEADER.size : rebases_at])),
-            tuple(_REBASE.iter_unpack(data[rebases_at:exports_at])),
-            {name(n): o for o, n, _ in _NAMED.iter_unpack(data[exports_at:end])},
-        )
+        try:
+            image = cls(
+                machine,
+                data[code_offset:],
+                tuple((name(n), o) for o, n, _ in _NAMED.iter_unpack(data[_HEADER.size : rebases_at])),
+                tuple(_REBASE.iter_unpack(data[rebases_at:exports_at])),
+                {name(n): o for o, n, _ in _NAMED.iter_unpack(data[exports_at:end])},
+            )
+        except ValueError:
+            raise ArgumentError("the image is malformed: a name lies outside its strings") from None
         slots = [o for _, o in image.imports] + [o for o, _ in image.rebases]
         if any(o % 8 or o + 8 > code_size for o in slots) or any(o > code_size for o in image.exports.values()):
             raise ArgumentError("the image is malformed: an offset lies outside its code")
@@ -219,7 +222,7 @@ def _resolve(name: str, symbols: Mapping[str, int]) -> int:
     if name in symbols:
         return symbols[name]
     try:
-        function = getattr(_libc(), name)
+        function = _libc()[name]
     except AttributeError:
         raise CodegenError(f"native code needs the function {name!r}, which the C library does not have") from None
     return ctypes.cast(function, ctypes.c_void_p).value or 0
