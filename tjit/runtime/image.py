@@ -31,21 +31,23 @@ The bytes of an image, all integers little endian, no padding besides what is li
 
 Every offset of imports and rebases is a multiple of 8 and at most code_size - 8; of exports, at most code_size.
 
-To load: check magic, version, machine, total_size and crc; map code_size bytes at an address that is a multiple of 4096,
-readable and writable; copy the code; store the 8-byte address of every import and rebase; make the mapping readable and
-executable (and flush the instruction cache where the machine needs it).
+To load: check magic, version, machine, total_size and crc; map code_size bytes at an address that is a multiple of
+4096, readable and writable; copy the code; store the 8-byte address of every import and rebase; make the mapping
+readable and executable (and flush the instruction cache where the machine needs it).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
 import platform
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from tjit.errors import ArgumentError, CodegenError
 
@@ -208,21 +210,21 @@ def load(image: Image, symbols: Mapping[str, int] | None = None) -> LoadedImage:
     return LoadedImage(image, memory, base)
 
 
-_libc_handle: ctypes.CDLL | None = None
-
-
+@cache
 def _libc() -> ctypes.CDLL:
-    global _libc_handle
-    if _libc_handle is None:
-        _libc_handle = ctypes.CDLL(None, use_errno=True)
-    return _libc_handle
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _libraries() -> Iterator[ctypes.CDLL]:
+    yield _libc()
+    with contextlib.suppress(OSError):  # musl and macOS have libm in libc
+        yield ctypes.CDLL("libm.so.6")
 
 
 def _resolve(name: str, symbols: Mapping[str, int]) -> int:
     if name in symbols:
         return symbols[name]
-    try:
-        function = _libc()[name]
-    except AttributeError:
-        raise CodegenError(f"native code needs the function {name!r}, which the C library does not have") from None
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    for library in _libraries():
+        with contextlib.suppress(AttributeError):
+            return ctypes.cast(library[name], ctypes.c_void_p).value or 0
+    raise CodegenError(f"native code needs the function {name!r}, which the C library does not have")
