@@ -1,0 +1,179 @@
+"""Record the ops that a Python function applies to traced tensors as the nodes of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tjit.errors import CaptureError
+from tjit.ir.graph import Graph, GraphBuilder, Literal, Operand, Value
+from tjit.ir.op import Op
+from tjit.ir.types import TensorType
+from tjit.location import Location, user_location
+from tjit.ops.apply import check_devices, result_types, state
+from tjit.tensor import Tensor, Traced
+
+__all__ = ["Trace", "decomposed_types", "inline", "trace_graph", "tracing"]
+
+
+class Trace:
+    """The state of one capture.
+
+    Attributes:
+        builder: collects the nodes.
+        lifted: eager tensors met while capturing, in order: they become inputs of the graph.
+        grads: what `.grad` of tensors was set to.
+        forced_location: of the op whose gradient is being derived; nodes then point there.
+        may_lift: False inside decompositions, which see only their operands.
+    """
+
+    def __init__(self, builder: GraphBuilder, may_lift: bool = True) -> None:
+        self.builder = builder
+        self.may_lift = may_lift
+        self.lifted: list[Tensor] = []
+        self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self.forced_location: Location | None = None
+        self._twins: dict[int, Traced] = {}
+        self._initial: dict[int, Value] = {}
+        self._written: dict[int, Tensor] = {}
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def location(self) -> Location | None:
+        return self.forced_location or user_location()
+
+    def value_of(self, tensor: Tensor) -> Value:
+        """The value that `tensor` stands for now."""
+        if isinstance(tensor._data, Traced):
+            if tensor._view is not None and tensor._seen != tensor._storage.version:
+                self._refresh(tensor)
+            return tensor._data.value
+        return self._twin(tensor).value
+
+    def _twin(self, tensor: Tensor) -> Traced:
+        """The traced data of an eager tensor, which becomes an input of the graph when first met."""
+        twin = self._twins.get(id(tensor))
+        if twin is None:
+            if not self.may_lift:
+                raise CaptureError(f"a decomposition uses an outer {tensor.type_} tensor", self.location())
+            value = self.builder.input(tensor.type_, tensor.__dict__.get("name"))
+            self.lifted.append(tensor)
+            twin = self._twins[id(tensor)] = Traced(value)
+            self._initial[id(tensor)] = value
+        return twin
+
+    def _refresh(self, view: Tensor) -> None:
+        """Compute a view again from its base, which was written."""
+        assert view._view is not None
+        base, op, attrs = view._view
+        again = self.apply(op, (base,), attrs)[0]
+        view._data = again._data
+        view._seen = view._storage.version
+
+    def snapshot(self, tensor: Tensor) -> Tensor:
+        """A tensor that stands for the present value of `tensor`, whatever is written later."""
+        return Tensor(Traced(self.value_of(tensor)))
+
+    # -- the Tracer protocol -------------------------------------------------------------------------------------------
+
+    def apply(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        values = tuple(o if isinstance(o, Literal) else self.value_of(o) for o in operands)
+        types = tuple(v.type for v in values)
+        check_devices(op, types, operands)
+        results = result_types(op, types, values, attrs)
+        nodes = self.builder.add(op, values, attrs, location=self.location(), types=results)
+        return tuple(Tensor(Traced(value)) for value in nodes)
+
+    def assign(self, target: Tensor, value: Tensor) -> None:
+        """Make `value` the value of `target`, of everything it is a view of, and of their other views."""
+        new = self.value_of(value)
+        if target._view is None:
+            data = target._data if isinstance(target._data, Traced) else self._twin(target)
+            data.value = new
+            if not isinstance(target._data, Traced):
+                self._written[id(target)] = target
+        else:
+            from tjit.ops.views import write_through
+
+            base, op, attrs = target._view
+            whole = write_through(op, attrs, base, value)
+            self.assign(base, whole)
+            if whole.requires_grad:
+                base._grad_fn, base._index = whole._grad_fn, whole._index
+            if isinstance(target._data, Traced):
+                target._data.value = new
+        if value.requires_grad and state.grad:
+            target._grad_fn, target._index = value._grad_fn, value._index
+        target._storage.version += 1
+        target._seen = target._storage.version
+
+    def grad_of(self, tensor: Tensor) -> Tensor | None:
+        if id(tensor) in self.grads:
+            return self.grads[id(tensor)][1]
+        return tensor._grad
+
+    def set_grad(self, tensor: Tensor, grad: Tensor | None) -> None:
+        self.grads[id(tensor)] = (tensor, grad)
+
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    def written(self) -> list[tuple[Tensor, Value]]:
+        """Eager tensors whose memory the function changes, with the value each ends with."""
+        pairs = ((t, self._twins[id(t)].value) for t in self._written.values())
+        return [(t, v) for t, v in pairs if v is not self._initial[id(t)]]
+
+
+@contextmanager
+def tracing(trace: Trace | None):
+    """Make `trace` the active one."""
+    previous, state.trace = state.trace, trace
+    try:
+        yield trace
+    finally:
+        state.trace = previous
+
+
+def inline(builder: GraphBuilder, fn: Callable[..., Any], operands: Sequence[Operand], attrs: dict[str, Any], location: Location | None = None) -> tuple[Operand, ...]:
+    """Trace `fn(*operands, **attrs)` into `builder`; its nodes get `location`."""
+    trace = Trace(builder, may_lift=False)
+    trace.forced_location = location
+    previous, state.grad = state.grad, False
+    try:
+        with tracing(trace):
+            handles = [o if isinstance(o, Literal) else Tensor(Traced(o)) for o in operands]
+            results = fn(*handles, **attrs)
+            results = results if isinstance(results, tuple) else (results,)
+            return tuple(r if isinstance(r, Literal) else trace.value_of(r) for r in results)
+    finally:
+        state.grad = previous
+
+
+def trace_graph(name: str, fn: Callable[..., Any], types: Sequence[TensorType], names: Sequence[str] = (), **attrs: Any) -> Graph:
+    """The graph of `fn` applied to tensors of `types`; `fn` must use nothing but its operands."""
+    builder = GraphBuilder(name)
+    values = [builder.input(t, names[i] if i < len(names) else None) for i, t in enumerate(types)]
+    outputs = inline(builder, fn, values, attrs, user_location())
+    return builder.finish(outputs)
+
+
+_DECOMPOSED: dict[Any, tuple[TensorType, ...]] = {}
+
+
+def decomposed_types(
+    op: Op, operand_types: tuple[TensorType, ...], operands: tuple[Any, ...], attrs: dict[str, Any]
+) -> tuple[TensorType, ...]:
+    """The result types of a composite, by tracing its decomposition. `operands` tell which are literals."""
+    signature = tuple(o if isinstance(o, Literal) else t for o, t in zip(operands, operand_types, strict=True))
+    key = (op.name, signature, tuple(sorted(attrs.items())))
+    types = _DECOMPOSED.get(key)
+    if types is None:
+        assert op.decompose is not None
+        builder = GraphBuilder(op.name)
+        fresh = [s if isinstance(s, Literal) else builder.input(s) for s in signature]
+        types = tuple(o.type for o in inline(builder, op.decompose, fresh, attrs))
+        _DECOMPOSED[key] = types
+    return types
+
+
+state.__class__.decomposed_types = staticmethod(decomposed_types)

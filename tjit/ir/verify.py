@@ -1,0 +1,180 @@
+"""The rules of the IR, checked on a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tjit.devices import Device
+from tjit.dtypes import DType
+from tjit.errors import TjitError, VerifyError
+from tjit.ir.dims import DimExpr, Symbol, symbols
+from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value, infer_types
+from tjit.ir.op import OPS
+from tjit.ir.printer import RESERVED, print_graph
+from tjit.ir.types import TensorType
+
+__all__ = ["verify"]
+
+_NEED_VALUES = ("movement", "reduce", "contract")  # kinds of op that take no numbers as operands
+
+
+def verify(graph: Graph) -> None:
+    """Check that `graph` keeps the rules of the IR.
+
+    Each value is defined once and before it is used; operands and attrs are what the op takes; the stored types are
+    those that the type rules give; each output that is written back has the type of its input.
+
+    Raises:
+        VerifyError: it does not. The text of the graph is a note of the error.
+    """
+    try:
+        _Verifier(graph).run()
+    except VerifyError as error:
+        error.add_note(f"the graph:\n{print_graph(graph)}")
+        raise
+
+
+class _Verifier:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.visible: set[Value] = set()
+        self.defined: set[Value] = set()
+        self.bounds: dict[str, tuple[Any, Any]] = {}
+        self.types: set[TensorType] = set()
+
+    def run(self) -> None:
+        for value in self.graph.inputs:
+            self.define(value, None)
+        self.nodes(self.graph.nodes)
+        for operand in self.graph.outputs:
+            if isinstance(operand, Value) and operand not in self.visible:
+                raise VerifyError(f"an output of graph {self.graph.name} is never defined")
+        self.writes()
+
+    def writes(self) -> None:
+        inputs, outputs, targets = self.graph.inputs, self.graph.outputs, set()
+        for position, index in self.graph.writes.items():
+            if not 0 <= position < len(outputs) or not 0 <= index < len(inputs):
+                message = f"output {position} is written to input {index}"
+                raise VerifyError(f"{message}, of {len(outputs)} outputs and {len(inputs)} inputs")
+            if outputs[position].type != inputs[index].type:
+                types = f"{outputs[position].type} is written to input {index}, which is {inputs[index].type}"
+                raise VerifyError(f"output {position}, {types}")
+            if index in targets:
+                raise VerifyError(f"input {index} is written twice")
+            targets.add(index)
+
+    def nodes(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            self.node(node)
+
+    def node(self, node: Node) -> None:
+        if OPS.get(node.op.name) is not node.op:
+            raise self.error(node, "has an op that is not in the registry")
+        for operand in node.operands:
+            self.operand(node, operand)
+        for key, value in node.attrs.items():
+            self.attr(node, key, value)
+        names = [region.name for region in node.regions]
+        if len(set(names)) < len(names):
+            raise self.error(node, f"has regions of one name: {', '.join(names)}")
+        for region in node.regions:
+            self.region(node, region)
+        self.check_types(node)
+        for value in node.results:
+            self.define(value, node)
+
+    def operand(self, node: Node, operand: Operand) -> None:
+        if isinstance(operand, Literal):
+            if node.op.kind in _NEED_VALUES:
+                raise self.error(node, f"is a {node.op.kind} op and takes no numbers, not {operand.value}")
+        elif operand not in self.visible:
+            late = "before its definition" if operand in self.all_defined() else "that nothing defines"
+            raise self.error(node, f"uses a value {late}")
+
+    def region(self, node: Node, region: Region) -> None:
+        # What a region defines is seen in it alone.
+        before = self.visible
+        self.visible = set(before) if region.nodes or region.inputs else before
+        for value in region.inputs:
+            self.define(value, node)
+        self.nodes(region.nodes)
+        for operand in region.outputs:
+            if isinstance(operand, Value) and operand not in self.visible:
+                raise self.error(node, f"yields a value from region {region.name} that is not defined there")
+        self.visible = before
+
+    def check_types(self, node: Node) -> None:
+        if node.op.infer is None:
+            return
+        try:
+            types = infer_types(node.op, node.operands, node.attrs)
+        except (TjitError, TypeError) as error:
+            text = error.message if isinstance(error, TjitError) else str(error)
+            raise self.error(node, f"is refused by its type rule: {text}") from error
+        stored = tuple(value.type for value in node.results)
+        if types != stored:
+            raise self.error(node, f"has results {_list(stored)}, its type rule gives {_list(types)}")
+
+    def define(self, value: Value, node: Node | None) -> None:
+        if value in self.defined:
+            what = "a value that is defined already"
+            raise self.error(node, f"defines {what}") if node else VerifyError(f"an input is {what}")
+        self.defined.add(value)
+        self.visible.add(value)
+        if value.type not in self.types:
+            self.types.add(value.type)
+            for dim in value.type.shape:
+                self.symbols(dim, node)
+
+    def attr(self, node: Node, key: str, value: Any) -> None:
+        if isinstance(value, DimExpr):
+            self.symbols(value, node)
+        elif isinstance(value, tuple) and not isinstance(value, Device):
+            for item in value:
+                self.attr(node, key, item)
+        elif not (value is None or type(value) in (bool, int, float, str) or isinstance(value, (DType, Device))):
+            kinds = "a number, None, string, dtype, device, dim, or tuple of these"
+            raise self.error(node, f"has the attr {key} = {value!r}, which is not {kinds}")
+
+    def symbols(self, dim: Any, node: Node | None) -> None:
+        for symbol in symbols(dim):
+            bounds = (symbol.minimum, symbol.maximum)
+            known = self.bounds.setdefault(symbol.name, bounds)
+            if known == bounds and symbol.name.isidentifier() and symbol.name not in RESERVED:
+                continue
+            problem = f"the bounds {_interval(known)} and {_interval(bounds)}" if known != bounds else "a reserved name"
+            message = f"uses the symbol {symbol.name} with {problem}"
+            raise self.error(node, message) if node else VerifyError(f"graph {self.graph.name} {message}")
+
+    def error(self, node: Node, problem: str) -> VerifyError:
+        return VerifyError(f"node {_name(self.graph, node)} ({node.op.name}) {problem}", node.location)
+
+    def all_defined(self) -> set[Value]:
+        found: set[Value] = set()
+        _each_node(self.graph.nodes, lambda node: found.update(node.results))
+        return found
+
+
+def _each_node(nodes: Iterable[Node], visit: Callable[[Node], None]) -> None:
+    for node in nodes:
+        visit(node)
+        for region in node.regions:
+            _each_node(region.nodes, visit)
+
+
+def _name(graph: Graph, wanted: Node) -> str:
+    """The name that the printer gives to the first result of `wanted`."""
+    order: list[Node] = []
+    _each_node(graph.nodes, order.append)
+    number = sum(len(node.results) for node in order[: order.index(wanted)])
+    return f"%{number}" if wanted.results else f"of line {wanted.location.short if wanted.location else '?'}"
+
+
+def _interval(bounds: tuple[int, Any]) -> str:
+    return f"[{bounds[0]}, {'inf' if bounds[1] is None else bounds[1]}]"
+
+
+def _list(types: Iterable[TensorType]) -> str:
+    return ", ".join(map(str, types)) or "none"

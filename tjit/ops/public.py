@@ -1,0 +1,95 @@
+"""Public functions: what the registry makes of them (methods, in-place forms, out=, NumPy's spellings)."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tjit.errors import TypeRuleError
+from tjit.location import user_location
+from tjit.ops.apply import assign
+from tjit.tensor import Tensor
+
+__all__ = ["FUNCTIONS", "METHODS", "public"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+METHODS: dict[str, Callable[..., Any]] = {}
+
+_NUMPY_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def public(*, method: bool = True, function: bool = True, inplace: bool = False, aliases: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register a function of the user's: `tjit.name`, `Tensor.name`, and with `inplace` the method `name_`.
+
+    Every one of them takes `out=`; those with `dim` or `keepdim` also take NumPy's `axis` and `keepdims`.
+    """
+
+    def decorate(fn: F) -> F:
+        names = inspect.signature(fn).parameters
+        spellings = {np_name: name for np_name, name in _NUMPY_SPELLINGS.items() if name in names}
+
+        @functools.wraps(fn)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if not kwargs:
+                return fn(*args)
+            for spelling, name in spellings.items():
+                if spelling in kwargs:
+                    kwargs[name] = kwargs.pop(spelling)
+            if "out" not in kwargs or "out" in names:
+                return fn(*args, **kwargs)
+            out = kwargs.pop("out")
+            result = fn(*args, **kwargs)
+            return result if out is None else write_into(out, result)
+
+        for name in (fn.__name__, *aliases):
+            if function:
+                FUNCTIONS[name] = wrapper
+            if method:
+                METHODS[name] = wrapper
+            if inplace:
+                METHODS[f"{name}_"] = _in_place(wrapper, f"{name}_")
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+def _in_place(fn: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return write_into(self, fn(self, *args, **kwargs))
+
+    method.__name__ = name
+    method.__doc__ = f"`{fn.__name__}` in place: writes the result into this tensor and returns it."
+    return method
+
+
+def write_into(target: Tensor, result: Tensor) -> Tensor:
+    """Write `result` into `target`'s memory, converting the dtype within or down a kind as PyTorch allows.
+
+    Raises:
+        TypeRuleError: the shapes differ, or the result's kind of dtype does not fit the target's.
+    """
+    from tjit.ops.elementwise import cast
+
+    if tuple(result.shape) != tuple(target.shape):
+        raise TypeRuleError(
+            f"the result {result.type_} does not have the shape of the tensor written to, {target.type_}", user_location()
+        )
+    kinds = ("bool", "int", "float")
+    if kinds.index(result.dtype.kind) > kinds.index(target.dtype.kind):
+        raise TypeRuleError(
+            f"result type {result.dtype} can't be cast to the type written to, {target.dtype}",
+            user_location(),
+            hint="convert one with .to(dtype), or use the out-of-place form",
+        )
+    return assign(target, cast(result, target.dtype))
+
+
+def attach_methods() -> None:
+    """Make every registered method an attribute of `Tensor`."""
+    for name, fn in METHODS.items():
+        if name not in Tensor.__dict__:
+            setattr(Tensor, name, fn)

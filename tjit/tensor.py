@@ -1,0 +1,209 @@
+"""The Tensor: an eager value, or, while a function is captured, a handle on a value of the graph.
+
+Methods and operators are attached by `tjit.ops`, from the registry of public functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tjit import dtypes
+from tjit.devices import Device, cpu
+from tjit.dtypes import DType
+from tjit.errors import AutogradError, CaptureError
+from tjit.ir.dims import Dim, product
+from tjit.ir.graph import Value
+from tjit.ir.types import TensorType
+from tjit.location import user_location
+
+if TYPE_CHECKING:
+    from tjit.autograd.tape import TapeNode
+
+__all__ = ["Modified", "Size", "Storage", "Tensor", "Traced"]
+
+
+class Size(tuple):
+    """A shape. Prints as PyTorch's."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        return product(self)
+
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    def __getitem__(self, key: Any) -> Any:
+        item = tuple.__getitem__(self, key)
+        return Size(item) if isinstance(key, slice) else item
+
+
+class Storage:
+    """What a tensor and its views share: a count of the writes to it."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
+
+
+class Traced:
+    """The data of a tensor while capturing: the value it stands for now."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+
+class Modified:
+    """The data of a tensor that was saved for backward and then written in place."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, type: TensorType) -> None:
+        self.type = type
+
+
+class Tensor:
+    """A multidimensional array of one dtype.
+
+    Attributes:
+        _data: NumPy array (eager), `Traced` (capturing) or `Modified`.
+        _storage: shared with every view of the same memory.
+        _view: (base tensor, op, attrs) where this is a view made by `op`.
+        _seen: version of the storage that `_data.value` and `_grad_fn` of a view were computed from.
+        _grad_fn, _index: the tape node that made this tensor, and which of its results this is.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_data",
+        "_grad",
+        "_grad_fn",
+        "_index",
+        "_requires_grad",
+        "_seen",
+        "_storage",
+        "_view",
+    )
+
+    _data: np.ndarray | Traced | Modified
+    _storage: Storage
+    _view: tuple[Tensor, Any, dict[str, Any]] | None
+    _grad: Tensor | None
+    _grad_fn: TapeNode | None
+
+    def __init__(self, data: np.ndarray | Traced | Modified, requires_grad: bool = False) -> None:
+        self._data = data
+        self._requires_grad = requires_grad
+        self._grad = None
+        self._grad_fn = None
+        self._index = 0
+        self._storage = Storage()
+        self._view = None
+        self._seen = 0
+
+    # -- type ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def type_(self) -> TensorType:
+        """The IR type: dtype, shape and device."""
+        data = self._data
+        if isinstance(data, np.ndarray):
+            return TensorType(dtypes.from_numpy(data.dtype), data.shape)
+        return data.value.type if isinstance(data, Traced) else data.type
+
+    @property
+    def dtype(self) -> DType:
+        data = self._data
+        return dtypes.from_numpy(data.dtype) if isinstance(data, np.ndarray) else self.type_.dtype
+
+    @property
+    def shape(self) -> Size:
+        data = self._data
+        return Size(data.shape if isinstance(data, np.ndarray) else self.type_.shape)
+
+    @property
+    def device(self) -> Device:
+        return cpu if isinstance(self._data, np.ndarray) else self.type_.device
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether this stands for a value of a graph that is being captured."""
+        return isinstance(self._data, Traced)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The NumPy array of an eager tensor, without a copy.
+
+        Raises:
+            CaptureError: the tensor is traced: it has no elements yet.
+            AutogradError: the tensor was saved for backward and then modified in place.
+        """
+        data = self._data
+        if isinstance(data, np.ndarray):
+            return data
+        if isinstance(data, Modified):
+            raise AutogradError(
+                f"a {data.type} tensor needed for backward was modified by an in-place operation",
+                user_location(),
+                hint="use the out-of-place form, or clone() before modifying",
+            )
+        raise CaptureError(
+            f"a {self.type_} tensor has no elements while the function is captured",
+            user_location(),
+            hint="keep .item(), .tolist(), .numpy() and print of its elements outside of the compiled function",
+        )
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the extent of one dim."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """Number of dims."""
+        return self.ndim
+
+    def numel(self) -> Dim:
+        """Number of elements."""
+        return product(self.shape)
+
+    # -- autograd state ------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad or self._grad_fn is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Track gradients of this leaf, or stop tracking.
+
+        Raises:
+            AutogradError: the dtype is not float, or the tensor is not a leaf.
+        """
+        if self._grad_fn is not None:
+            if not requires_grad:
+                raise AutogradError("only leaf tensors can stop requiring grad", user_location(), hint="use detach()")
+            return self
+        if requires_grad and not self.dtype.is_floating_point:
+            raise AutogradError(f"only float tensors can require gradients, not {self.type_}", user_location())
+        self._requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._grad_fn is None
+
+    @property
+    def grad_fn(self) -> TapeNode | None:
+        return self._grad_fn
