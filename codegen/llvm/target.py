@@ -111,9 +111,8 @@ def _x86_host(cpu: str, features: dict[str, bool], flags: str) -> Target:
     return Target("host", triple, cpu, flags, 16, 16, fma=fma, masks=False)
 
 
-@lru_cache(maxsize=16)
 def target_machine(target: Target, opt: int = 2) -> Any:
-    """LLVM's TargetMachine that writes position-independent ELF objects for `target`."""
+    """A new TargetMachine that writes position-independent ELF objects for `target`; not to be shared by threads."""
     import llvmlite.binding as llvm
 
     llvm.initialize_all_targets()

@@ -1,0 +1,168 @@
+"""The register tile of a contraction: rows x columns sums over k, kept in registers.
+
+A microkernel's text depends on its dtype, its tile and the target, on no shape of a program: it is compiled once and
+serves every contraction kernel, which declare it and are joined with it by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import llvmlite.ir as ir
+
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import I32, I64, PTR, byte_gep, element_type, masked_load, masked_store, multiply_add, splat
+from tjit.dtypes import DType
+
+__all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
+
+# (k, a, a_row, a_k, b, b_k, c, c_row, columns, add): strides in elements.
+# c[i, j] = (add ? c[i, j] : 0) + sum over p < k of a[i*a_row + p*a_k] * b[p*b_k + j]
+MICROKERNEL = ir.FunctionType(ir.VoidType(), [I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64])
+_NAMES = ("k", "a", "a_row", "a_k", "b", "b_k", "c", "c_row", "columns", "add")
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The shape of a microkernel.
+
+    Attributes:
+        rows, vectors: rows x (vectors of lanes along n) sums.
+        masked: the last vector has `columns` - (vectors - 1) * lanes valid lanes; no other memory is touched.
+    """
+
+    dtype: DType
+    rows: int
+    vectors: int
+    masked: bool
+
+    def name(self, target: Target) -> str:
+        mask = "_masked" if self.masked else ""
+        return f"tjit.contract.{self.dtype}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}{mask}"
+
+
+def register_tile(dtype: DType, target: Target) -> tuple[int, int]:
+    """Rows and vectors of the largest tile that stays in registers: sums, one row of b and one element of a."""
+    del dtype  # every element size leaves the same number of registers
+    if target.vector_bytes == 64:
+        return 14, 2
+    if target.registers >= 32:
+        return 8, 3
+    return 6, 2
+
+
+def emit_microkernel(tile: Tile, target: Target) -> ir.Module:
+    """A module with the one function `tile.name(target)` of type `MICROKERNEL`."""
+    module = ir.Module(name=tile.name(target), context=ir.Context())
+    module.triple = target.triple
+    function = ir.Function(module, MICROKERNEL, tile.name(target))
+    for argument, name in zip(function.args, _NAMES, strict=True):
+        argument.name = name
+    for pointer in (1, 4, 6):
+        function.args[pointer].add_attribute("noalias")
+    _Microkernel(function, tile, target).emit()
+    return module
+
+
+class _Microkernel:
+    """The one emission of a microkernel."""
+
+    def __init__(self, function: ir.Function, tile: Tile, target: Target) -> None:
+        self.tile, self.target = tile, target
+        self.lanes = target.lanes(tile.dtype.itemsize)
+        self.element = element_type(tile.dtype)
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self.function = function
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.args = dict(zip(_NAMES, function.args, strict=True))
+
+    def emit(self) -> None:
+        b = self.builder
+        size = ir.Constant(I64, self.tile.dtype.itemsize)
+        a_row = b.mul(self.args["a_row"], size, "a_row_bytes")
+        rows = [b.mul(a_row, ir.Constant(I64, i)) for i in range(self.tile.rows)]
+        a_k = b.mul(self.args["a_k"], size, "a_k_bytes")
+        b_k = b.mul(self.args["b_k"], size, "b_k_bytes")
+        mask = self._mask() if self.tile.masked else None
+        entry, loop, done = b.block, self.function.append_basic_block("loop"), self.function.append_basic_block("done")
+        b.cbranch(b.icmp_signed(">", self.args["k"], ir.Constant(I64, 0)), loop, done)
+
+        b.position_at_end(loop)
+        zero = ir.Constant(self.vector, None)
+        left = b.phi(I64, "left")
+        a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
+        sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(self.tile.rows)]
+        columns = [self._load(bp, j, mask) for j in range(self.tile.vectors)]
+        updated = []
+        for i in range(self.tile.rows):
+            x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.element))
+            updated.append([self._multiply_add(x, y, s) for y, s in zip(columns, sums[i], strict=True)])
+        next_left = b.sub(left, ir.Constant(I64, 1))
+        next_a, next_b = byte_gep(b, a, a_k), byte_gep(b, bp, b_k)
+        b.cbranch(b.icmp_signed(">", next_left, ir.Constant(I64, 0)), loop, done)
+        for phi, start, following in ((left, self.args["k"], next_left), (a, self.args["a"], next_a), (bp, self.args["b"], next_b)):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(following, loop)
+        for i in range(self.tile.rows):
+            for j in range(self.tile.vectors):
+                sums[i][j].add_incoming(zero, entry)
+                sums[i][j].add_incoming(updated[i][j], loop)
+
+        b.position_at_end(done)
+        finals = []
+        for i in range(self.tile.rows):
+            finals.append([])
+            for j in range(self.tile.vectors):
+                final = b.phi(self.vector)
+                final.add_incoming(zero, entry)
+                final.add_incoming(updated[i][j], loop)
+                finals[i].append(final)
+        self._write(finals, mask)
+
+    def _write(self, sums: list[list[ir.Value]], mask: ir.Value | None) -> None:
+        b = self.builder
+        with b.if_else(b.icmp_signed("!=", self.args["add"], ir.Constant(I64, 0))) as (adding, storing):
+            for branch, add in ((adding, True), (storing, False)):
+                with branch:
+                    c = self.args["c"]
+                    for i, row in enumerate(sums):
+                        if i:
+                            c = b.gep(c, [self.args["c_row"]], source_etype=self.element)
+                        for j, value in enumerate(row):
+                            if add:
+                                value = self._add(self._load(c, j, mask), value)
+                            self._store(value, c, j, mask)
+        b.ret_void()
+
+    def _mask(self) -> ir.Value:
+        """Lane j is on where j < columns - (vectors - 1) * lanes."""
+        b = self.builder
+        valid = b.sub(self.args["columns"], ir.Constant(I64, (self.tile.vectors - 1) * self.lanes))
+        integers = ir.VectorType(I32, self.lanes)
+        lanes = ir.Constant(integers, list(range(self.lanes)))
+        limit = splat(b, b.trunc(valid, I32), self.lanes)
+        return b.icmp_signed("<", lanes, limit, "mask")
+
+    def _splat(self, scalar: ir.Value) -> ir.Value:
+        return splat(self.builder, scalar, self.lanes)
+
+    def _load(self, row: ir.Value, j: int, mask: ir.Value | None) -> ir.Value:
+        b = self.builder
+        pointer = b.gep(row, [ir.Constant(I64, j * self.lanes)], source_etype=self.element) if j else row
+        if mask is None or j < self.tile.vectors - 1:
+            return b.load(pointer, typ=self.vector, align=self.tile.dtype.itemsize)
+        return masked_load(b, pointer, mask, self.vector, self.tile.dtype.itemsize)
+
+    def _store(self, value: ir.Value, row: ir.Value, j: int, mask: ir.Value | None) -> None:
+        b = self.builder
+        pointer = b.gep(row, [ir.Constant(I64, j * self.lanes)], source_etype=self.element) if j else row
+        if mask is None or j < self.tile.vectors - 1:
+            b.store(value, pointer, align=self.tile.dtype.itemsize)
+        else:
+            masked_store(b, value, pointer, mask, self.tile.dtype.itemsize)
+
+    def _multiply_add(self, x: ir.Value, y: ir.Value, s: ir.Value) -> ir.Value:
+        return multiply_add(self.builder, x, y, s, fused=self.target.fma)
+
+    def _add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.fadd(x, y) if self.tile.dtype.is_floating_point else self.builder.add(x, y)

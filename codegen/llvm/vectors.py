@@ -1,0 +1,131 @@
+"""LLVM vectors: splats, masked memory, fused multiply-add; what llvmlite's builder does not spell for vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import llvmlite.ir as ir
+
+from tjit.dtypes import DType
+
+__all__ = [
+    "I32",
+    "I64",
+    "PTR",
+    "byte_gep",
+    "counted_loop",
+    "declare",
+    "element_type",
+    "i64",
+    "least",
+    "masked_load",
+    "masked_store",
+    "multiply_add",
+    "splat",
+    "widen",
+]
+
+I64 = ir.IntType(64)
+I32 = ir.IntType(32)
+PTR = ir.PointerType()
+
+
+def element_type(dtype: DType) -> ir.Type:
+    """LLVM's type of an element in memory; bf16 is its 16 bits."""
+    if dtype.is_floating_point and dtype.name != "bf16":
+        return {2: ir.HalfType(), 4: ir.FloatType(), 8: ir.DoubleType()}[dtype.itemsize]
+    return ir.IntType(dtype.bits)
+
+
+def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    vector = ir.VectorType(scalar.type, lanes)
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
+    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), None))
+
+
+def byte_gep(b: ir.IRBuilder, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+    return b.gep(pointer, [offset], source_etype=ir.IntType(8))
+
+
+def masked_load(b: ir.IRBuilder, pointer: ir.Value, mask: ir.Value, vector: ir.VectorType, align: int) -> ir.Value:
+    """The lanes of `vector` at `pointer` where `mask` is on, 0 elsewhere."""
+    lanes = ir.VectorType(ir.IntType(1), vector.count)
+    name = f"llvm.masked.load.v{vector.count}{_suffix(vector.element)}.p0"
+    function = declare(b, name, ir.FunctionType(vector, [PTR, I32, lanes, vector]))
+    return b.call(function, [pointer, ir.Constant(I32, align), mask, ir.Constant(vector, None)])
+
+
+def masked_store(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, mask: ir.Value, align: int) -> None:
+    """Write the lanes of `value` where `mask` is on."""
+    vector = value.type
+    lanes = ir.VectorType(ir.IntType(1), vector.count)
+    name = f"llvm.masked.store.v{vector.count}{_suffix(vector.element)}.p0"
+    function = declare(b, name, ir.FunctionType(ir.VoidType(), [vector, PTR, I32, lanes]))
+    b.call(function, [value, pointer, ir.Constant(I32, align), mask])
+
+
+def _suffix(element: ir.Type) -> str:
+    names = {ir.FloatType(): "f32", ir.DoubleType(): "f64", ir.HalfType(): "f16"}
+    return names.get(element) or f"i{element.width}"
+
+
+def declare(b: ir.IRBuilder, name: str, type_: ir.FunctionType) -> ir.Function:
+    known = b.module.globals.get(name)
+    return known if known is not None else ir.Function(b.module, type_, name)
+
+
+def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value, *, fused: bool) -> ir.Value:
+    """x*y + z; `fused`: rounded once."""
+    element = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+    if isinstance(element, ir.IntType):
+        return b.add(b.mul(x, y), z)
+    if not fused:
+        return b.fadd(b.fmul(x, y), z)
+    lanes = f"v{x.type.count}" if isinstance(x.type, ir.VectorType) else ""
+    name = f"llvm.fma.{lanes}{_suffix(element)}"
+    return b.call(declare(b, name, ir.FunctionType(x.type, [x.type] * 3)), [x, y, z])
+
+
+@contextmanager
+def counted_loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
+    """for (i = start; i < stop; i += step), signed; leaves the builder after the loop."""
+    before = b.block
+    body, after = b.append_basic_block("loop"), b.append_basic_block("after")
+    b.cbranch(b.icmp_signed("<", start, stop), body, after)
+    b.position_at_end(body)
+    i = b.phi(start.type, "i")
+    i.add_incoming(start, before)
+    yield i
+    following = b.add(i, step, flags=("nsw",))
+    i.add_incoming(following, b.block)
+    b.cbranch(b.icmp_signed("<", following, stop), body, after)
+    b.position_at_end(after)
+
+
+def i64(value: int) -> ir.Constant:
+    return ir.Constant(I64, value)
+
+
+def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """min(x, y), signed."""
+    return b.select(b.icmp_signed("<", x, y), x, y)
+
+
+def widen(b: ir.IRBuilder, x: ir.Value, source: DType, target: DType) -> ir.Value:
+    """Elements as they lie in memory, vector or scalar, in a dtype that holds them all."""
+    if source is target:
+        return x
+    lanes = x.type.count if isinstance(x.type, ir.VectorType) else None
+
+    def shaped(element: ir.Type) -> ir.Type:
+        return element if lanes is None else ir.VectorType(element, lanes)
+
+    result = shaped(element_type(target))
+    if source.name == "bf16":
+        shift = ir.Constant(shaped(I32), 16 if lanes is None else [16] * lanes)
+        x = b.bitcast(b.shl(b.zext(x, shaped(I32)), shift), shaped(ir.FloatType()))
+        return x if target.itemsize == 4 else b.fpext(x, result)
+    if source.is_floating_point:
+        return b.fpext(x, result)
+    return b.sext(x, result) if source.is_signed else b.zext(x, result)
