@@ -102,9 +102,11 @@ def _in_kind(value: Any, dtype: DType) -> Any:
 
 
 def _cast(x: Tensor, dtype: DType) -> Tensor:
+    if x.dtype is dtype:
+        return x
     from tjit.ops.elementwise import cast  # elementwise makes its literals with this module
 
-    return x if x.dtype is dtype else cast(x, dtype)
+    return cast(x, dtype)
 
 
 def _full_reference(value: Any, shape: tuple[int, ...], dtype: DType, device: Device) -> np.ndarray:
