@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import llvmlite.ir as ir
@@ -23,6 +23,7 @@ __all__ = [
     "masked_store",
     "multiply_add",
     "splat",
+    "while_loop",
     "widen",
 ]
 
@@ -100,6 +101,19 @@ def counted_loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: ir.Valu
     following = b.add(i, step, flags=("nsw",))
     i.add_incoming(following, b.block)
     b.cbranch(b.icmp_signed("<", following, stop), body, after)
+    b.position_at_end(after)
+
+
+@contextmanager
+def while_loop(b: ir.IRBuilder, condition: Callable[[], ir.Value]) -> Iterator[None]:
+    """while (condition) ...; leaves the builder after the loop."""
+    head, body, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    b.cbranch(condition(), body, after)
+    b.position_at_end(body)
+    yield
+    b.branch(head)
     b.position_at_end(after)
 
 

@@ -1,0 +1,305 @@
+"""Contractions: packed panels, the microkernel over register tiles, then the epilogue on each finished tile.
+
+Loops, outermost first: cells of this task, groups of rows, blocks of n, blocks of k (b is packed), blocks of m (a is
+packed), tiles. Every sum runs over k in order, in blocks that depend on k's extent only: neither the number of tasks
+nor the blocks of m and n change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import llvmlite.ir as ir
+
+from tjit.codegen.kernel import ContractKernel, Expr
+from tjit.codegen.llvm.contract_plan import ColumnClass, Operand, Plan, RowClass, kernel_symbols, plan_contract
+from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
+from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import I64, PTR, declare, element_type, i64, while_loop
+from tjit.ir.dims import Dim
+
+__all__ = ["Dependency", "contract_scratch_bytes", "contract_tasks", "emit_contract"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A function that a kernel's module declares and that is joined with it by name.
+
+    Attributes:
+        name: unique to the function's text, for one target.
+        emit: gives the module that defines it.
+    """
+
+    name: str
+    emit: Callable[[], ir.Module]
+
+
+def contract_tasks(kernel: ContractKernel, target: Target) -> Dim:
+    """Into how many tasks `kernel` may be cut at most; any number from 1 to this gives the same bits."""
+    return plan_contract(kernel, target).tasks
+
+
+def contract_scratch_bytes(kernel: ContractKernel, target: Target) -> Dim:
+    """Bytes of scratch memory for all tasks together."""
+    plan = plan_contract(kernel, target)
+    return plan.tasks * plan.slot_bytes
+
+
+def emit_contract(kernel: ContractKernel, target: Target) -> tuple[ir.Module, tuple[Dependency, ...]]:
+    """The module that defines `kernel.name`, and the functions it is joined with."""
+    module = ir.Module(name=kernel.name, context=ir.Context())
+    module.triple = target.triple
+    emitter = _Contract(module, plan_contract(kernel, target))
+    emitter.emit()
+    return module, tuple(emitter.dependencies.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A range [start, stop) of m, n or k while the code for it is emitted."""
+
+    start: ir.Value
+    size: ir.Value
+
+
+@dataclass(frozen=True, slots=True)
+class _Strided:
+    """What a tile reads: a pointer to its first element, the strides of its rows and of k."""
+
+    pointer: ir.Value
+    row: ir.Value
+    k: ir.Value
+
+
+T = TypeVar("T", RowClass, ColumnClass)
+
+
+class _Contract:
+    """The one emission of a kernel."""
+
+    def __init__(self, module: ir.Module, plan: Plan) -> None:
+        self.module, self.plan, self.kernel = module, plan, plan.kernel
+        self.dependencies: dict[str, Dependency] = {}
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
+        self.args, self.task, self.tasks = function.args
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.ints = Integers(self.b)
+        self.element = element_type(self.kernel.accumulate)
+
+    def emit(self) -> None:
+        self._load_arguments()
+        ints, plan = self.ints, self.plan
+        cells, m_cells, n_cells = ints.dim(plan.cells), ints.dim(plan.m_cells), ints.dim(plan.n_cells)
+        first = ints.div(ints.mul(self.task, cells), self.tasks)
+        last = ints.div(ints.mul(ints.add(self.task, i64(1)), cells), self.tasks)
+        # cells run along m, then n, then batch: whole columns of cells are joined to one rectangle
+        cell = self._variable(first)
+        with while_loop(self.b, lambda: self.b.icmp_signed("<", self.b.load(cell, typ=I64), last)):
+            c = self.b.load(cell, typ=I64)
+            i, column = ints.mod(c, m_cells), ints.div(c, m_cells)
+            j, batch = ints.mod(column, n_cells), ints.div(column, n_cells)
+            left = ints.sub(last, c)
+            whole = self.b.and_(
+                self.b.icmp_signed("==", i, i64(0)), self.b.icmp_signed(">=", left, m_cells)
+            )
+            wide = self.b.select(whole, ints.min(ints.div(left, m_cells), ints.sub(n_cells, j)), i64(1))
+            tall = self.b.select(whole, m_cells, ints.min(ints.sub(m_cells, i), left))
+            self._bind_batch(batch)
+            m = self._span(i, tall, plan.m_cell, self.kernel.m.extent)
+            n = self._span(j, wide, plan.n_cell, self.kernel.n.extent)
+            self._rectangle(m, n)
+            self.b.store(ints.add(c, ints.mul(wide, tall)), cell)
+        self.b.ret_void()
+
+    def _load_arguments(self) -> None:
+        b = self.b
+
+        def argument(i: int) -> ir.Value:
+            return b.load(b.gep(self.args, [i64(i)], source_etype=PTR), typ=PTR)
+
+        symbols = kernel_symbols(self.kernel)
+        if symbols:
+            values = argument(0)
+            for i, symbol in enumerate(symbols):
+                self.ints.symbols[symbol.name] = b.load(b.gep(values, [i64(i)], source_etype=I64), typ=I64)
+        self.pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(self.kernel.buffers)}
+        slot = self._at(argument(2), self.ints.mul(self.task, self.ints.dim(self.plan.slot_bytes)), ir.IntType(8))
+        a, packed_b, _ = map(self.ints.dim, self.plan.slots())
+        self.packed_a, self.packed_b = slot, self._at(slot, a)
+        self.sums = self._at(self.packed_b, packed_b)
+
+    def _bind_batch(self, linear: ir.Value) -> None:
+        for axis in reversed(self.kernel.batch):
+            extent = self.ints.dim(axis.extent)
+            self.ints.symbols[axis.symbol.name] = self.ints.mod(linear, extent)
+            linear = self.ints.div(linear, extent)
+
+    def _span(self, cell: ir.Value, count: ir.Value, size: Dim, extent: Dim) -> _Range:
+        ints = self.ints
+        unit = ints.dim(size)
+        start = ints.mul(cell, unit)
+        stop = ints.min(ints.mul(ints.add(cell, count), unit), ints.dim(extent))
+        return _Range(start, ints.sub(stop, start))
+
+    def _rectangle(self, m: _Range, n: _Range) -> None:
+        ints, plan = self.ints, self.plan
+        group = ints.dim(plan.m_group) if plan.keeps_sums else m.size
+        extent = ints.dim(self.kernel.k.extent)
+        with ints.loop(i64(0), m.size, group) as g, ints.loop(i64(0), n.size, ints.dim(plan.n_block)) as j:
+            rows = _Range(ints.add(m.start, g), ints.min(group, ints.sub(m.size, g)))
+            block_n = self._block(n, j, plan.n_block)
+            # k = 0 has one empty block: the epilogue runs on zeros
+            with ints.loop(i64(0), ints.max(extent, i64(1)), ints.dim(plan.k_block)) as p:
+                block_k = _Range(p, ints.min(ints.dim(plan.k_block), ints.sub(extent, p)))
+                if plan.pack_b:
+                    self._pack(self.kernel.b, plan.b, block_n, block_k, self.packed_b, plan.columns)
+                with ints.loop(i64(0), rows.size, ints.dim(plan.m_block)) as i:
+                    block_m = self._block(rows, i, plan.m_block)
+                    if plan.pack_a:
+                        self._pack(self.kernel.a, plan.a, block_m, block_k, self.packed_a, plan.rows)
+                    self._tiles(block_m, block_n, block_k, ints.sub(block_m.start, rows.start))
+
+    def _block(self, whole: _Range, offset: ir.Value, size: Dim) -> _Range:
+        ints = self.ints
+        return _Range(ints.add(whole.start, offset), ints.min(ints.dim(size), ints.sub(whole.size, offset)))
+
+    def _pack(self, expr: Expr, operand: Operand | None, rows: _Range, k: _Range, panels: ir.Value, width: int) -> None:
+        if operand is None:
+            raise NotImplementedError("a prologue")
+        packing = Packing(operand.buffer.dtype, self.kernel.accumulate, width, operand.order)
+        function = self._depend(packing.name(self.plan.target), PACK, lambda: emit_packing(packing, self.plan.target))
+        source = self._in_place(operand, rows, k)
+        self.b.call(function, [rows.size, k.size, source.pointer, source.row, source.k, panels])
+
+    def _tiles(self, m: _Range, n: _Range, k: _Range, kept_row: ir.Value) -> None:
+        """Every register tile of a block; `kept_row` is the block's first row among the kept sums."""
+        ints, plan, b = self.ints, self.plan, self.b
+        later = b.icmp_signed(">", k.start, i64(0))
+        final = b.icmp_signed(">=", ints.add(k.start, k.size), ints.dim(self.kernel.k.extent))
+        with ints.loop(i64(0), n.size, plan.columns) as j, ints.loop(i64(0), m.size, plan.rows) as i:
+            rows = _Range(ints.add(m.start, i), ints.min(i64(plan.rows), ints.sub(m.size, i)))
+            columns = _Range(ints.add(n.start, j), ints.min(i64(plan.columns), ints.sub(n.size, j)))
+            a = self._panel(plan.a if not plan.pack_a else None, self.packed_a, plan.rows, i, rows, k)
+            panel = self._panel(plan.b if not plan.pack_b else None, self.packed_b, plan.columns, j, columns, k)
+            if plan.direct is None:
+                c, c_row = self.sums, i64(plan.columns)
+                if plan.keeps_sums:
+                    c_row = ints.dim(plan.n_block)
+                    c = self._at(self.sums, ints.add(ints.mul(ints.add(kept_row, i), c_row), j))
+                self._run_microkernel(k, a, panel, (c, c_row), rows, columns, later)
+                with b.if_then(final):
+                    self._epilogue(c, c_row, rows, columns)
+            else:
+                self._direct_tile(k, a, panel, rows, columns, later)
+
+    def _direct_tile(
+        self, k: _Range, a: _Strided, panel: _Strided, rows: _Range, columns: _Range, later: ir.Value
+    ) -> None:
+        """A tile whose sums go to the output as they are; by way of scratch where the microkernel's tile is larger."""
+        ints, b, direct = self.ints, self.b, self.plan.direct
+        assert direct is not None
+        row_stride = ints.dim(direct.row_stride)
+        offset = ints.add(ints.dim(direct.base), ints.add(ints.mul(rows.start, row_stride), columns.start))
+        output = self._at(self.pointers[direct.buffer.name], offset)
+        if self.plan.is_exact:
+            self._run_microkernel(k, a, panel, (output, row_stride), rows, columns, later)
+            return
+        fits = b.icmp_signed("==", rows.size, i64(self.plan.rows))
+        if not all(c.exact for c in self.plan.column_classes):
+            fits = b.and_(fits, b.icmp_signed("==", columns.size, i64(self.plan.columns)))
+        c = b.select(fits, output, self.sums), b.select(fits, row_stride, i64(self.plan.columns))
+        self._run_microkernel(k, a, panel, c, rows, columns, b.and_(later, fits))
+        with b.if_then(b.not_(fits)):
+            self._copy_tile(output, row_stride, rows.size, columns.size, later)
+
+    def _copy_tile(
+        self, output: ir.Value, row_stride: ir.Value, rows: ir.Value, columns: ir.Value, later: ir.Value
+    ) -> None:
+        ints, b = self.ints, self.b
+        zero = ir.Constant(self.element, 0 if isinstance(self.element, ir.IntType) else 0.0)
+        with ints.loop(i64(0), rows) as i, ints.loop(i64(0), columns) as j:
+            x = b.load(self._at(self.sums, ints.add(ints.mul(i, i64(self.plan.columns)), j)), typ=self.element)
+            target = self._at(output, ints.add(ints.mul(i, row_stride), j))
+            y = b.select(later, b.load(target, typ=self.element), zero)
+            b.store(b.add(x, y) if isinstance(self.element, ir.IntType) else b.fadd(x, y), target)
+
+    def _panel(
+        self, operand: Operand | None, packed: ir.Value, width: int, offset: ir.Value, rows: _Range, k: _Range
+    ) -> _Strided:
+        """Where a tile reads its rows: in a packed panel, or in place."""
+        ints = self.ints
+        if operand is None:
+            return _Strided(self._at(packed, ints.mul(offset, k.size)), i64(1), i64(width))
+        return self._in_place(operand, rows, k)
+
+    def _in_place(self, operand: Operand, rows: _Range, k: _Range) -> _Strided:
+        ints = self.ints
+        row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
+        offset = ints.add(ints.dim(operand.base), ints.add(ints.mul(rows.start, row), ints.mul(k.start, step)))
+        element = element_type(operand.buffer.dtype)
+        return _Strided(self._at(self.pointers[operand.buffer.name], offset, element), row, step)
+
+    def _run_microkernel(
+        self,
+        k: _Range,
+        a: _Strided,
+        panel: _Strided,
+        c: tuple[ir.Value, ir.Value],
+        rows: _Range,
+        columns: _Range,
+        add: ir.Value,
+    ) -> None:
+        """Call the microkernel of the tile's class of rows and of columns."""
+        operands = [k.size, a.pointer, a.row, a.k, panel.pointer, panel.k, *c, columns.size, self.b.zext(add, I64)]
+
+        def call(height: RowClass, width: ColumnClass) -> None:
+            tile = Tile(self.kernel.accumulate, height.rows, width.vectors, width.masked)
+            self.b.call(self._microkernel(tile), operands)
+
+        self._choose(
+            rows.size,
+            self.plan.row_classes,
+            lambda height: self._choose(columns.size, self.plan.column_classes, lambda width: call(height, width)),
+        )
+
+    def _choose(self, size: ir.Value, classes: Sequence[T], body: Callable[[T], None]) -> None:
+        """Emit `body` for the first of `classes` that `size` is not beyond."""
+        first, *others = classes
+        if not others:
+            body(first)
+            return
+        with self.b.if_else(self.b.icmp_signed("<=", size, i64(first.most))) as (within, beyond):
+            with within:
+                body(first)
+            with beyond:
+                self._choose(size, others, body)
+
+    def _epilogue(self, c: ir.Value, c_row: ir.Value, rows: _Range, columns: _Range) -> None:
+        ints, b = self.ints, self.b
+        store = self.kernel.epilogue[0]
+        with ints.loop(i64(0), rows.size) as i, ints.loop(i64(0), columns.size) as j:
+            value = b.load(self._at(c, ints.add(ints.mul(i, c_row), j)), typ=self.element)
+            self.ints.symbols[self.kernel.m.symbol.name] = ints.add(rows.start, i)
+            self.ints.symbols[self.kernel.n.symbol.name] = ints.add(columns.start, j)
+            offset = ints.dim(store.buffer.offset(store.index))
+            b.store(value, self._at(self.pointers[store.buffer.name], offset, element_type(store.buffer.dtype)))
+
+    def _microkernel(self, tile: Tile) -> ir.Function:
+        name = tile.name(self.plan.target)
+        return self._depend(name, MICROKERNEL, lambda: emit_microkernel(tile, self.plan.target))
+
+    def _depend(self, name: str, type_: ir.FunctionType, emit: Callable[[], ir.Module]) -> ir.Function:
+        self.dependencies.setdefault(name, Dependency(name, emit))
+        return declare(self.b, name, type_)
+
+    def _at(self, pointer: ir.Value, offset: ir.Value, element: ir.Type | None = None) -> ir.Value:
+        return self.b.gep(pointer, [offset], source_etype=element or self.element)
+
+    def _variable(self, start: ir.Value) -> ir.Value:
+        variable = self.b.alloca(I64)
+        self.b.store(start, variable)
+        return variable

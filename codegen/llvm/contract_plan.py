@@ -1,0 +1,307 @@
+"""How a contraction is cut: what its operands are in memory, its blocks, tasks and scratch. Functions of shapes only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store, walk
+from tjit.codegen.llvm.microkernel import register_tile
+from tjit.codegen.llvm.target import Target
+from tjit.dtypes import DType
+from tjit.ir.dims import Dim, Symbol, coefficient, maximum, minimum, product, substitute, symbols
+
+__all__ = ["ColumnClass", "Operand", "Plan", "RowClass", "kernel_symbols", "plan_contract"]
+
+_K_BLOCK = 768  # steps of k summed in registers: panels of a and b stay in the second-level cache
+_N_BLOCK = 512
+_M_CELL = 256
+_A_BYTES = 512 << 10  # of packed a: half a second-level cache
+_CELL_FLOPS = 1 << 20
+_MOST_TASKS = 64
+_SPLIT_TASKS = 16  # smaller than a cell of _M_CELL x _N_BLOCK: only to feed this many
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An operand that is a plain strided read: element (row, k) lies at base + row*row_stride + k*k_stride.
+
+    Attributes:
+        base: over batch axes and program symbols.
+    """
+
+    buffer: Buffer
+    base: Dim
+    row_stride: Dim
+    k_stride: Dim
+
+    @property
+    def order(self) -> str:
+        """Which stride is 1, as in `Packing`."""
+        return "rows" if self.row_stride == 1 else "k" if self.k_stride == 1 else "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Where finished sums go as they are: element (m, n) lies at base + m*row_stride + n."""
+
+    buffer: Buffer
+    base: Dim
+    row_stride: Dim
+
+
+@dataclass(frozen=True, slots=True)
+class RowClass:
+    """Tiles of at most `most` rows, and how many rows the microkernel for them has; `exact`: always just these."""
+
+    most: int
+    rows: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnClass:
+    """Tiles of at most `most` columns, and the microkernel for them; `exact`: it touches no other column."""
+
+    most: int
+    vectors: int
+    masked: bool
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions for one kernel on one target.
+
+    Attributes:
+        kernel: with a and b, m and n exchanged where its results lie along m.
+        rows, columns: of the register tile.
+        a, b: the operands where they are plain reads, else None.
+        direct: the output, where the epilogue only writes the sum there.
+        k_block, m_block, n_block: of packed panels.
+        m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
+        m_group: rows that are finished before others are begun, for which unfinished sums are kept.
+    """
+
+    kernel: ContractKernel
+    target: Target
+    rows: int
+    vectors: int
+    a: Operand | None
+    b: Operand | None
+    direct: Direct | None
+    k_block: Dim
+    m_block: Dim
+    n_block: Dim
+    m_cell: Dim
+    n_cell: Dim
+    m_group: Dim
+    pack_a: bool
+    pack_b: bool
+
+    @property
+    def lanes(self) -> int:
+        return self.target.lanes(self.kernel.accumulate.itemsize)
+
+    @property
+    def columns(self) -> int:
+        return self.vectors * self.lanes
+
+    @property
+    def row_classes(self) -> tuple[RowClass, ...]:
+        """The heights of tiles that occur, rising."""
+        full = RowClass(self.rows, self.rows, exact=True)
+        extent = self.kernel.m.extent
+        if not isinstance(extent, int):
+            small = 4  # a few rows of a batch
+            return (RowClass(small, small, exact=False), RowClass(self.rows - 1, self.rows, exact=False), full)
+        edge = extent % self.rows
+        if not edge:
+            return (full,)
+        # a tile of its own where the full one would spend more than 2 % of all work on rows that are not there
+        own = not self.pack_a or (self.rows - edge) * 50 > extent
+        return (RowClass(edge, edge if own else self.rows, exact=own), *((full,) if extent > edge else ()))
+
+    @property
+    def column_classes(self) -> tuple[ColumnClass, ...]:
+        """The widths of tiles that occur, rising."""
+        full = ColumnClass(self.columns, self.vectors, masked=False, exact=True)
+        extent = self.kernel.n.extent
+        if not isinstance(extent, int):
+            edges = [min(v * self.lanes, self.columns - 1) for v in range(1, self.vectors + 1)]
+            return (*map(self._edge_columns, edges), full)
+        edge = extent % self.columns
+        if not edge:
+            return (full,)
+        return (self._edge_columns(edge, exact=edge % self.lanes == 0), *((full,) if extent > edge else ()))
+
+    def _edge_columns(self, most: int, exact: bool = False) -> ColumnClass:
+        masked = self.target.masks and not exact
+        return ColumnClass(most, -(-most // self.lanes), masked=masked, exact=exact or masked)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no microkernel touches memory beyond its tile."""
+        return all(c.exact for c in (*self.row_classes, *self.column_classes))
+
+    @property
+    def m_cells(self) -> Dim:
+        return ceil_div(self.kernel.m.extent, self.m_cell)
+
+    @property
+    def n_cells(self) -> Dim:
+        return ceil_div(self.kernel.n.extent, self.n_cell)
+
+    @property
+    def cells(self) -> Dim:
+        return product(axis.extent for axis in self.kernel.batch) * self.m_cells * self.n_cells
+
+    @property
+    def tasks(self) -> Dim:
+        k = self.kernel
+        flops = product(axis.extent for axis in k.batch) * k.m.extent * k.n.extent * k.k.extent * 2
+        return maximum(1, minimum(minimum(self.cells, _MOST_TASKS), flops // (_CELL_FLOPS // 2)))
+
+    @property
+    def blocks_of_k(self) -> Dim:
+        return ceil_div(self.kernel.k.extent, self.k_block)
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether unfinished sums may have to be kept in scratch between blocks of k."""
+        return self.direct is None and self.blocks_of_k != 1 and self.kernel.k.extent != 0
+
+    def slots(self) -> tuple[Dim, Dim, Dim]:
+        """Elements of one task's packed a, packed b, and kept sums or one tile; each a multiple of a vector."""
+        slack = self.lanes  # packing may write one vector too much
+        a = self.k_block * round_up(self.m_block, self.rows) + slack if self.pack_a else 0
+        b = self.k_block * round_up(self.n_block, self.columns) + slack if self.pack_b else 0
+        sums: Dim = self.rows * self.columns
+        if self.keeps_sums:
+            sums = round_up(self.m_group, self.rows) * round_up(self.n_block, self.columns)
+        return round_up(a, 16), round_up(b, 16), round_up(sums, 16)
+
+    @property
+    def slot_bytes(self) -> Dim:
+        """Scratch bytes of one task."""
+        a, b, sums = self.slots()
+        return round_up((a + b + sums) * self.kernel.accumulate.itemsize, 64)
+
+
+def kernel_symbols(kernel: ContractKernel) -> tuple[Symbol, ...]:
+    """The program's symbols that the kernel reads, by name."""
+    axes = (*kernel.batch, kernel.m, kernel.n, kernel.k)
+    dims: list[Dim] = [axis.extent for axis in axes]
+    for buffer in kernel.buffers:
+        dims += [*buffer.shape, *buffer.strides]
+    for expr in (kernel.a, kernel.b, *(store.value for store in kernel.epilogue)):
+        for e in walk(expr):
+            if isinstance(e, Load):
+                dims += [*e.index, *(d for pair in e.conditions for d in pair)]
+    for store in kernel.epilogue:
+        dims += store.index
+    own = {axis.symbol.name for axis in axes}
+    found = {s.name: s for d in dims for s in symbols(d) if s.name not in own}
+    return tuple(found[name] for name in sorted(found))
+
+
+def ceil_div(x: Dim, y: Dim) -> Dim:
+    return (x + (y - 1)) // y
+
+
+def round_up(x: Dim, unit: int) -> Dim:
+    return ceil_div(x, unit) * unit
+
+
+def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
+    """Decide how `kernel` runs on `target`."""
+    kernel = _results_along_n(kernel)
+    rows, vectors = register_tile(kernel.accumulate, target)
+    columns = vectors * target.lanes(kernel.accumulate.itemsize)
+    a, b = _operand(kernel, kernel.a, kernel.m), _operand(kernel, kernel.b, kernel.n)
+    batch = product(axis.extent for axis in kernel.batch)
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    k_block = _even_blocks(k, _K_BLOCK, 1)
+    m_cell = _even_blocks(m, _M_CELL, rows)
+    n_cell = n_block = _even_blocks(n, _N_BLOCK, columns)
+    flops = batch * m * n * k * 2
+    wanted = maximum(1, minimum(_SPLIT_TASKS, flops // _CELL_FLOPS))
+    cells = maximum(1, batch * ceil_div(m, m_cell) * ceil_div(n, n_cell))
+    # too few cells for the work: cut n finer, then m
+    n_cell = maximum(columns, round_up(n_cell // maximum(1, wanted // cells), columns))
+    panels = max(1, _A_BYTES // (_K_BLOCK * kernel.accumulate.itemsize * rows))
+    plan = Plan(
+        kernel=kernel,
+        target=target,
+        rows=rows,
+        vectors=vectors,
+        a=a,
+        b=b,
+        direct=_direct(kernel),
+        k_block=maximum(1, k_block),
+        m_block=_even_blocks(m_cell, panels * rows, rows),
+        n_block=maximum(n_block, columns),
+        m_cell=maximum(rows, m_cell),
+        n_cell=maximum(columns, n_cell),
+        m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
+        pack_a=True,
+        pack_b=True,
+    )
+    return plan
+
+
+def _even_blocks(extent: Dim, most: int, unit: int) -> Dim:
+    """Blocks of about `most`, as equal as multiples of `unit` allow."""
+    count = maximum(1, (extent + most // 2) // most)
+    return maximum(unit, round_up(ceil_div(extent, count), unit))
+
+
+def _results_along_n(kernel: ContractKernel) -> ContractKernel:
+    """The kernel with a and b exchanged, if its stores are contiguous along m and not along n."""
+    strides = [(coefficient(o, kernel.m.symbol), coefficient(o, kernel.n.symbol)) for o in map(_offset, kernel.epilogue)]
+    if any(n == 1 for _, n in strides) or not any(m == 1 for m, _ in strides):
+        return kernel
+    return replace(kernel, m=kernel.n, n=kernel.m, a=kernel.b, b=kernel.a)
+
+
+def _offset(access: Store | Load) -> Dim:
+    return access.buffer.offset(access.index)
+
+
+def _operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
+    if not isinstance(expr, Load) or expr.bindings or expr.conditions or not _holds(kernel.accumulate, expr.dtype):
+        return None
+    split = _split(kernel, _offset(expr), row, kernel.k)
+    return None if split is None else Operand(expr.buffer, *split)
+
+
+def _holds(wide: DType, narrow: DType) -> bool:
+    if wide is narrow:
+        return True
+    if wide.kind == narrow.kind == "float":
+        return narrow.itemsize < wide.itemsize
+    return wide.kind == narrow.kind == "int" and narrow.itemsize < wide.itemsize
+
+
+def _split(kernel: ContractKernel, offset: Dim, *axes: Axis) -> tuple[Dim, ...] | None:
+    """`offset` as base + sum of axis*stride: (base, *strides), where no stride depends on an axis of the kernel."""
+    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}
+    strides = []
+    for axis in axes:
+        stride = coefficient(offset, axis.symbol)
+        if stride is None or own.intersection(symbols(stride)):
+            return None
+        strides.append(stride)
+        offset = substitute(offset, {axis.symbol: 0})
+    return (offset, *strides)
+
+
+def _direct(kernel: ContractKernel) -> Direct | None:
+    if len(kernel.epilogue) != 1:
+        return None
+    (store,) = kernel.epilogue
+    if not isinstance(store.value, Accumulator) or store.buffer.dtype is not kernel.accumulate:
+        return None
+    split = _split(kernel, _offset(store), kernel.m, kernel.n)
+    if split is None or split[2] != 1:
+        return None
+    return Direct(store.buffer, split[0], split[1])
