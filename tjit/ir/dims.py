@@ -1,14 +1,13 @@
 """Integer expressions: the extents of shapes, and the index maps of kernels.
 
 A `Dim` is an int or a `DimExpr`. A `DimExpr` is a sum of integer multiples of products of atoms; an atom is a `Symbol`
-or one of `a // b`, `a % b`, `min(a, b)`, `max(a, b)`. Operators normalise: equal expressions built in different ways are
-equal objects by `==`, and an expression without symbols is an int.
+or one of `a // b`, `a % b`, `min(a, b)`, `max(a, b)`. Operators normalise: equal expressions built in different ways
+are equal objects by `==`, and an expression without symbols is an int.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Union
 
 from tjit.errors import ArgumentError
@@ -109,11 +108,12 @@ def _group(d: Dim) -> str:
 class DimExpr:
     """A normalised integer expression over symbols; immutable and hashable."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_symbols", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         self.terms: dict[Monomial, int] = dict(sorted(terms.items(), key=_term_order))
         self._hash = hash(tuple(self.terms.items()))
+        self._symbols: tuple[Symbol, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DimExpr) and self.terms == other.terms
@@ -227,9 +227,9 @@ def _join_quotients(terms: dict[Monomial, int]) -> Dim | None:
 
 def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
     """Floor quotient and remainder."""
+    if b == 0:
+        raise ArgumentError(f"division of the dim {a} by zero")
     if isinstance(a, int) and isinstance(b, int):
-        if b == 0:
-            raise ArgumentError("division of a dim by zero")
         return divmod(a, b)
     if b == 1:
         return a, 0
@@ -394,8 +394,7 @@ def _atoms(d: Dim) -> Iterator[Atom]:
         yield from monomial
 
 
-@lru_cache(maxsize=4096)
-def _symbols(d: DimExpr) -> tuple[Symbol, ...]:
+def _find_symbols(d: DimExpr) -> tuple[Symbol, ...]:
     found: dict[Symbol, None] = {}
     for atom in _atoms(d):
         if isinstance(atom, Symbol):
@@ -408,7 +407,11 @@ def _symbols(d: DimExpr) -> tuple[Symbol, ...]:
 
 def symbols(d: Dim) -> tuple[Symbol, ...]:
     """The symbols of `d`, in order of first appearance."""
-    return _symbols(d) if isinstance(d, DimExpr) else ()
+    if not isinstance(d, DimExpr):
+        return ()
+    if d._symbols is None:  # kept here and not by equality: equal expressions may hold symbols of other bounds
+        d._symbols = _find_symbols(d)
+    return d._symbols
 
 
 def coefficient(d: Dim, symbol: Symbol) -> Dim | None:
@@ -467,7 +470,9 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return result
 
 
-def fold(d: Dim, *, constant: Callable[[int], object], symbol: Callable[[Symbol], object], apply: Callable[..., object]):
+def fold(
+    d: Dim, *, constant: Callable[[int], object], symbol: Callable[[Symbol], object], apply: Callable[..., object]
+):
     """Rebuild `d` in another algebra: what every emitter of index arithmetic uses.
 
     Args:

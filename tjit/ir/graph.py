@@ -39,7 +39,8 @@ class Literal:
     dtype: DType
 
     def __post_init__(self) -> None:
-        exact = np.asarray(self.value).astype(self.dtype.numpy).item()  # rounded to the dtype once, here
+        with np.errstate(all="ignore"):  # a number out of range becomes inf, or wraps
+            exact = np.asarray(self.value).astype(self.dtype.numpy).item()  # rounded to the dtype once, here
         object.__setattr__(self, "value", exact)
 
     @property

@@ -159,8 +159,9 @@ class _Parser:
         self.declaring = False
         self.expect("->")
         types = self.result_types()
-        while not self.at("{"):
-            self.take()  # the bounds, read above
+        if self.at("where"):
+            while not self.at("{") and self.next.kind != "end":
+                self.take()  # the bounds, read above
         self.expect("{")
         nodes = self.nodes(None)
         last = self.expect("return")

@@ -18,7 +18,9 @@ from tjit.location import Location
 __all__ = ["RESERVED", "print_attr", "print_graph", "print_literal"]
 
 # Words that mean something where an expression may stand, so no symbol may be called so.
-RESERVED = frozenset({"True", "False", "None", "true", "false", "inf", "nan", "min", "max", "cpu", "cuda", "where", "in"})
+RESERVED = frozenset(
+    {"True", "False", "None", "true", "false", "inf", "nan", "min", "max", "cpu", "cuda", "where", "in"}
+)
 RESERVED |= {t.name for t in DTYPES}
 
 _WIDTH = 100  # headers and regions longer than this are broken into lines

@@ -8,7 +8,7 @@ from typing import Any
 from tjit.devices import Device
 from tjit.dtypes import DType
 from tjit.errors import TjitError, VerifyError
-from tjit.ir.dims import DimExpr, Symbol, symbols
+from tjit.ir.dims import DimExpr, symbols
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value, infer_types
 from tjit.ir.op import OPS
 from tjit.ir.printer import RESERVED, print_graph
@@ -38,10 +38,9 @@ def verify(graph: Graph) -> None:
 class _Verifier:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.visible: set[Value] = set()
+        self.visible: dict[Value, None] = {}
         self.defined: set[Value] = set()
         self.bounds: dict[str, tuple[Any, Any]] = {}
-        self.types: set[TensorType] = set()
 
     def run(self) -> None:
         for value in self.graph.inputs:
@@ -94,16 +93,15 @@ class _Verifier:
             raise self.error(node, f"uses a value {late}")
 
     def region(self, node: Node, region: Region) -> None:
-        # What a region defines is seen in it alone.
-        before = self.visible
-        self.visible = set(before) if region.nodes or region.inputs else before
+        outside = len(self.visible)
         for value in region.inputs:
             self.define(value, node)
         self.nodes(region.nodes)
         for operand in region.outputs:
             if isinstance(operand, Value) and operand not in self.visible:
                 raise self.error(node, f"yields a value from region {region.name} that is not defined there")
-        self.visible = before
+        while len(self.visible) > outside:  # nothing behind the region sees what it defines
+            self.visible.popitem()
 
     def check_types(self, node: Node) -> None:
         if node.op.infer is None:
@@ -122,11 +120,9 @@ class _Verifier:
             what = "a value that is defined already"
             raise self.error(node, f"defines {what}") if node else VerifyError(f"an input is {what}")
         self.defined.add(value)
-        self.visible.add(value)
-        if value.type not in self.types:
-            self.types.add(value.type)
-            for dim in value.type.shape:
-                self.symbols(dim, node)
+        self.visible[value] = None
+        for dim in value.type.shape:
+            self.symbols(dim, node)
 
     def attr(self, node: Node, key: str, value: Any) -> None:
         if isinstance(value, DimExpr):
