@@ -98,6 +98,8 @@ class Trace:
 
             base, op, attrs = target._view
             whole = write_through(op, attrs, base, value)
+            if not op.differentiable:  # through a detached view the base changes, its history does not
+                whole = self.snapshot(whole)
             self.assign(base, whole)
             if whole.requires_grad:
                 base._grad_fn, base._index = whole._grad_fn, whole._index

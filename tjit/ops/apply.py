@@ -181,7 +181,7 @@ def _check_leaf(target: Tensor) -> None:
                 user_location(),
                 hint="wrap the update in `with tjit.no_grad():`",
             )
-        tensor = tensor._view[0] if tensor._view else None
+        tensor = tensor._view[0] if tensor._view and tensor._view[1].differentiable else None
 
 
 def _rebase(target: Tensor, value: Tensor) -> None:
@@ -189,7 +189,7 @@ def _rebase(target: Tensor, value: Tensor) -> None:
     if not state.grad or not (value.requires_grad or target.requires_grad):
         return
     target._grad_fn, target._index = value._grad_fn, value._index
-    if target._view is None:
+    if target._view is None or not target._view[1].differentiable:
         return
     base, op, attrs = target._view
     from tjit.ops.views import write_through  # views are written with public ops, which are written with apply

@@ -126,8 +126,14 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     Raises:
         ArgumentError: the number of elements differs.
     """
+    from tjit.ops.shape import clone
+    from tjit.ops.strides import can_view
+
     target = _complete_shape(x, _varargs(shape))
-    return x if target == tuple(x.shape) else apply(RESHAPE, x, shape=target)
+    if target == tuple(x.shape):
+        return x
+    # a copy is made by `clone`, so that the result is a view of what it shares memory with, captured or not
+    return apply(RESHAPE, x if can_view(x, target) else clone(x), shape=target)
 
 
 def _varargs(sizes: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ def write_through(op: Op, attrs: dict[str, Any], base: Tensor, value: Tensor) ->
     Raises:
         TypeRuleError: several elements of the view are one element of the base (an expanded tensor).
     """
-    if op is movement.ALIAS:
+    if op.name in ("alias", "detach"):
         return value
     if op is movement.RESHAPE:
         return movement.reshape(value, base.shape)
