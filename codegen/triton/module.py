@@ -1,0 +1,97 @@
+"""A kernel as Triton source, and the source as a cubin. Only compiling needs triton; neither needs a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tjit.codegen.kernel import ContractKernel, Kernel, LoopKernel
+from tjit.codegen.triton.contract import emit_contract
+from tjit.codegen.triton.loops import emit_loops
+from tjit.codegen.triton.scatter import emit_scatter
+from tjit.codegen.triton.source import TritonKernel
+from tjit.errors import CodegenError
+
+__all__ = ["Compiled", "TritonKernel", "compile_kernel", "compile_source", "emit_kernel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A kernel's machine code.
+
+    Attributes:
+        shared: bytes of dynamic shared memory of a block.
+        warps: a block has 32 threads a warp.
+        scratch: bytes of global scratch a program needs; its pointer and a profiler's follow the kernel's parameters.
+    """
+
+    name: str
+    cubin: bytes
+    ptx: str
+    shared: int
+    warps: int
+    scratch: int
+
+
+def emit_kernel(kernel: Kernel, constants: Mapping[str, int] | None = None) -> TritonKernel:
+    """The Triton source of a kernel.
+
+    Args:
+        constants: block sizes to use instead of the emitter's, by the names in `TritonKernel.constants`.
+
+    Raises:
+        CodegenError: the kernel breaks a rule of the kernel IR.
+    """
+    constants = {} if constants is None else constants
+    if isinstance(kernel, LoopKernel):
+        return emit_loops(kernel, constants)
+    if isinstance(kernel, ContractKernel):
+        return emit_contract(kernel, constants)
+    return emit_scatter(kernel, constants)
+
+
+def compile_kernel(tk: TritonKernel, arch: int, *, aligned: bool = True) -> bytes:
+    """The cubin of `tk` for compute capability `arch` (80, 90, ...); see `compile_source`."""
+    return compile_source(tk, arch, aligned=aligned).cubin
+
+
+def compile_source(tk: TritonKernel, arch: int, *, aligned: bool = True) -> Compiled:
+    """Compile `tk` for compute capability `arch`, without a device.
+
+    Args:
+        aligned: every pointer will be a multiple of 16 bytes.
+
+    Raises:
+        CodegenError: triton is not installed, or refuses the source.
+    """
+    try:
+        import triton
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+    except ImportError:
+        raise CodegenError("compiling for a GPU needs triton", hint="pip install tjit[gpu]") from None
+    attrs: dict[Any, Any] = {}
+    if aligned:
+        attrs = {(i,): [["tt.divisibility", 16]] for i in range(len(tk.buffers))}
+    source = ASTSource(_load(tk), tk.signature, tk.constants, attrs)
+    options = {"num_warps": tk.warps, "num_stages": tk.stages, "enable_fp_fusion": False, "enable_reflect_ftz": False}
+    try:
+        built: Any = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    except Exception as error:
+        raise CodegenError(f"triton refuses kernel {tk.name} for sm_{arch}: {error}\n{tk.source}") from error
+    metadata = built.metadata
+    scratch = getattr(metadata, "global_scratch_size", 0)
+    return Compiled(metadata.name, built.asm["cubin"], built.asm["ptx"], metadata.shared, metadata.num_warps, scratch)
+
+
+def _load(tk: TritonKernel) -> Any:
+    """The kernel as a triton function. Triton reads the text again through `linecache`."""
+    digest = hashlib.sha256(tk.source.encode()).hexdigest()[:16]
+    file = f"/tjit/triton/{tk.name}_{digest}.py"
+    linecache.cache[file] = (len(tk.source), None, tk.source.splitlines(keepends=True), file)
+    namespace: dict[str, Any] = {"__name__": f"tjit_triton_{digest}"}
+    exec(compile(tk.source, file, "exec"), namespace)
+    return namespace[tk.name]
