@@ -1,0 +1,131 @@
+"""What the records of elementwise and reduce ops share: type rules, f32 references for narrow floats, the record itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tjit.dtypes import DType, bf16, f16
+from tjit.errors import TypeRuleError
+from tjit.ir.graph import Literal
+from tjit.ir.op import Op, Sample, register
+from tjit.ir.types import TensorType
+
+__all__ = ["elementwise_op", "in_f32", "is_number", "listed", "one_type", "shape_and_device", "zero_vjp"]
+
+_KINDS = {
+    "float": ("float",),
+    "int": ("int",),
+    "number": ("int", "float"),
+    "bool": ("bool",),
+    "integral": ("bool", "int"),
+    "any": ("bool", "int", "float"),
+}
+_COUNTS = {1: "one tensor", 2: "two tensors", 3: "three tensors"}
+_NARROW = (f16.numpy, bf16.numpy)
+
+
+def is_number(x: Any) -> bool:
+    """Whether an operand of a gradient rule is a number, which needs no cotangent."""
+    return isinstance(x, Literal)
+
+
+def one_type(name: str, dtypes: str = "float", result: DType | None = None) -> Callable[..., TensorType]:
+    """The type rule of an op on tensors of one dtype and one shape; 0-d operands stand beside any shape.
+
+    Args:
+        dtypes: the class of dtypes, as in `Op.dtypes`.
+        result: the result's dtype, where it is not that of the operands.
+    """
+    kinds = _KINDS[dtypes]
+
+    def infer(*types: TensorType, **_: Any) -> TensorType:
+        first = types[0]
+        if any(t.dtype.kind not in kinds for t in types):
+            raise TypeRuleError(f"{name} wants {_class(kinds, len(types))}, not {listed(types)}")
+        if any(t.dtype is not first.dtype for t in types):
+            raise TypeRuleError(
+                f"{name} wants {_COUNTS[len(types)]} of one dtype, not {listed(types)}", hint="convert with .to(dtype)"
+            )
+        return shape_and_device(name, types).with_dtype(result or first.dtype)
+
+    return infer
+
+
+def shape_and_device(name: str, types: tuple[TensorType, ...]) -> TensorType:
+    """The one of `types` that has the shape and the device of an elementwise op's result.
+
+    Raises:
+        TypeRuleError: two have different shapes.
+    """
+    # a literal is 0-d and on the CPU: any other operand says more
+    found = max(types, key=lambda t: (t.ndim > 0, t.device.type != "cpu"))
+    if any(t.ndim > 0 and t.shape != found.shape for t in types):
+        raise TypeRuleError(
+            f"{name} wants {_COUNTS[len(types)]} of one shape, not {listed(types)}", hint="broadcast with broadcast_to"
+        )
+    return found
+
+
+def listed(types: tuple[TensorType, ...]) -> str:
+    return " and ".join(map(str, types))
+
+
+def _class(kinds: tuple[str, ...], count: int) -> str:
+    words = " or ".join(kinds)
+    article = "an" if words[0] == "i" else "a"
+    return f"{article} {words} tensor" if count == 1 else f"{words} tensors"
+
+
+def in_f32(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """`reference` with f16 and bf16 operands computed in f32 and the result rounded once, as compiled code does."""
+
+    @functools.wraps(reference)
+    def widened(*xs: Any, **attrs: Any) -> Any:
+        narrow = next((x.dtype for x in xs if x.dtype in _NARROW), None)
+        if narrow is None:
+            return reference(*xs, **attrs)
+        y = reference(*(x.astype(np.float32) if x.dtype == narrow else x for x in xs), **attrs)
+        return np.asarray(y).astype(narrow) if y.dtype == np.float32 else y
+
+    return widened
+
+
+def zero_vjp(g: Any, y: Any, *operands: Any, **_: Any) -> tuple[Any, ...]:
+    """The gradient of what is constant between its steps."""
+    from tjit.ops.creation import zeros_like
+
+    return tuple(None if is_number(x) or not x.dtype.is_floating_point else zeros_like(x) for x in operands)
+
+
+def elementwise_op(
+    name: str,
+    *,
+    reference: Callable[..., Any],
+    scalar: Callable[..., Any],
+    vjp: Callable[..., Any] | None,
+    arity: int = 1,
+    dtypes: str = "float",
+    result: DType | None = None,
+    ranges: tuple[tuple[float, float], ...] = ((-3.0, 3.0),),
+    **more: Any,
+) -> Op:
+    """Register an elementwise op whose operands have one dtype and one shape.
+
+    Args:
+        ranges: one per operand, or one for all: where the op is defined and smooth.
+        more: further fields of the record.
+    """
+    ranges = ranges if len(ranges) == arity else ranges * arity
+    fields = {
+        "infer": one_type(name, dtypes, result),
+        "samples": (Sample(((3, 5),) * arity, ranges=ranges),),
+        "differentiable": vjp is not None,
+        **more,
+    }
+    return register(
+        Op(name=name, kind="elementwise", reference=in_f32(reference), scalar=scalar, vjp=vjp, dtypes=dtypes, **fields)
+    )
