@@ -102,7 +102,11 @@ Monomial = tuple[Atom, ...]
 
 def _group(d: Dim) -> str:
     text = str(d)
-    return text if text.isidentifier() or text.isdigit() or text.startswith(("min(", "max(")) else f"({text})"
+    if isinstance(d, int):
+        return text if d >= 0 else f"({text})"
+    monomial, c = next(iter(d.terms.items()))
+    # one atom alone: a symbol or min or max stands as it is, a quotient has its own parentheses
+    return text if len(d.terms) == 1 and len(monomial) == 1 and c == 1 else f"({text})"
 
 
 class DimExpr:
