@@ -11,7 +11,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from llvmlite.binding import ffi
+from llvmlite.binding import ModuleRef, ffi
 
 from tjit.codegen.llvm.target import Target, target_machine
 from tjit.errors import CodegenError
@@ -31,92 +31,131 @@ def module_text(module: Module, target: Target) -> str:
     return str(module)
 
 
-def compile_module(module: Module, target: Target) -> bytes:
+def compile_module(module: Module, target: Target, *, scalar: bool = False) -> bytes:
     """The object code (relocatable ELF) of a module or of its text. May run on many threads at once.
+
+    Args:
+        scalar: the module's loops are not spelt in vectors: all of LLVM's passes run, its vectorizers included.
 
     Raises:
         CodegenError: LLVM refuses the module: a bug in tjit.
     """
-    with _optimized(module, target) as (parsed, machine):
+    with _optimized(module, target, scalar) as (parsed, machine):
         return _emit(parsed, machine, is_object=True)
 
 
-def compile_modules(modules: Sequence[Module], target: Target, threads: int | None = None) -> list[bytes]:
+def compile_modules(
+    modules: Sequence[Module], target: Target, *, scalar: bool = False, threads: int | None = None
+) -> list[bytes]:
     """The objects of several modules, compiled side by side; equal text is compiled once."""
     texts = [module_text(m, target) for m in modules]
-    # the longest first: none is left over at the end
+    # The longest first, so that none is left over at the end.
     distinct = sorted(dict.fromkeys(texts), key=len, reverse=True)
-    workers = min(threads or len(os.sched_getaffinity(0)), len(distinct))
+    workers = min(_usable_cores() if threads is None else threads, len(distinct))
     if workers <= 1:
-        objects = [compile_module(text, target) for text in distinct]
+        objects = [compile_module(text, target, scalar=scalar) for text in distinct]
     else:
         with ThreadPoolExecutor(workers) as executor:
-            objects = list(executor.map(lambda text: compile_module(text, target), distinct))
+            objects = list(executor.map(lambda text: compile_module(text, target, scalar=scalar), distinct))
     of_text = dict(zip(distinct, objects, strict=True))
     return [of_text[text] for text in texts]
 
 
-def optimized_text(module: Module, target: Target) -> str:
+def optimized_text(module: Module, target: Target, *, scalar: bool = False) -> str:
     """The module's text after LLVM's passes, for dumps."""
-    with _optimized(module, target) as (parsed, _):
+    with _optimized(module, target, scalar) as (parsed, _):
         return str(parsed)
 
 
-def assembly(module: Module, target: Target) -> str:
+def assembly(module: Module, target: Target, *, scalar: bool = False) -> str:
     """The assembler text of what `compile_module` makes, for dumps."""
-    with _optimized(module, target) as (parsed, machine):
+    with _optimized(module, target, scalar) as (parsed, machine):
         return _emit(parsed, machine, is_object=False).decode()
 
 
-# llvmlite holds one lock around every call of LLVM. The calls that take long, on a context and a target machine that no
-# other thread has, go around it, through a second handle of the same library.
-_unlocked = ctypes.CDLL(None, handle=ffi.lib._handle)
-_parse = _unlocked.LLVMPY_ParseAssembly
-_parse.argtypes, _parse.restype = [ffi.LLVMContextRef, ctypes.c_char_p, ctypes.c_void_p], ffi.LLVMModuleRef
-_run_passes = _unlocked.LLVMPY_RunNewModulePassManager
-_run_passes.argtypes, _run_passes.restype = [ctypes.c_void_p, ffi.LLVMModuleRef, ctypes.c_void_p], None
-_emit_to_memory = _unlocked.LLVMPY_TargetMachineEmitToMemory
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def _machine(target: Target) -> Iterator[Any]:
-    """A target machine that no other thread uses meanwhile; they are kept for reuse."""
-    free = _machines.setdefault(target, [])
-    try:
-        machine = free.pop()
-    except IndexError:
-        machine = target_machine(target)
-    try:
-        yield machine
-    finally:
-        free.append(machine)
+def _optimized(module: Module, target: Target, scalar: bool) -> Iterator[tuple[Any, Any]]:
+    """The parsed and optimised module, with the target machine that may emit it."""
+    text = module_text(module, target)
+    # A context of its own: modules of one context must not be worked on by two threads.
+    with _machine(target) as machine, llvm.create_context() as context:
+        try:
+            with _parse(text, context) as parsed:
+                parsed.verify()
+                _optimize(parsed, machine, scalar)
+                yield parsed, machine
+        except RuntimeError as error:
+            if isinstance(error, CodegenError):
+                raise
+            raise CodegenError(f"LLVM refuses a module: {error}") from error
 
 
+def _optimize(parsed: Any, machine: Any, scalar: bool) -> None:
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    # A new builder each time: the instrumentation that llvmlite leaves in it does not outlive the run.
+    builder = llvm.create_pass_builder(machine, options)
+    if scalar:
+        options.loop_vectorization = options.slp_vectorization = True
+        passes = builder.getModulePassManager()
+    else:
+        # Vectors are spelt out, and code generation hoists, merges and strength-reduces by itself: O1 to O3 take
+        # two to five times as long as the rest of a kernel's compilation and its code runs no faster.
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
+        passes.add_instruction_combine_pass()
+    _run_passes(passes, parsed, builder)
+
+
+# Target machines are not for two threads at once, and cost a millisecond: those not in use wait here.
 _machines: dict[Target, list[Any]] = {}
 
 
 @contextmanager
-def _optimized(module: Module, target: Target) -> Iterator[tuple[Any, Any]]:
-    text = module_text(module, target)
-    with _machine(target) as machine, llvm.create_context() as context:
-        try:
-            with llvm.parse_assembly(text, context) as parsed:
-                parsed.verify()
-                optimize(parsed, machine)
-                yield parsed, machine
-        except RuntimeError as error:
-            raise CodegenError(f"LLVM refuses a module: {error}") from error
+def _machine(target: Target) -> Iterator[Any]:
+    idle = _machines.setdefault(target, [])
+    try:
+        machine = idle.pop()
+    except IndexError:
+        machine = target_machine(target)
+    yield machine
+    idle.append(machine)  # not after an error: it is cheaper to make a new one than to know its state
+
+
+# llvmlite holds one lock around every call of LLVM. The three that take long go around it through a second handle of
+# the library: each works on a context and a target machine that no other thread has.
+_library = ctypes.CDLL(None, handle=ffi.lib._handle)
+_parse_assembly = _library.LLVMPY_ParseAssembly
+_parse_assembly.argtypes = [ffi.LLVMContextRef, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)]
+_parse_assembly.restype = ffi.LLVMModuleRef
+_run_passes = _library.LLVMPY_RunNewModulePassManager
+_run_passes.argtypes = ffi.lib.LLVMPY_RunNewModulePassManager.argtypes
+_run_passes.restype = None
+_emit_to_memory = _library.LLVMPY_TargetMachineEmitToMemory
+_emit_to_memory.argtypes = ffi.lib.LLVMPY_TargetMachineEmitToMemory.argtypes
+_emit_to_memory.restype = ffi.LLVMMemoryBufferRef
+
+
+def _parse(text: str, context: Any) -> Any:
+    with ffi.OutputString() as message:
+        parsed = ModuleRef(_parse_assembly(context, text.encode(), message), context)
+        if message:
+            parsed.close()
+            raise CodegenError(f"LLVM cannot parse a module: {message}")
+    return parsed
 
 
 def _emit(parsed: Any, machine: Any, *, is_object: bool) -> bytes:
-    return machine.emit_object(parsed) if is_object else machine.emit_assembly(parsed).encode()
-
-
-LEVEL = 1
-
-
-def optimize(parsed, machine):
-    options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(parsed, builder)
+    with ffi.OutputString() as message:
+        buffer = _emit_to_memory(machine, parsed, int(is_object), message)
+        if not buffer:
+            raise CodegenError(f"LLVM cannot emit a module: {message}")
+    try:
+        return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
