@@ -528,6 +528,119 @@ def test_comparison(name, dtype, rng):
     np.testing.assert_array_equal(got, getattr(np, numpy_name[name])(a, b))
 
 
+def test_int_powers_and_far_shifts():
+    x = np.repeat(np.array([0, 1, -1, 2, -2, 3, 7, -5], "i4"), 8)
+    y = np.tile(np.array([-3, -2, -1, 0, 1, 2, 5, 33], "i4"), 8)
+
+    got = run(scalar_kernel("pow", dt.i32, 2), x, y)
+
+    def power(a, b):
+        if b < 0:
+            return (1 if a == 1 else (1 if b % 2 == 0 else -1) if a == -1 else 0)
+        return (a**b + 2**31) % 2**32 - 2**31
+
+    np.testing.assert_array_equal(got, [power(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
+
+
+@pytest.mark.parametrize("dtype", [dt.f32, dt.f64, dt.i64], ids=str)
+def test_fma(dtype, rng):
+    p = axis("p0", 64)
+    x, y, out = buffer("%x", dtype, 64), buffer("%y", dtype, 64), buffer("b0", dtype, 64)
+    op = toy("fma", lambda b, x, y: b.fma(x, y, b.const(3, x)))
+    kernel = loop_kernel("fma", (x, y), (out,), (p,), Loop((), (write(out, (p,), compute(op, read(x, p), read(y, p))),)))
+    a, b = rng.integers(-9, 9, (2, 64)).astype(dtype.numpy)
+
+    got = run(kernel, a, b)
+
+    np.testing.assert_array_equal(got, a * b + 3)
+
+
+@pytest.mark.parametrize("dtype", [dt.f64, dt.bf16, dt.bool_, dt.u8], ids=str)
+def test_fill_with_a_constant(dtype):
+    p = axis("p0", 70)
+    out = buffer("b0", dtype, 70)
+    value = 0.1 if dtype.kind == "float" else 1
+    kernel = loop_kernel("full", (), (out,), (p,), Loop((), (write(out, (p,), Const(value, dtype)),)))
+
+    got = run(kernel)
+
+    np.testing.assert_array_equal(got.astype("f8"), np.full(70, value, dtype.numpy).astype("f8"))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 70), (300, 33), (1, 5)])
+def test_softmax_over_columns(rows, columns, rng):
+    p, r = axis("p0", columns), axis("r0", rows)
+    x, out = buffer("%x", dt.f32, rows, columns), buffer("b0", dt.f32, rows, columns)
+    row = buffer("row0", dt.f32, rows, row=True)
+    m = Reduce("m", "max", read(x, r, p), dt.f32)
+    t = compute("exp", compute("sub", read(x, r, p), Reduced(m)))
+    s = Reduce("s", "sum", t, dt.f32)
+    last = write(out, (r, p), compute("div", read(row, r), Reduced(s)))
+    loops = (Loop((r,), (m,)), Loop((r,), (s, write(row, (r,), t))), Loop((r,), (last,)))
+    a = rng.standard_normal((rows, columns), "f4")
+
+    got = run(loop_kernel("column_softmax", (x,), (out,), (p,), *loops, vector=p), a)
+
+    e = np.exp(a.astype("f8") - a.max(0))
+    np.testing.assert_allclose(got, e / e.sum(0), rtol=2e-6)
+
+
+@pytest.mark.parametrize("columns", [50, 20000])
+def test_row_buffer_read_at_another_index_and_axis(columns, rng):
+    p, r, q = axis("p0", 3), axis("r0", columns), axis("r1", columns - 1)
+    x, out = buffer("%x", dt.f32, 3, columns), buffer("b0", dt.f16, 3, columns - 1)
+    row = buffer("row0", dt.f16, columns, row=True)
+    fill = write(row, (r,), compute("exp", read(x, p, r)))
+    value = compute("sub", read(row, columns - 1 - q.index), read(row, q), dtype=dt.f16)
+    kernel = loop_kernel("ends", (x,), (out,), (p,), Loop((r,), (fill,)), Loop((q,), (write(out, (p, q), value),)), vector=r)
+    a = rng.standard_normal((3, columns), "f4")
+
+    got = run(kernel, a)
+
+    e = np.exp(a).astype("f2").astype("f4")
+    np.testing.assert_allclose(got, (e[:, :0:-1] - e[:, :-1]).astype("f2"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("columns", [40, 20000])
+def test_reductions_of_what_does_not_vary(columns, rng):
+    p, r = axis("p0", 5), axis("r0", columns)
+    x, w = buffer("%x", dt.f32, 5), buffer("%w", dt.f32, columns)
+    outs = tuple(buffer(f"b{i}", dtype, 5) for i, dtype in enumerate((dt.f32, dt.f32, dt.i64, dt.i64)))
+    values = (Const(1.0, dt.f32), read(x, p), Index(r.index, dt.i64))
+    sums = [Reduce(f"s{i}", "sum", v, v.dtype) for i, v in enumerate(values)]
+    sums.append(Reduce("at", "argmax", read(w, r), dt.i64))
+    order = [sums[0], sums[1], sums[2], sums[3]]
+    stores = tuple(write(out, (p,), Reduced(s)) for out, s in zip(outs, order, strict=True))
+    kernel = loop_kernel("constants", (x, w), outs, (p,), Loop((r,), tuple(sums)), Loop((), stores), vector=r)
+    a, b = rng.standard_normal(5, "f4"), rng.standard_normal(columns, "f4")
+
+    ones, rows, indices, at = run(kernel, a, b)
+
+    np.testing.assert_array_equal(ones, np.full(5, columns))
+    np.testing.assert_allclose(rows, a * columns, rtol=1e-5)
+    np.testing.assert_array_equal(indices, np.full(5, columns * (columns - 1) // 2))
+    np.testing.assert_array_equal(at, np.full(5, b.argmax()))
+
+
+def test_empty_shapes():
+    assert run(elementwise("none", shape=(0, 3)), np.zeros((0, 3), "f4")).shape == (0, 3)
+    np.testing.assert_array_equal(run(reduction("sum", (3, 0), {1}), np.zeros((3, 0), "f4")), np.zeros(3))
+    np.testing.assert_array_equal(run(reduction("sum", (2, 0, 4), {1, 2}), np.zeros((2, 0, 4), "f4")), np.zeros(2))
+    np.testing.assert_array_equal(run(matmul(3, 4, 0, epilogue=False), np.zeros((3, 0), "f4"), np.zeros((0, 4), "f4")), np.zeros((3, 4)))
+
+
+def test_a_later_loop_reads_what_an_earlier_one_wrote(rng):
+    p, r = axis("p0", 4), axis("r0", 100)
+    x, mid, out = buffer("%x", dt.f32, 4, 100), buffer("b0", dt.f32, 4, 100), buffer("b1", dt.f32, 4, 100)
+    first = Loop((r,), (write(mid, (p, r), compute("exp", read(x, p, r))),))
+    second = Loop((r,), (write(out, (p, r), read(mid, p, 99 - r.index)),))
+    a = rng.standard_normal((4, 100), "f4")
+
+    got, reversed_ = run(loop_kernel("twice", (x,), (mid, out), (p,), first, second, vector=r), a)
+
+    np.testing.assert_array_equal(reversed_, got[:, ::-1])
+
+
 @pytest.mark.parametrize("kernel", [elementwise("gelu"), softmax(3000, 1000), matmul(100, 50, 70)], ids=lambda k: k.name)
 def test_golden_text(kernel, request):
     path = GOLDEN / f"{kernel.name}.py.txt"

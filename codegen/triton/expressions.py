@@ -20,6 +20,9 @@ def unflatten(axes: tuple[Axis, ...], linear: Dim) -> dict[Symbol, Dim]:
     result: dict[Symbol, Dim] = {}
     for i, axis in enumerate(reversed(axes)):
         outermost = i == len(axes) - 1
+        if axis.extent == 0:  # no program runs
+            result[axis.symbol] = 0
+            continue
         result[axis.symbol] = linear if outermost else linear % axis.extent
         linear = linear if outermost else linear // axis.extent
     return result

@@ -57,7 +57,9 @@ def interpret(tk: TritonKernel, arrays: list[np.ndarray], symbols: Mapping[str, 
     scope.set_attr(tl, "reduce", _reduce(interpreter))
     builder = interpreter.interpreter_builder
     truncate = type(builder).create_fp_trunc
-    builder.create_fp_trunc = lambda src, type_: _round(interpreter, src, type_) or truncate(builder, src, type_)
+    builder.create_fp_trunc = lambda src, type_: _truncate(interpreter, src, type_, truncate)
+    dot = type(builder).create_dot
+    builder.create_dot = lambda a, b, *rest: dot(builder, _readable(interpreter, a), _readable(interpreter, b), *rest)
     try:
         builder.set_grid_dim(*grid)
         with np.errstate(all="ignore"):
@@ -66,7 +68,7 @@ def interpret(tk: TritonKernel, arrays: list[np.ndarray], symbols: Mapping[str, 
                 function(**arguments)
     finally:
         scope.restore()
-        del builder.create_fp_trunc
+        del builder.create_fp_trunc, builder.create_dot
 
 
 def _namespace(tk: TritonKernel, interpreter: Any) -> dict[str, Any]:
@@ -84,13 +86,22 @@ def _namespace(tk: TritonKernel, interpreter: Any) -> dict[str, Any]:
     return names
 
 
-def _round(interpreter: Any, src: Any, type_: Any) -> Any:
-    """f32 to bf16 to nearest, as the GPU does and Triton's interpreter does not; None for other types."""
+def _truncate(interpreter: Any, src: Any, type_: Any, otherwise: Callable[..., Any]) -> Any:
+    """To a narrower float; f32 to bf16 rounds to nearest, as on the GPU, where Triton's interpreter truncates."""
     import triton.language as tl
 
     if type_.scalar != tl.bfloat16 or src.data.dtype != np.float32:
-        return None
+        return otherwise(interpreter.interpreter_builder, src, type_)
     return interpreter.TensorHandle(src.data.astype(ml_dtypes.bfloat16).view(np.uint16), tl.bfloat16)
+
+
+def _readable(interpreter: Any, operand: Any) -> Any:
+    """An operand of a dot as NumPy can multiply it: Triton's interpreter multiplies the bits of bf16 as integers."""
+    import triton.language as tl
+
+    if operand.dtype.scalar != tl.bfloat16:
+        return operand
+    return interpreter.TensorHandle(operand.data.view(ml_dtypes.bfloat16).astype(np.float32), tl.float32)
 
 
 _FAST = {

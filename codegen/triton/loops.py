@@ -241,7 +241,7 @@ class _Rows:
     def _enter(self, space: _Space) -> None:
         """The lanes of `space` are defined: define their mask."""
         self.e.lanes[space.symbol] = (space.name, "")
-        if not isinstance(space.count, int) or space.count % space.size:
+        if not isinstance(space.count, int) or space.count % space.size or space.count == 0:
             mask = self.source.bind(f"{space.name} < {self.e.index(space.count).text}", space.mask_text)
             self.e.lanes[space.symbol] = (space.name, mask)
 

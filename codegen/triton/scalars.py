@@ -86,8 +86,9 @@ class TritonScalars:
         return self.emit(text, x.dtype if dtype is None else dtype, x, y)
 
     def _call(self, function: str, *operands: Scalar, extra: str = "") -> Scalar:
-        text = ", ".join(self.typed(x) if x.value is not None else strip_parentheses(x.text) for x in operands)
-        return self.emit(f"{function}({text}{extra})", operands[0].dtype, *operands)
+        mixed = any(x.value is None for x in operands)
+        texts = (strip_parentheses(x.text) if mixed and _is_plain(x) else self.typed(x) for x in operands)
+        return self.emit(f"{function}({', '.join(texts)}{extra})", operands[0].dtype, *operands)
 
     def _helper(self, name: str, *operands: Scalar, extra: str = "") -> Scalar:
         return self._call(self.source.helper(name), *operands, extra=extra)
@@ -315,6 +316,14 @@ class TritonScalars:
     def _shift(self, x: Scalar, y: Scalar, operator: str) -> Scalar:
         inside = self.lt(y, self.const(x.dtype.bits, y))
         return self.select(inside, self._infix(operator, x, y), self.const(0, x))
+
+
+def _is_plain(x: Scalar) -> bool:
+    """Whether the text of `x` has the type of `x` on its own: Triton takes a float of f32's normal range for one."""
+    if x.value is None:
+        return True
+    size = abs(x.value)
+    return held(x.dtype) is f32 and (size == 0 or size != size or size == float("inf") or 2.0**-126 <= size < 2.0**127)
 
 
 def _propagate(x: Scalar) -> str:

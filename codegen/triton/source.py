@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -261,7 +262,7 @@ class Source:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self._names: set[str] = {"tl", "triton", "libdevice", "range", "float", "None", "True", "False", *HELPERS}
+        self._names: set[str] = {"tl", "triton", "libdevice", "range", "float", *keyword.kwlist, *HELPERS}
         self.name = self.fresh(kernel.name)
         self.buffers = self._find_buffers(kernel)
         axes = {axis.symbol for axis in _axes(kernel)}
