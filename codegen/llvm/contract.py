@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import ContractKernel, Expr
-from tjit.codegen.llvm.contract_plan import ColumnClass, Operand, Plan, RowClass, kernel_symbols, plan_contract
-from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.kernel import ContractKernel, Expr, kernel_symbols
+from tjit.codegen.llvm.contract_plan import ColumnClass, Operand, Plan, RowClass, plan_contract
+from tjit.codegen.llvm.indices import Indices
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.target import Target
@@ -87,7 +87,7 @@ class _Contract:
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         self.args, self.task, self.tasks = function.args
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.ints = Integers(self.b)
+        self.ints = Indices(self.b)
         self.element = element_type(self.kernel.accumulate)
 
     def emit(self) -> None:

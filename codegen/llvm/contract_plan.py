@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store, walk
+from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store
 from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.target import Target
 from tjit.dtypes import DType
-from tjit.ir.dims import Dim, Symbol, coefficient, maximum, minimum, product, substitute, symbols
+from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
-__all__ = ["ColumnClass", "Operand", "Plan", "RowClass", "kernel_symbols", "plan_contract"]
+__all__ = ["ColumnClass", "Operand", "Plan", "RowClass", "plan_contract"]
 
 _K_BLOCK = 768  # steps of k summed in registers: panels of a and b stay in the second-level cache
 _N_BLOCK = 512
@@ -187,23 +187,6 @@ class Plan:
         return round_up((a + b + sums) * self.kernel.accumulate.itemsize, 64)
 
 
-def kernel_symbols(kernel: ContractKernel) -> tuple[Symbol, ...]:
-    """The program's symbols that the kernel reads, by name."""
-    axes = (*kernel.batch, kernel.m, kernel.n, kernel.k)
-    dims: list[Dim] = [axis.extent for axis in axes]
-    for buffer in kernel.buffers:
-        dims += [*buffer.shape, *buffer.strides]
-    for expr in (kernel.a, kernel.b, *(store.value for store in kernel.epilogue)):
-        for e in walk(expr):
-            if isinstance(e, Load):
-                dims += [*e.index, *(d for pair in e.conditions for d in pair)]
-    for store in kernel.epilogue:
-        dims += store.index
-    own = {axis.symbol.name for axis in axes}
-    found = {s.name: s for d in dims for s in symbols(d) if s.name not in own}
-    return tuple(found[name] for name in sorted(found))
-
-
 def ceil_div(x: Dim, y: Dim) -> Dim:
     return (x + (y - 1)) // y
 
@@ -243,8 +226,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
-        pack_a=True,
-        pack_b=True,
+        pack_a="a" not in __import__("os").environ.get("INPLACE", ""),
+        pack_b="b" not in __import__("os").environ.get("INPLACE", ""),
     )
     return plan
 

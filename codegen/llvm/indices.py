@@ -1,0 +1,118 @@
+"""i64 arithmetic that folds constants while it is emitted, and dims as code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import llvmlite.ir as ir
+
+from tjit.codegen.llvm.vectors import I64, counted_loop
+from tjit.ir.dims import Dim, fold
+
+__all__ = ["Indices"]
+
+
+def _known(x: ir.Value) -> int | None:
+    return x.constant if isinstance(x, ir.Constant) else None
+
+
+class Indices:
+    """Operations on i64 values; where all operands are constants the result is one.
+
+    Attributes:
+        symbols: values of the symbols by name, for `dim`. Add loop variables as they come into being.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, symbols: Mapping[str, ir.Value] | None = None) -> None:
+        self.b = builder
+        self.symbols: dict[str, ir.Value] = dict(symbols or {})
+
+    def const(self, value: int) -> ir.Constant:
+        return ir.Constant(I64, value)
+
+    def dim(self, d: Dim) -> ir.Value:
+        """The value of a dim."""
+        return fold(d, constant=self.const, symbol=lambda s: self.symbols[s.name], apply=self._apply)
+
+    def _apply(self, name: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        operations = {"+": self.add, "*": self.mul, "//": self.floor_div, "%": self.floor_mod}
+        return (operations | {"min": self.min, "max": self.max})[name](a, b)
+
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i + j)
+        return y if i == 0 else x if j == 0 else self.b.add(x, y, flags=("nsw",))
+
+    def sub(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i - j)
+        return x if j == 0 else self.b.sub(x, y, flags=("nsw",))
+
+    def mul(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i * j)
+        if i == 0 or j == 0:
+            return self.const(0)
+        return y if i == 1 else x if j == 1 else self.b.mul(x, y, flags=("nsw",))
+
+    def div(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x // y of numbers that are not negative."""
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i // j)
+        return x if j == 1 else self.b.udiv(x, y)
+
+    def mod(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x % y of numbers that are not negative."""
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i % j)
+        return self.const(0) if j == 1 else self.b.urem(x, y)
+
+    def floor_div(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x // y, y > 0."""
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i // j)
+        if j == 1:
+            return x
+        b = self.b
+        quotient = b.sdiv(x, y)
+        inexact = b.icmp_signed("!=", b.mul(quotient, y), x)
+        low = b.and_(inexact, b.icmp_signed("<", x, self.const(0)))
+        return b.sub(quotient, b.zext(low, I64))
+
+    def floor_mod(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x % y, y > 0."""
+        return self.sub(x, self.mul(self.floor_div(x, y), y))
+
+    def ceil_div(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The least q with q*y >= x, of numbers that are not negative."""
+        return self.div(self.add(x, self.sub(y, self.const(1))), y)
+
+    def min(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(min(i, j))
+        return self.b.select(self.b.icmp_signed("<", x, y), x, y)
+
+    def max(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(max(i, j))
+        return self.b.select(self.b.icmp_signed(">", x, y), x, y)
+
+    @contextmanager
+    def loop(self, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1) -> Iterator[ir.Value]:
+        """for (i = start; i < stop; i += step); the body alone where it is known to run once."""
+        step = self.const(step) if isinstance(step, int) else step
+        first, last, by = _known(start), _known(stop), _known(step)
+        if first is not None and last is not None and by is not None and first < last <= first + by:
+            yield start
+            return
+        with counted_loop(self.b, start, stop, step) as i:
+            yield i
