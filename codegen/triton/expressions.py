@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, Const, Expr, Index, Load, Reduced, Store
 from tjit.codegen.triton.scalars import Scalar, TritonScalars, held
@@ -56,6 +56,7 @@ class Expressions:
     Attributes:
         axes: each axis as an index expression over lane symbols.
         lanes: lane symbols: variable's name and the name of its mask ("" where every lane is in range).
+        mask_lanes: lanes that a mask varies over besides its own.
         reduced: results of reductions by the id of their statement.
         rows: contents of `row` buffers.
         accumulator: the finished sum of a contraction.
@@ -66,6 +67,7 @@ class Expressions:
         self.scalars = TritonScalars(source)
         self.axes: dict[Symbol, Dim] = {}
         self.lanes: dict[Symbol, tuple[str, str]] = {}
+        self.mask_lanes: dict[str, frozenset[str]] = {}
         self.bound: dict[Symbol, Scalar] = {}
         self.reduced: dict[int, Scalar] = {}
         self.rows: dict[Buffer, Row] = {}
@@ -147,7 +149,9 @@ class Expressions:
         assert isinstance(expr, Accumulator)
         if self.accumulator is None:
             raise CodegenError(f"kernel {self.source.name} reads an accumulator outside an epilogue")
-        return self.accumulator
+        if held(expr.dtype) is held(self.accumulator.dtype):
+            return replace(self.accumulator, dtype=expr.dtype)
+        return self.scalars.cast(self.accumulator, expr.dtype)
 
     def _compute(self, expr: Compute) -> Scalar:
         if expr.op.scalar is None:
@@ -194,6 +198,8 @@ class Expressions:
         offset = self.index(buffer.offset(index))
         tests = [test for e, n in conditions for test in self._tests(e, n)]
         lanes = offset.lanes.union(*(test.lanes for test in tests))
+        masks = [mask for name, mask in self.lanes.values() if mask and name in lanes]
+        lanes = lanes.union(*(self.mask_lanes.get(mask, ()) for mask in masks))
         text = self.source.pointer(buffer)
         if offset.text != "0":
             text += f" + {strip_parentheses(offset.text)}"

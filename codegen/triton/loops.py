@@ -17,6 +17,7 @@ from tjit.codegen.triton.expressions import Expressions, Row, unflatten
 from tjit.codegen.triton.scalars import Scalar, held
 from tjit.codegen.triton.source import Source, TritonKernel, expressions_of, literal, power_of_two, type_name
 from tjit.dtypes import DType, bool_, i32, i64
+from tjit.errors import CodegenError
 from tjit.ir import dims
 from tjit.ir.dims import Dim, Symbol
 
@@ -121,11 +122,13 @@ class _Space:
     """The elements that a loop nest visits at one point.
 
     Attributes:
+        count: number of elements, which may depend on the parallel point; `limit` is the most there are.
         whole: one block covers them: `size` lanes of the constant `block`.
         shape: of a value with every lane.
     """
 
     count: Dim
+    limit: Dim
     symbol: Symbol
     name: str
     whole: bool
@@ -147,7 +150,8 @@ class _Rows:
         self.source = Source(kernel)
         self.e = Expressions(self.source)
         self.points = dims.product(axis.extent for axis in kernel.parallel)
-        counts = [dims.product(axis.extent for axis in loop.axes) for loop in kernel.loops]
+        self.point_symbols = {axis.symbol for axis in kernel.parallel}
+        counts = [self._limit(dims.product(axis.extent for axis in loop.axes)) for loop in kernel.loops]
         self.across = bool(kernel.parallel) and kernel.vector == kernel.parallel[-1]  # lanes are points
         self.widest = max((c if isinstance(c, int) else _ROW_BLOCK for c in counts), default=1)
         self.static = all(isinstance(c, int) for c in counts)
@@ -156,6 +160,15 @@ class _Rows:
         self.constant_names: dict[Dim, str] = {}
         self.point_lane: frozenset[str] = frozenset()
         self.tile = 1
+
+    def _limit(self, count: Dim) -> Dim:
+        """The largest `count` over the parallel points."""
+        if not self.point_symbols & set(dims.symbols(count)):
+            return count
+        limit = dims.upper_bound(count)
+        if limit is None:
+            raise CodegenError(f"kernel {self.kernel.name} has a loop of {count} with no known bound", self.kernel.location)
+        return limit
 
     def _choose_points(self) -> int:
         """Parallel points of a program: one where rows are long."""
@@ -219,8 +232,9 @@ class _Rows:
         if count in self.spaces:
             return self.spaces[count]
         longest = _COLUMN_ROWS if self.across else max(1, _WHOLE_ROW // self.block_points)
-        whole = isinstance(count, int) and power_of_two(count) <= longest
-        default = power_of_two(count) if whole else _COLUMN_ROWS if self.across else _ROW_BLOCK
+        limit = self._limit(count)
+        whole = isinstance(limit, int) and power_of_two(limit) <= longest
+        default = power_of_two(limit) if whole else _COLUMN_ROWS if self.across else _ROW_BLOCK
         if not whole and not self.across:
             default = max(1, default // self.block_points)
         size = default if whole else self.constants.get("BLOCK_R", default)
@@ -230,7 +244,7 @@ class _Rows:
         self.tile = max(self.tile, size * self.block_points)
         points = "BLOCK_P" if "BLOCK_P" in self.source.constants else "1"
         shape = f"({block},)" if self._single else f"({block}, {points})" if self.across else f"({points}, {block})"
-        space = _Space(count, symbol, name, whole, size, block, shape)
+        space = _Space(count, limit, symbol, name, whole, size, block, shape)
         if whole:
             self.spaces[count] = space
             lanes = f"tl.arange(0, {block}){self._side(points=False)}"
@@ -242,8 +256,10 @@ class _Rows:
         """The lanes of `space` are defined: define their mask."""
         self.e.lanes[space.symbol] = (space.name, "")
         if not isinstance(space.count, int) or space.count % space.size or space.count == 0:
-            mask = self.source.bind(f"{space.name} < {self.e.index(space.count).text}", space.mask_text)
+            count = self.e.index(space.count)
+            mask = self.source.bind(f"{space.name} < {count.text}", space.mask_text)
             self.e.lanes[space.symbol] = (space.name, mask)
+            self.e.mask_lanes[mask] = count.lanes
 
     def _emit_loop(self, loop: Loop) -> None:
         self.e.forget()
@@ -282,7 +298,7 @@ class _Rows:
         reduces = [s for s in loop.body if isinstance(s, Reduce)]
         accumulators = {id(s): self._open(s, space) for s in reduces}
         start = self.source.fresh(f"{space.name}_start")
-        end = self.e.index(space.count).text
+        end = self.e.index(space.limit).text
         with self.source.loop(start, "0", end, space.block):
             lanes = f"tl.arange(0, {space.block}){self._side(points=False)}"
             self.source.line(f"{space.name} = {start} + {self.source.widen(lanes)}")
@@ -328,7 +344,7 @@ class _Rows:
         _, mask = self.e.lanes[space.symbol]
         if not mask and whole and space.name not in value.lanes:
             mask = f"{space.name} >= 0"  # gives the value its lanes
-        lanes = value.lanes | {space.name}
+        lanes = value.lanes | {space.name} | self.e.mask_lanes.get(mask, frozenset())
         if mask:
             neutral = self.e.scalars.constant(reduction.neutral, reduction.dtype)
             text = self.e.scalars.typed(value)
