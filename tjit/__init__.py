@@ -13,7 +13,7 @@ from tjit.dtypes import set_default_dtype
 from tjit.ops.public import FUNCTIONS, attach_methods
 from tjit.tensor import Size, Tensor
 
-for _family in ("creation", "movement", "elementwise", "reduce", "operators", "shape", "index", "contract", "composite"):
+for _family in ("creation", "movement", "elementwise", "reduce", "operators", "shape", "index", "indexing", "contract", "composite"):
     if find_spec(f"tjit.ops.{_family}"):
         import_module(f"tjit.ops.{_family}")
 attach_methods()

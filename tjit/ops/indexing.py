@@ -1,0 +1,366 @@
+"""x[...] and x[...] = v: views for ints and slices, gathers and scatters for masks and integer tensors.
+
+A key is split in two: the basic part (ints, slices, None, ...) makes a view; what remains are tensors of positions, each
+for one dim of that view.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tjit.dtypes import bool_, i64, u8
+from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
+from tjit.ir.dims import Dim, DimExpr, maximum, minimum, product, upper_bound
+from tjit.location import user_location
+from tjit.ops.apply import apply, assign, state
+from tjit.ops.creation import full, tensor
+from tjit.ops.index import as_index, index_add_dim, put_dim, refuse_capture, take_dim
+from tjit.ops.movement import ALIAS, _inverse, broadcast_to, permute, reshape, slice_dims
+from tjit.ops.operands import broadcast_shapes
+from tjit.tensor import Tensor
+
+__all__ = ["get_item", "position", "set_item", "with_written", "wrapped"]
+
+
+class _Basic(NamedTuple):
+    """The view of a key's basic part, before what is left is looked up.
+
+    Attributes:
+        starts, stops, steps: of every dim of the tensor.
+        shape: of the view, with the dims of ints gone and those of None added.
+        masks, positions: bool tensors and integer tensors, by the view's dim that they start at.
+    """
+
+    starts: tuple[Dim, ...]
+    stops: tuple[Dim, ...]
+    steps: tuple[int, ...]
+    shape: tuple[Dim, ...]
+    masks: dict[int, Tensor]
+    positions: dict[int, Tensor]
+
+
+# Parts of a key
+
+
+def position(index: Dim, extent: Dim, dim: int) -> Dim:
+    """An index counted from the front.
+
+    Raises:
+        DimensionError: it is out of range, as far as the bounds of symbolic extents tell.
+    """
+    if isinstance(index, int):
+        most = upper_bound(extent)
+        if most is not None and not -most <= index < most:
+            raise DimensionError(f"index {index} is out of bounds for dimension {dim} with size {extent}", user_location())
+    return index + extent * _is_negative(index)
+
+
+def _is_negative(index: Dim) -> Dim:
+    """1 for a negative index, else 0; an expression where its sign is not known."""
+    return maximum(minimum(-index, 1), 0)
+
+
+def _bound(value: Any, extent: Dim, default: Dim) -> Dim:
+    if value is None:
+        return default
+    index = as_index(value)
+    return maximum(minimum(index + extent * _is_negative(index), extent), 0)
+
+
+def _slice_bounds(key: slice, extent: Dim) -> tuple[Dim, Dim, int]:
+    """Start, stop and step with 0 <= start <= stop <= extent.
+
+    Raises:
+        ArgumentError: the step is negative or 0.
+    """
+    step = 1 if key.step is None else as_index(key.step)
+    if not isinstance(step, int):
+        raise CaptureError(f"a slice needs a step that is the same on every call, not {step}", user_location())
+    if step <= 0:
+        raise ArgumentError(f"slice step must be positive, not {step}", user_location(), hint="use flip() to reverse a dim")
+    start = _bound(key.start, extent, 0)
+    return start, maximum(_bound(key.stop, extent, extent), start), step
+
+
+def _as_part(part: Any) -> Any:
+    """One part of a key: an int, a dim, a slice, None, Ellipsis, a bool, or a tensor of masks or positions."""
+    if part is None or part is Ellipsis or isinstance(part, (int, slice, DimExpr)):
+        return part
+    if isinstance(part, np.generic):
+        return part.item() if part.dtype.kind in "biu" else _refuse(part)
+    if isinstance(part, (list, tuple, range)):
+        part = tensor(list(part)) if len(part) else tensor([], dtype=i64)
+    elif isinstance(part, np.ndarray):
+        part = Tensor(np.ascontiguousarray(part) if part.ndim else part)
+    if not isinstance(part, Tensor):
+        return part.__index__() if hasattr(part, "__index__") else _refuse(part)
+    if part.dtype.is_floating_point:
+        raise DimensionError(f"tensors used as indices must be ints or bools, not {part.type_}", user_location())
+    if part.ndim == 0 and not part.is_traced and state.trace is None:
+        return bool(part.array) if part.dtype is bool_ else int(part.array)
+    return part != 0 if part.dtype is u8 else part
+
+
+def _refuse(part: Any) -> Any:
+    raise DTypeError(
+        f"only ints, slices, ellipsis, None, and tensors, lists and arrays of ints or bools are indices, not {type(part).__name__} {part!r}",
+        user_location(),
+    )
+
+
+def _parts(x: Tensor, key: Any) -> list[Any]:
+    """The parts of a key with the ellipsis written out, one for each dim of x and each None."""
+    if isinstance(key, list) and any(isinstance(k, (slice, type(None), type(Ellipsis))) for k in key):
+        key = tuple(key)
+    parts = [_as_part(part) for part in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_dims_used(part) for part in parts)
+    if used > x.ndim:
+        raise DimensionError(f"too many indices for {x.type_}: {used} for {x.ndim} dims", user_location())
+    dots = [i for i, part in enumerate(parts) if part is Ellipsis]
+    if len(dots) > 1:
+        raise DimensionError("an index can only have a single ellipsis ('...')", user_location())
+    at = dots[0] if dots else len(parts)
+    return parts[:at] + [slice(None)] * (x.ndim - used) + parts[at + 1 :]
+
+
+def _dims_used(part: Any) -> int:
+    if part is None or part is Ellipsis or isinstance(part, bool):
+        return 0
+    if isinstance(part, Tensor) and part.dtype is bool_:
+        return part.ndim
+    return 1
+
+
+def _split_key(x: Tensor, key: Any) -> _Basic:
+    bounds: list[tuple[Dim, Dim, int]] = []
+    shape: list[Dim] = []
+    masks: dict[int, Tensor] = {}
+    positions: dict[int, Tensor] = {}
+    for part in _parts(x, key):
+        d = len(bounds)
+        if part is None or part is True:
+            shape.append(1)
+        elif part is False:
+            positions[len(shape)] = tensor([], dtype=i64)
+            shape.append(1)
+        elif isinstance(part, slice):
+            start, stop, step = _slice_bounds(part, x.shape[d])
+            bounds.append((start, stop, step))
+            shape.append(stop - start if step == 1 else (stop - start + step - 1) // step)
+        elif isinstance(part, Tensor):
+            _add_tensor(x, part, d, len(shape), masks, positions)
+            used = _dims_used(part)
+            bounds.extend((0, x.shape[d + k], 1) for k in range(used))
+            shape.extend(x.shape[d : d + used])
+        else:
+            start = position(part, x.shape[d], d)
+            bounds.append((start, start + 1, 1))
+    starts, stops, steps = zip(*bounds, strict=True) if bounds else ((), (), ())
+    return _Basic(starts, stops, steps, tuple(shape), masks, positions)
+
+
+def _add_tensor(x: Tensor, part: Tensor, dim: int, at: int, masks: dict[int, Tensor], positions: dict[int, Tensor]) -> None:
+    if part.dtype is not bool_:
+        positions[at] = wrapped(part, x.shape[dim], dim)
+        return
+    if tuple(part.shape) != tuple(x.shape[dim : dim + part.ndim]):
+        raise DimensionError(f"the shape of the mask {part.type_} does not match that of the indexed tensor {x.type_} at dim {dim}", user_location())
+    if at in masks or at in positions:
+        raise DimensionError("a 0-d bool tensor cannot be combined with other indices", user_location())
+    masks[at] = part
+
+
+def wrapped(index: Tensor, extent: Dim, dim: int) -> Tensor:
+    """Positions with negative ones counted from the end.
+
+    Raises:
+        DimensionError: one is out of range; while capturing this is not known.
+    """
+    if state.trace is None:
+        array = index.array
+        if not array.size or array.min() >= 0:
+            return _in_range(index, array, extent, dim)
+        _in_range(index, array + (array < 0) * np.int64(extent), extent, dim)
+    from tjit.ops.elementwise import cast, where
+
+    wide = index if index.dtype is i64 else cast(index, i64)
+    size = extent if isinstance(extent, int) else full((), extent, dtype=i64, device=index.device)
+    return where(wide < 0, wide + size, wide)
+
+
+def _in_range(index: Tensor, array: np.ndarray, extent: Dim, dim: int) -> Tensor:
+    if array.size and not (array.min() >= 0 and array.max() < extent):
+        wrong = index.array[(array < 0) | (array >= extent)].flat[0]
+        raise DimensionError(f"index {wrong} is out of bounds for dimension {dim} with size {extent}", user_location())
+    return index
+
+
+# Reading
+
+
+def get_item(x: Tensor, key: Any) -> Tensor:
+    """x[key]: a view for ints, slices, None and ...; a copy where masks or integer tensors take part.
+
+    Raises:
+        DimensionError: an index is out of range, or there are too many.
+        CaptureError: a mask, while a function is captured: the result's shape depends on data.
+    """
+    basic = _split_key(x, key)
+    seen = _basic_view(x, basic)
+    if not basic.masks and not basic.positions:
+        return seen if seen is not x else apply(ALIAS, x)
+    if basic.masks:
+        refuse_capture("indexing with a bool mask", "use tjit.where(mask, x, other), or multiply by the mask")
+    return _looked_up(seen, _all_positions(basic))
+
+
+def _basic_view(x: Tensor, basic: _Basic) -> Tensor:
+    return reshape(slice_dims(x, basic.starts, basic.stops, basic.steps), basic.shape)
+
+
+def _all_positions(basic: _Basic) -> dict[int, Tensor]:
+    """The positions that masks stand for, and the others. A mask of several dims gives one tensor for each."""
+    found = dict(basic.positions)
+    for at, mask in basic.masks.items():
+        found.update({at + k: Tensor(p) for k, p in enumerate(np.nonzero(mask.array))})
+    return found
+
+
+class _Lookup(NamedTuple):
+    """A lookup of several dims as one: the dims `order`ed so that those looked up are adjacent, then merged at `at`."""
+
+    order: tuple[int, ...]
+    at: int
+    merged: tuple[Dim, ...]
+    index: Tensor
+
+
+def _plan_lookup(shape: tuple[Dim, ...], positions: dict[int, Tensor]) -> _Lookup:
+    dims = sorted(positions)
+    try:
+        common = broadcast_shapes(*(positions[d].shape for d in dims))
+    except TypeRuleError:
+        listed = ", ".join(str(list(positions[d].shape)) for d in dims)
+        raise DimensionError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}", user_location()) from None
+    rest = [d for d in range(len(shape)) if d not in positions]
+    # 0-d positions act as ints do: they have no say in where the looked-up dims go
+    wide = [d for d in dims if positions[d].ndim] or dims
+    kept = [d for d in range(len(shape)) if d in rest or d in wide]
+    places = [kept.index(d) for d in wide]
+    adjacent = places == list(range(places[0], places[0] + len(places)))
+    at = sum(d < wide[0] for d in rest) if adjacent else 0
+    order = (*rest[:at], *dims, *rest[at:])
+    merged = (*(shape[d] for d in rest[:at]), product(shape[d] for d in dims), *(shape[d] for d in rest[at:]))
+    return _Lookup(order, at, merged, _linear([positions[d] for d in dims], [shape[d] for d in dims], common))
+
+
+def _linear(positions: list[Tensor], extents: list[Dim], common: tuple[Dim, ...]) -> Tensor:
+    """The row-major position in all dims at once."""
+    from tjit.ops.elementwise import cast
+
+    total = positions[0]
+    if len(positions) > 1:
+        total = cast(total, i64)
+    for index, extent in zip(positions[1:], extents[1:], strict=True):
+        size = extent if isinstance(extent, int) else full((), extent, dtype=i64, device=index.device)
+        total = total * size + index
+    return broadcast_to(total, common)
+
+
+def _looked_up(x: Tensor, positions: dict[int, Tensor]) -> Tensor:
+    plan = _plan_lookup(tuple(x.shape), positions)
+    return take_dim(reshape(permute(x, plan.order), plan.merged), plan.index, plan.at)
+
+
+# Writing
+
+
+def set_item(x: Tensor, key: Any, value: Any) -> None:
+    """x[key] = value, in x's memory.
+
+    Raises:
+        DimensionError: an index is out of range, or there are too many.
+        TypeRuleError: the value's shape does not broadcast to what is written.
+        CaptureError: a mask with a value for each true element, while a function is captured.
+    """
+    basic = _split_key(x, key)
+    seen = _basic_view(x, basic)
+    value = _as_value(value, x)
+    if not basic.masks and not basic.positions:
+        seen = seen if seen is not x else apply(ALIAS, x)
+        assign(seen, _fitted(value, seen.shape, seen))
+        return
+    new = _masked(seen, basic, value)
+    if new is None:
+        new = _written(seen, _all_positions(basic), value, accumulate=False)
+    assign(seen, new)
+
+
+def _as_value(value: Any, x: Tensor) -> Tensor:
+    from tjit.ops.elementwise import cast
+
+    if not isinstance(value, Tensor):
+        if isinstance(value, (bool, int, float, DimExpr)):
+            return full((), value, dtype=x.dtype, device=x.device)
+        value = tensor(value)
+    return value if value.dtype is x.dtype else cast(value, x.dtype)
+
+
+def _fitted(value: Tensor, shape: tuple[Dim, ...], target: Tensor) -> Tensor:
+    """The value broadcast to what is written; leading dims of extent 1 that are too many are dropped."""
+    own = tuple(value.shape)
+    while len(own) > len(shape) and isinstance(own[0], int) and own[0] == 1:
+        own = own[1:]
+    try:
+        return broadcast_to(reshape(value, own), shape)
+    except TypeRuleError:
+        raise TypeRuleError(
+            f"shape mismatch: value tensor {value.type_} cannot be broadcast to indexing result {target.type_.with_shape(tuple(shape))}",
+            user_location(),
+        ) from None
+
+
+def _masked(seen: Tensor, basic: _Basic, value: Tensor) -> Tensor | None:
+    """`where`, for a write through one mask of a value that does not depend on how many elements are true."""
+    if len(basic.masks) != 1 or basic.positions:
+        return _refuse_masks(basic)
+    ((at, mask),) = basic.masks.items()
+    after = seen.ndim - at - mask.ndim
+    # what is written has shape [.., n, after..], and the value may not reach to n
+    fits = value.ndim <= after or (value.ndim == after + 1 and isinstance(value.shape[0], int) and value.shape[0] == 1)
+    if not fits:
+        return _refuse_masks(basic)
+    from tjit.ops.elementwise import where
+
+    value = reshape(value, value.shape[value.ndim - after :]) if value.ndim > after else value
+    wide = reshape(mask, (1,) * at + tuple(mask.shape) + (1,) * after)
+    return where(broadcast_to(wide, seen.shape), _fitted(value, seen.shape, seen), seen)
+
+
+def _refuse_masks(basic: _Basic) -> None:
+    if basic.masks:
+        refuse_capture("writing as many elements as a bool mask has", "write x = tjit.where(mask, value, x) with a value of x's shape")
+
+
+def _written(x: Tensor, positions: dict[int, Tensor], value: Tensor, accumulate: bool) -> Tensor:
+    plan = _plan_lookup(tuple(x.shape), positions)
+    moved = permute(x, plan.order)
+    lead, tail = plan.merged[: plan.at], plan.merged[plan.at + 1 :]
+    src = _fitted(value, (*lead, *plan.index.shape, *tail), x)
+    write = index_add_dim if accumulate else put_dim
+    flat = write(reshape(moved, plan.merged), plan.index, src, plan.at)
+    return permute(reshape(flat, moved.shape), _inverse(plan.order))
+
+
+def with_written(x: Tensor, key: tuple[Any, ...], values: Tensor, accumulate: bool) -> Tensor:
+    """A copy of x with values written, or added, at x[key]; masks and positions only."""
+    basic = _split_key(x, key)
+    if basic.masks:
+        refuse_capture("index_put with a bool mask", "use tjit.where(mask, a, b)")
+    return _written(_basic_view(x, basic), _all_positions(basic), _as_value(values, x), accumulate)
+
+
+Tensor.__getitem__ = get_item  # type: ignore[attr-defined]
+Tensor.__setitem__ = set_item  # type: ignore[attr-defined]
