@@ -10,11 +10,16 @@ import numpy as np
 
 from tjit.dtypes import DType, bf16, f16
 from tjit.errors import TypeRuleError
+from tjit.ir.dims import Dim, product
 from tjit.ir.graph import Literal
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
+from tjit.tensor import Tensor
 
-__all__ = ["elementwise_op", "in_f32", "is_number", "listed", "one_type", "shape_and_device", "zero_vjp"]
+__all__ = [
+    "elementwise_op", "extent", "in_f32", "is_number", "listed", "one_type", "reduce_rule", "reduced_shape", "restore_dims",
+    "shape_and_device", "zero_vjp",
+]  # fmt: skip
 
 _KINDS = {
     "float": ("float",),
@@ -129,3 +134,39 @@ def elementwise_op(
     return register(
         Op(name=name, kind="elementwise", reference=in_f32(reference), scalar=scalar, vjp=vjp, dtypes=dtypes, **fields)
     )
+
+
+def reduce_rule(name: str, dtypes: str = "number", result: DType | None = None, hint: str | None = None) -> Callable[..., TensorType]:
+    """The type rule of a reduction with attrs dims and keepdim."""
+    kinds = _KINDS[dtypes]
+
+    def infer(x: TensorType, dims: tuple[int, ...], keepdim: bool, **_: Any) -> TensorType:
+        if x.dtype.kind not in kinds:
+            raise TypeRuleError(f"{name} wants {_class(kinds, 1)}, not {x}", hint=hint)
+        if list(dims) != sorted(set(dims)) or not set(dims) <= set(range(x.ndim)):
+            raise TypeRuleError(f"{name} wants dims of {x} in rising order, not {dims}")
+        return TensorType(result or x.dtype, reduced_shape(x.shape, dims, keepdim), x.device)
+
+    return infer
+
+
+def reduced_shape(shape: tuple[Dim, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[Dim, ...]:
+    """`shape` without `dims`, or with 1 in their places."""
+    if keepdim:
+        return tuple(1 if i in dims else d for i, d in enumerate(shape))
+    return tuple(d for i, d in enumerate(shape) if i not in dims)
+
+
+def restore_dims(reduced: Tensor, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """A result of reducing x with its dims back, as 1: it broadcasts with x."""
+    from tjit.ops.movement import reshape
+
+    return reduced if keepdim else reshape(reduced, reduced_shape(x.shape, dims, True))
+
+
+def extent(x: Tensor, dims: tuple[int, ...]) -> Any:
+    """How many elements of x go into one result: an int, or a 0-d tensor of x's dtype where a dim is symbolic."""
+    from tjit.ops.creation import full
+
+    n = product(x.shape[d] for d in dims)
+    return n if isinstance(n, int) else full((), n, dtype=x.dtype, device=x.device)
