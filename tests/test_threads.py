@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +19,8 @@ import pytest
 from tjit.codegen.llvm.objects import compile_modules
 from tjit.codegen.llvm.target import host_target, named_target
 from tjit.codegen.llvm.threads import emit_threads
+from tjit.errors import ArgumentError
+from tjit.runtime import threads as process_threads
 from tjit.runtime.image import LoadedImage, load
 from tjit.runtime.link import link
 
@@ -182,7 +188,9 @@ def _thread_count() -> int:
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_forked_child_can_use_the_pool(native, pool, announced):
     count(native, pool, 8)
-    child = os.fork()
+    with warnings.catch_warnings():  # Python 3.12 warns of every fork of a process with threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         if announced:
             native.forked(pool)
@@ -197,3 +205,95 @@ def test_a_forked_child_can_use_the_pool(native, pool, announced):
 def test_the_text_of_the_pool_is_always_the_same():
     for target in (named_target("x86-64"), named_target("aarch64")):
         assert str(emit_threads(target.architecture)) == str(emit_threads(target.architecture))
+
+
+# The process's pool.
+
+SCRIPT = """
+import ctypes, os, sys
+import numpy as np
+from tjit.runtime import threads
+from tjit.errors import ArgumentError
+from tjit.runtime import threads as process_threads
+from tjit.runtime.image import load
+
+def run(tasks):
+    seen = []
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(lambda a, i, n: seen.append(i))
+    types = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
+    types(threads.symbols()["tjit.parallel_for"])(threads.pool(), ctypes.cast(kernel, ctypes.c_void_p), None, tasks)
+    return sorted(seen) == list(range(tasks))
+"""
+
+
+def run_script(code: str, tmp_path: Path, **environment: str) -> str:
+    variables = os.environ | {"TJIT_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-W", "error", "-c", SCRIPT + code]
+    result = subprocess.run(command, env=variables | environment, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    return result.stdout.strip()
+
+
+def test_the_pool_comes_from_the_disk_cache_without_llvm(tmp_path):
+    code = "print(run(50), 'llvmlite' in sys.modules)"
+
+    assert run_script(code, tmp_path) == "True True"
+    assert run_script(code, tmp_path) == "True False"
+
+
+def test_the_pool_survives_a_damaged_cache(tmp_path):
+    run_script("run(2)", tmp_path)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+
+    assert run_script("print(run(50))", tmp_path) == "True"
+
+
+def test_the_pool_stays_where_it_is(tmp_path):
+    code = """
+first = threads.pool()
+threads.set_num_threads(4)
+print(run(50), threads.pool() == first, threads.get_num_threads(), len(os.listdir("/proc/self/task")))
+threads.set_num_threads(1)
+print(run(50), threads.pool() == first, threads.get_num_threads(), len(os.listdir("/proc/self/task")))
+"""
+
+    assert run_script(code, tmp_path, OPENBLAS_NUM_THREADS="1") == "True True 4 4\nTrue True 1 1"
+
+
+def test_a_forked_child_gets_threads_of_its_own(tmp_path):
+    code = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of every fork of a process with threads
+threads.set_num_threads(3)
+run(50)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+print(run(50), len(os.listdir("/proc/self/task")), flush=True)
+if not child:
+    os._exit(0)
+"""
+
+    assert run_script(code, tmp_path, OPENBLAS_NUM_THREADS="1").split("\n") == ["True 3"] * 2
+
+
+def test_the_number_of_threads_follows_the_environment(tmp_path):
+    assert run_script("print(threads.get_num_threads())", tmp_path, TJIT_NUM_THREADS="3") == "3"
+    expected = str(len(os.sched_getaffinity(0)))
+    assert run_script("print(threads.get_num_threads())", tmp_path, TJIT_NUM_THREADS="") == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two"])
+def test_a_wrong_number_in_the_environment_is_named(monkeypatch, text):
+    monkeypatch.setattr(process_threads, "_threads", 0)
+    monkeypatch.setenv("TJIT_NUM_THREADS", text)
+
+    with pytest.raises(ArgumentError, match=f"TJIT_NUM_THREADS should be a number of threads from 1 on, not '{text}'"):
+        process_threads.get_num_threads()
+
+
+def test_a_wrong_number_of_threads_is_named():
+    with pytest.raises(ArgumentError, match="set_num_threads takes a number of threads from 1 on, not 0"):
+        process_threads.set_num_threads(0)
