@@ -14,7 +14,7 @@ from typing import TypeVar
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import ContractKernel, Expr, kernel_symbols
-from tjit.codegen.llvm.contract_plan import ColumnClass, Operand, Plan, RowClass, plan_contract
+from tjit.codegen.llvm.contract_plan import FEW_ROWS, ColumnClass, Operand, Pack, Plan, RowClass, plan_contract
 from tjit.codegen.llvm.indices import Indices
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
@@ -64,6 +64,17 @@ class _Range:
 
     start: ir.Value
     size: ir.Value
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """a or b: its panels in scratch, of `width` rows each, and which of them are used."""
+
+    expr: Expr
+    operand: Operand | None
+    pack: Pack
+    panels: ir.Value
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +140,10 @@ class _Contract:
         self.pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(self.kernel.buffers)}
         slot = self._at(argument(2), self.ints.mul(self.task, self.ints.dim(self.plan.slot_bytes)), ir.IntType(8))
         a, packed_b, _ = map(self.ints.dim, self.plan.slots())
-        self.packed_a, self.packed_b = slot, self._at(slot, a)
-        self.sums = self._at(self.packed_b, packed_b)
+        plan = self.plan
+        self.side_a = _Side(self.kernel.a, plan.a, plan.pack_a, slot, plan.rows)
+        self.side_b = _Side(self.kernel.b, plan.b, plan.pack_b, self._at(slot, a), plan.columns)
+        self.sums = self._at(self.side_b.panels, packed_b)
 
     def _bind_batch(self, linear: ir.Value) -> None:
         for axis in reversed(self.kernel.batch):
@@ -155,36 +168,56 @@ class _Contract:
             # k = 0 has one empty block: the epilogue runs on zeros
             with ints.loop(i64(0), ints.max(extent, i64(1)), ints.dim(plan.k_block)) as p:
                 block_k = _Range(p, ints.min(ints.dim(plan.k_block), ints.sub(extent, p)))
-                if plan.pack_b:
-                    self._pack(self.kernel.b, plan.b, block_n, block_k, self.packed_b, plan.columns)
+                self._pack(self.side_b, block_n, block_k, m.size)
                 with ints.loop(i64(0), rows.size, ints.dim(plan.m_block)) as i:
                     block_m = self._block(rows, i, plan.m_block)
-                    if plan.pack_a:
-                        self._pack(self.kernel.a, plan.a, block_m, block_k, self.packed_a, plan.rows)
-                    self._tiles(block_m, block_n, block_k, ints.sub(block_m.start, rows.start))
+                    self._pack(self.side_a, block_m, block_k, m.size)
+                    self._tiles(block_m, block_n, block_k, ints.sub(block_m.start, rows.start), m.size)
 
     def _block(self, whole: _Range, offset: ir.Value, size: Dim) -> _Range:
         ints = self.ints
         return _Range(ints.add(whole.start, offset), ints.min(ints.dim(size), ints.sub(whole.size, offset)))
 
-    def _pack(self, expr: Expr, operand: Operand | None, rows: _Range, k: _Range, panels: ir.Value, width: int) -> None:
+    def _pack(self, side: _Side, rows: _Range, k: _Range, m_size: ir.Value) -> None:
+        """Fill the panels that tiles of this block will read."""
+        ints, b = self.ints, self.b
+        if side.pack is Pack.TALL:
+            with b.if_then(self._is_tall(m_size)):
+                self._pack_rows(side, rows, k)
+        elif side.pack is Pack.LAST:
+            edge = ints.mod(rows.size, i64(side.width))
+            with b.if_then(b.icmp_signed(">", edge, i64(0))):
+                whole = ints.sub(rows.size, edge)
+                self._pack_rows(side, _Range(ints.add(rows.start, whole), edge), k)
+        elif side.pack is Pack.ALL:
+            self._pack_rows(side, rows, k)
+
+    def _pack_rows(self, side: _Side, rows: _Range, k: _Range) -> None:
+        operand = side.operand
         if operand is None:
             raise NotImplementedError("a prologue")
-        packing = Packing(operand.buffer.dtype, self.kernel.accumulate, width, operand.order)
+        packing = Packing(operand.buffer.dtype, self.kernel.accumulate, side.width, operand.order)
         function = self._depend(packing.name(self.plan.target), PACK, lambda: emit_packing(packing, self.plan.target))
         source = self._in_place(operand, rows, k)
-        self.b.call(function, [rows.size, k.size, source.pointer, source.row, source.k, panels])
+        self.b.call(function, [rows.size, k.size, source.pointer, source.row, source.k, side.panels])
 
-    def _tiles(self, m: _Range, n: _Range, k: _Range, kept_row: ir.Value) -> None:
+    def _is_tall(self, m_size: ir.Value) -> ir.Value:
+        return self.b.icmp_signed(">", m_size, i64(FEW_ROWS))
+
+    def _tiles(self, m: _Range, n: _Range, k: _Range, kept_row: ir.Value, m_size: ir.Value) -> None:
         """Every register tile of a block; `kept_row` is the block's first row among the kept sums."""
         ints, plan, b = self.ints, self.plan, self.b
         later = b.icmp_signed(">", k.start, i64(0))
         final = b.icmp_signed(">=", ints.add(k.start, k.size), ints.dim(self.kernel.k.extent))
-        with ints.loop(i64(0), n.size, plan.columns) as j, ints.loop(i64(0), m.size, plan.rows) as i:
+        outer, inner = (m.size, plan.rows), (n.size, plan.columns)
+        if not plan.along_n:
+            outer, inner = inner, outer
+        with ints.loop(i64(0), *outer) as x, ints.loop(i64(0), *inner) as y:
+            i, j = (x, y) if plan.along_n else (y, x)
             rows = _Range(ints.add(m.start, i), ints.min(i64(plan.rows), ints.sub(m.size, i)))
             columns = _Range(ints.add(n.start, j), ints.min(i64(plan.columns), ints.sub(n.size, j)))
-            a = self._panel(plan.a if not plan.pack_a else None, self.packed_a, plan.rows, i, rows, k)
-            panel = self._panel(plan.b if not plan.pack_b else None, self.packed_b, plan.columns, j, columns, k)
+            a = self._panel(self.side_a, i, rows, k, m_size)
+            panel = self._panel(self.side_b, j, columns, k, m_size)
             if plan.direct is None:
                 c, c_row = self.sums, i64(plan.columns)
                 if plan.keeps_sums:
@@ -220,21 +253,29 @@ class _Contract:
         self, output: ir.Value, row_stride: ir.Value, rows: ir.Value, columns: ir.Value, later: ir.Value
     ) -> None:
         ints, b = self.ints, self.b
-        zero = ir.Constant(self.element, 0 if isinstance(self.element, ir.IntType) else 0.0)
         with ints.loop(i64(0), rows) as i, ints.loop(i64(0), columns) as j:
             x = b.load(self._at(self.sums, ints.add(ints.mul(i, i64(self.plan.columns)), j)), typ=self.element)
             target = self._at(output, ints.add(ints.mul(i, row_stride), j))
-            y = b.select(later, b.load(target, typ=self.element), zero)
-            b.store(b.add(x, y) if isinstance(self.element, ir.IntType) else b.fadd(x, y), target)
+            y = b.load(target, typ=self.element)
+            total = b.add(x, y) if isinstance(self.element, ir.IntType) else b.fadd(x, y)
+            b.store(b.select(later, total, x), target)
 
-    def _panel(
-        self, operand: Operand | None, packed: ir.Value, width: int, offset: ir.Value, rows: _Range, k: _Range
-    ) -> _Strided:
-        """Where a tile reads its rows: in a packed panel, or in place."""
-        ints = self.ints
-        if operand is None:
-            return _Strided(self._at(packed, ints.mul(offset, k.size)), i64(1), i64(width))
-        return self._in_place(operand, rows, k)
+    def _panel(self, side: _Side, offset: ir.Value, rows: _Range, k: _Range, m_size: ir.Value) -> _Strided:
+        """Where a tile, `offset` rows into the block, reads its rows: in a packed panel, or in place."""
+        b, width = self.b, i64(side.width)
+        first = i64(0) if side.pack is Pack.LAST else offset
+        packed = _Strided(self._at(side.panels, self.ints.mul(first, k.size)), i64(1), width)
+        if side.pack is Pack.ALL or side.operand is None:
+            return packed
+        placed = self._in_place(side.operand, rows, k)
+        if side.pack is Pack.NONE:
+            return placed
+        is_packed = self._is_tall(m_size) if side.pack is Pack.TALL else b.icmp_signed("<", rows.size, width)
+        return _Strided(
+            b.select(is_packed, packed.pointer, placed.pointer),
+            b.select(is_packed, packed.row, placed.row),
+            b.select(is_packed, packed.k, placed.k),
+        )
 
     def _in_place(self, operand: Operand, rows: _Range, k: _Range) -> _Strided:
         ints = self.ints

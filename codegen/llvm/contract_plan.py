@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store
 from tjit.codegen.llvm.microkernel import register_tile
@@ -10,15 +11,27 @@ from tjit.codegen.llvm.target import Target
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
-__all__ = ["ColumnClass", "Operand", "Plan", "RowClass", "plan_contract"]
+__all__ = ["FEW_ROWS", "ColumnClass", "Operand", "Pack", "Plan", "RowClass", "plan_contract"]
 
 _K_BLOCK = 768  # steps of k summed in registers: panels of a and b stay in the second-level cache
 _N_BLOCK = 512
 _M_CELL = 256
 _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
+_B_BYTES = 2 << 20  # of b: more is worth packing
+FEW_ROWS = 64
+_FEW_STEPS = 256
 _MOST_TASKS = 64
 _SPLIT_TASKS = 16  # smaller than a cell of _M_CELL x _N_BLOCK: only to feed this many
+
+
+class Pack(Enum):
+    """Which panels of an operand are packed; the others are read in place."""
+
+    ALL = "all"
+    LAST = "last"  # the one that is not full
+    TALL = "tall"  # all, where there are many rows
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ class Plan:
         k_block, m_block, n_block: of packed panels.
         m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
         m_group: rows that are finished before others are begun, for which unfinished sums are kept.
+        along_n: whether neighbouring tiles of a row are computed one after the other, rather than those of a column.
     """
 
     kernel: ContractKernel
@@ -95,8 +109,9 @@ class Plan:
     m_cell: Dim
     n_cell: Dim
     m_group: Dim
-    pack_a: bool
-    pack_b: bool
+    pack_a: Pack
+    pack_b: Pack
+    along_n: bool
 
     @property
     def lanes(self) -> int:
@@ -117,8 +132,7 @@ class Plan:
         edge = extent % self.rows
         if not edge:
             return (full,)
-        # a tile of its own where the full one would spend more than 2 % of all work on rows that are not there
-        own = not self.pack_a or (self.rows - edge) * 50 > extent
+        own = self.pack_a is Pack.NONE or _wastes(edge, extent, self.rows)
         return (RowClass(edge, edge if own else self.rows, exact=own), *((full,) if extent > edge else ()))
 
     @property
@@ -172,13 +186,18 @@ class Plan:
 
     def slots(self) -> tuple[Dim, Dim, Dim]:
         """Elements of one task's packed a, packed b, and kept sums or one tile; each a multiple of a vector."""
-        slack = self.lanes  # packing may write one vector too much
-        a = self.k_block * round_up(self.m_block, self.rows) + slack if self.pack_a else 0
-        b = self.k_block * round_up(self.n_block, self.columns) + slack if self.pack_b else 0
+        a = self._packed(self.pack_a, self.m_block, self.rows)
+        b = self._packed(self.pack_b, self.n_block, self.columns)
         sums: Dim = self.rows * self.columns
         if self.keeps_sums:
             sums = round_up(self.m_group, self.rows) * round_up(self.n_block, self.columns)
         return round_up(a, 16), round_up(b, 16), round_up(sums, 16)
+
+    def _packed(self, pack: Pack, block: Dim, width: int) -> Dim:
+        if pack is Pack.NONE:
+            return 0
+        rows = width if pack is Pack.LAST else round_up(block, width)
+        return self.k_block * rows + self.lanes  # packing may write one vector too much
 
     @property
     def slot_bytes(self) -> Dim:
@@ -212,7 +231,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     # too few cells for the work: cut n finer, then m
     n_cell = maximum(columns, round_up(n_cell // maximum(1, wanted // cells), columns))
     panels = max(1, _A_BYTES // (_K_BLOCK * kernel.accumulate.itemsize * rows))
-    plan = Plan(
+    return Plan(
         kernel=kernel,
         target=target,
         rows=rows,
@@ -226,10 +245,51 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
-        pack_a="a" not in __import__("os").environ.get("INPLACE", ""),
-        pack_b="b" not in __import__("os").environ.get("INPLACE", ""),
+        pack_a=_pack_a(kernel, a, rows, columns),
+        pack_b=_pack_b(kernel, b, target),
+        # with few steps of k the results are most of the memory: write them in order
+        along_n=isinstance(k, int) and k <= _FEW_STEPS,
     )
-    return plan
+
+
+def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) -> Pack:
+    """The microkernel takes any strides of a: pack only what it cannot read, or what would evict itself."""
+    if a is None or a.buffer.dtype is not kernel.accumulate or a.order == "any":
+        return Pack.ALL
+    n, m = kernel.n.extent, kernel.m.extent
+    if _evicts_itself(a.row_stride if a.order == "k" else a.k_stride, a.buffer.dtype) and not _at_most(n, 2 * columns):
+        return Pack.ALL
+    if isinstance(m, int) and (m % rows == 0 or _wastes(m % rows, m, rows)):
+        return Pack.NONE
+    return Pack.LAST
+
+
+def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target) -> Pack:
+    """A row of b must be contiguous for the microkernel; packing pays where many rows of a use it."""
+    if b is None or b.buffer.dtype is not kernel.accumulate or b.order != "rows":
+        return Pack.ALL
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if not target.masks and not (isinstance(n, int) and n % target.lanes(kernel.accumulate.itemsize) == 0):
+        return Pack.ALL
+    if _at_most(m, FEW_ROWS):
+        return Pack.NONE
+    if not isinstance(m, int):
+        return Pack.TALL
+    return Pack.NONE if m <= _M_CELL * 2 and _at_most(k * n * kernel.accumulate.itemsize, _B_BYTES) else Pack.ALL
+
+
+def _at_most(d: Dim, most: int) -> bool:
+    return isinstance(d, int) and d <= most
+
+
+def _evicts_itself(stride: Dim, dtype: DType) -> bool:
+    """Whether rows this far apart fall on the same few lines of the caches."""
+    return isinstance(stride, int) and stride != 0 and stride * dtype.itemsize % 4096 == 0
+
+
+def _wastes(edge: int, extent: int, rows: int) -> bool:
+    """Whether a full tile for the last `edge` rows would spend more than 2 % of all work on rows that are not there."""
+    return (rows - edge) * 50 > extent
 
 
 def _even_blocks(extent: Dim, most: int, unit: int) -> Dim:
