@@ -15,7 +15,7 @@ import llvmlite.ir as ir
 
 from tjit.codegen.kernel import ContractKernel, Expr, kernel_symbols
 from tjit.codegen.llvm.contract_plan import FEW_ROWS, ColumnClass, Operand, Pack, Plan, RowClass, plan_contract
-from tjit.codegen.llvm.indices import Indices
+from tjit.codegen.llvm.indices import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.target import Target
@@ -98,7 +98,7 @@ class _Contract:
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         self.args, self.task, self.tasks = function.args
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.ints = Indices(self.b)
+        self.ints = Integers(self.b)
         self.element = element_type(self.kernel.accumulate)
 
     def emit(self) -> None:

@@ -10,14 +10,14 @@ import llvmlite.ir as ir
 from tjit.codegen.llvm.vectors import I64, counted_loop
 from tjit.ir.dims import Dim, fold
 
-__all__ = ["Indices"]
+__all__ = ["Integers"]
 
 
 def _known(x: ir.Value) -> int | None:
     return x.constant if isinstance(x, ir.Constant) else None
 
 
-class Indices:
+class Integers:
     """Operations on i64 values; where all operands are constants the result is one.
 
     Attributes:
