@@ -1,0 +1,135 @@
+"""Exponentials: x = n log(2) + r with |r| <= log(2)/2, a polynomial in r, scaling by 2**n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tjit.codegen.llvm.coefficients import COSH, EXP, EXP2, LN2, LOG2_E, SINH
+from tjit.codegen.llvm.floats import Floats
+
+__all__ = ["cosh", "exp", "exp2", "expm1", "sigmoid", "sinh", "tanh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """exp(x) = 2**n * (1 + r + small), n an integer held as a float."""
+
+    n: ir.Value
+    r: ir.Value
+    small: ir.Value
+
+
+def _limit(f: Floats) -> float:
+    """exp overflows from here."""
+    return 89.0 if f.bits == 32 else 710.0
+
+
+def _least(f: Floats) -> float:
+    """exp is 0 below."""
+    return -105.0 if f.bits == 32 else -746.0
+
+
+def _reduce(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """n, r and the rounding error of r: x = n log(2) + r + error."""
+    n = f.sub(f.fma(x, LOG2_E[f.name][0], f.magic), f.magic)
+    high, low = LN2[f.name]
+    exact = f.fma(n, -high, x)
+    r = f.fma(n, -low, exact)
+    return n, r, f.fma(n, -low, f.sub(exact, r))
+
+
+def parts(f: Floats, x: ir.Value, x_low: ir.Value | None = None) -> Reduced:
+    """exp(x + x_low) before scaling, within 2**-mantissa / 20 or so."""
+    n, r, error = _reduce(f, x)
+    if x_low is not None:
+        r, error = f.two_sum(r, f.add(error, x_low))
+    return Reduced(n, r, f.fma(f.mul(r, r), f.polynomial(r, EXP[f.name]), error))
+
+
+def exp(f: Floats, x: ir.Value) -> ir.Value:
+    x = f.clamp_above(f.clamp_below(x, _least(f)), _limit(f))
+    n, r, _ = _reduce(f, x)
+    t = f.fma(f.mul(r, r), f.polynomial(r, EXP[f.name]), r)
+    return f.scale(f.add(t, 1.0), n)
+
+
+def exp2(f: Floats, x: ir.Value) -> ir.Value:
+    x = f.clamp_above(f.clamp_below(x, -f.bias - f.mantissa - 3.0), f.bias + 2.0)
+    n = f.nearest(x)
+    r = f.sub(x, n)
+    return f.scale(f.fma(r, f.polynomial(r, EXP2[f.name]), 1.0), n)
+
+
+def expm1(f: Floats, x: ir.Value) -> ir.Value:
+    x = f.clamp_above(f.clamp_below(x, -0.75 * (f.mantissa + 3)), _limit(f))
+    p = parts(f, x)
+    s = f.power_of_two(f.sub(p.n, 1.0))  # half of 2**n, which would overflow
+    c, c_low = f.fast_two_sum(s, -0.5)
+    high, low = f.fast_two_sum(c, f.mul(s, p.r))
+    half = f.add(high, f.add(low, f.fma(s, p.small, c_low)))
+    return f.copysign(f.select(f.eq(p.n, 0.0), f.add(p.r, p.small), f.add(half, half)), x)
+
+
+def tanh(f: Floats, x: ir.Value) -> ir.Value:
+    """expm1(2x) / (expm1(2x) + 2)."""
+    a = f.clamp_above(f.abs(x), 0.375 * (f.mantissa + 3))
+    p = parts(f, f.add(a, a))
+    s = f.power_of_two(p.n)
+    c = f.sub(s, 1.0)  # inexact only where the result is 1
+    high, low = f.fast_two_sum(c, f.mul(s, p.r))
+    e, e_low = f.fast_two_sum(high, f.fma(s, p.small, low))
+    d, d_low = f.fast_two_sum(f.const(2.0), e)
+    return f.copysign(f.quotient((e, e_low), (d, f.add(d_low, e_low))), x)
+
+
+def sigmoid(f: Floats, x: ir.Value) -> ir.Value:
+    """With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x."""
+    p = parts(f, f.clamp_below(f.neg(f.abs(x)), _least(f)))
+    e, e_low = (f.scale(v, p.n) for v in f.fast_two_sum(f.const(1.0), f.add(p.r, p.small)))
+    d, d_low = f.fast_two_sum(f.const(1.0), e)
+    negative = f.lt(x, 0.0)
+    numerator = f.select(negative, e, 1.0), f.select(negative, e_low, 0.0)
+    return f.quotient(numerator, (d, f.add(d_low, e_low)))
+
+
+def _hyperbolic(f: Floats, x: ir.Value) -> tuple[ir.Value, ...]:
+    """n, r, s, c, a, b with |x| = n log(2) + r, sinh(r) = r + s, cosh(r) = 1 + c, a = 2**(n-2), b = 2**(-n-2)."""
+    x = f.clamp_above(f.abs(x), _limit(f) + 0.625)
+    n, r, error = _reduce(f, x)
+    z = f.mul(r, r)
+    s = f.fma(f.mul(r, z), f.polynomial(z, SINH[f.name]), error)
+    c = f.mul(z, f.polynomial(z, COSH[f.name]))
+    a = f.power_of_two(f.sub(n, 2.0))
+    b = f.power_of_two(f.clamp_below(f.sub(-2.0, n), -f.bias))
+    return n, r, s, c, a, b
+
+
+def sinh(f: Floats, x: ir.Value) -> ir.Value:
+    """2 ((1 + c) (a - b) + (r + s) (a + b)), so that it is a + a r with small terms."""
+    n, r, s, c, a, b = _hyperbolic(f, x)
+    high, low = f.fast_two_sum(a, f.mul(a, r))
+    rest = f.fma(b, f.sub(r, 1.0), f.fma(f.add(a, b), s, f.mul(f.sub(a, b), c)))
+    half = f.add(high, f.add(low, rest))
+    return f.copysign(f.select(f.eq(n, 0.0), f.add(r, s), f.add(half, half)), x)
+
+
+def cosh(f: Floats, x: ir.Value) -> ir.Value:
+    """2 ((1 + c) (a + b) + (r + s) (a - b))."""
+    _, r, s, c, a, b = _hyperbolic(f, x)
+    high, low = f.fast_two_sum(a, f.mul(a, r))
+    rest = f.fma(b, f.sub(1.0, r), f.fma(f.sub(a, b), s, f.mul(f.add(a, b), c)))
+    half = f.add(high, f.add(low, rest))
+    return f.add(half, half)
+
+
+def rsqrt(f: Floats, x: ir.Value) -> ir.Value:
+    y = f.div(1.0, f.sqrt(x))
+    if not f.precise:
+        return y
+    # one step of Newton's on 1 - x y**2, computed without loss
+    p, p_low = f.two_product(x, y)
+    rest = f.fnma(p_low, y, f.fnma(p, y, 1.0))
+    better = f.fma(f.mul(y, 0.5), rest, y)
+    return f.select(f.is_nan(better), y, better)

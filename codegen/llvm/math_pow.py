@@ -1,0 +1,87 @@
+"""Powers: 2**(y log2|x|), then C's rules for signs and limits."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from tjit.codegen.llvm.coefficients import EXP2, LN2, LOG2_E, LOG_TAIL, POW_EXP2, POW_LOG, TWO_THIRDS
+from tjit.codegen.llvm.floats import Floats, Pair
+from tjit.codegen.llvm.math_log import as_float, scaled_up, split, with_limits
+
+__all__ = ["power", "power_of_f32"]
+
+
+def power(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
+    """x**y in f64."""
+    return _with_sign(f, _magnitude(f, f.abs(x), y), x, y)
+
+
+def power_of_f32(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
+    """x**y for f32 operands held in f64, good to f32's last bit."""
+    return _with_sign(f, _magnitude_of_f32(f, f.abs(x), y), x, y)
+
+
+def _with_sign(f: Floats, result: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
+    """C's pow, from `result` = |x|**y."""
+    b = f.builder
+    half = f.mul(y, 0.5)
+    integer = f.eq(f.trunc(y), y)
+    odd = b.and_(integer, f.ne(f.trunc(half), half))
+    result = f.select(odd, f.copysign(result, x), result)
+    negative = b.and_(f.lt(x, 0.0), f.gt(x, float("-inf")))
+    result = f.select(b.and_(negative, b.not_(integer)), float("nan"), result)
+    one = b.or_(f.eq(x, 1.0), f.eq(y, 0.0))
+    one = b.or_(one, b.and_(f.eq(x, -1.0), f.eq(f.abs(y), float("inf"))))
+    return f.select(one, 1.0, result)
+
+
+def _magnitude_of_f32(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
+    k, m = split(f, a)
+    s = f.div(f.sub(m, 1.0), f.add(m, 1.0))
+    z = f.mul(s, s)
+    log_m = f.fma(s, 2.0, f.mul(f.mul(s, z), f.polynomial(z, POW_LOG["f64"])))
+    log_a = with_limits(f, f.fma(log_m, LOG2_E["f64"][0], as_float(f, k)), a)
+    e = f.clamp_above(f.clamp_below(f.mul(y, log_a), -200.0), 200.0)
+    n = f.nearest(e)
+    r = f.sub(e, n)
+    return f.mul(f.fma(r, f.polynomial(r, POW_EXP2["f64"]), 1.0), f.power_of_two(n))
+
+
+def _times(f: Floats, x: Pair, y: Pair) -> Pair:
+    """The product of two sums, to about twice the precision."""
+    p, e = f.two_product(x[0], y[0])
+    return f.fast_two_sum(p, f.fma(x[0], y[1], f.fma(x[1], y[0], e)))
+
+
+def _log2(f: Floats, a: ir.Value) -> Pair:
+    """log2(a) for finite a > 0, within 2**-65 of its size."""
+    up, undo = scaled_up(f, a)
+    k, m = split(f, up)
+    t, d = f.sub(m, 1.0), f.two_sum(m, f.const(1.0))
+    reciprocal = f.div(1.0, d[0])
+    s = f.mul(t, reciprocal)
+    p, e = f.two_product(s, d[0])
+    rest = f.fnma(s, d[1], f.sub(f.sub(t, p), e))
+    s = f.fast_two_sum(s, f.mul(rest, reciprocal))
+    z = _times(f, s, s)
+    # log(m) = 2 s + s z (2/3 + z p(z))
+    w, w_low = f.fast_two_sum(f.const(TWO_THIRDS["f64"][0]), f.mul(z[0], f.polynomial(z[0], LOG_TAIL["f64"])))
+    cubic = _times(f, s, _times(f, z, (w, f.add(w_low, TWO_THIRDS["f64"][1]))))
+    high, low = f.fast_two_sum(f.add(s[0], s[0]), cubic[0])
+    low = f.add(low, f.fma(s[1], 2.0, cubic[1]))
+    high, low = _times(f, (high, low), (f.const(LOG2_E["f64"][0]), f.const(LOG2_E["f64"][1])))
+    total, error = f.fast_two_sum(f.add(as_float(f, k), undo), high)
+    return f.fast_two_sum(total, f.add(error, low))
+
+
+def _magnitude(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
+    log_a, log_low = _log2(f, a)
+    high = f.mul(y, with_limits(f, log_a, a))
+    e = f.clamp_above(f.clamp_below(high, -1100.0), 1100.0)
+    p, p_low = f.two_product(y, log_a)
+    # beyond the clamp, and where y or the logarithm is infinite, the low part is meaningless
+    low = f.select(f.eq(e, p), f.fma(y, log_low, p_low), 0.0)
+    n = f.nearest(e)
+    r, r_low = f.two_sum(f.sub(e, n), low)
+    p = f.fma(r, f.polynomial(r, EXP2["f64"]), f.mul(r_low, LN2["f64"][0]))
+    return f.scale(f.add(p, 1.0), n)
