@@ -1,124 +1,118 @@
-"""Integer operations that neither trap nor give poison."""
+"""i64 arithmetic that folds constants while it is emitted, and dims as code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from llvmlite import ir
+import llvmlite.ir as ir
 
-from tjit.codegen.llvm.floats import any_lane, constant, vector
+from tjit.codegen.llvm.vectors import I64, counted_loop
+from tjit.ir.dims import Dim, fold
 
-if TYPE_CHECKING:
-    from tjit.codegen.llvm.scalars import Lane, LlvmScalars
-
-__all__ = ["floor_div", "floor_mod", "from_float", "power", "shift", "trunc_div", "trunc_mod"]
-
-
-class _Freeze(ir.Instruction):
-    """LLVM's freeze, which llvmlite's builder lacks: turns poison into some fixed value."""
-
-    def __init__(self, parent: ir.Block, value: ir.Value) -> None:
-        super().__init__(parent, value.type, "freeze", [value])
-
-    def descr(self, buf: list[str]) -> None:
-        (value,) = self.operands
-        buf.append(f"freeze {value.type} {value.get_reference()}\n")
+__all__ = ["Integers"]
 
 
-def _freeze(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    instruction = _Freeze(b.block, value)
-    b._insert(instruction)
-    return instruction
+def _known(x: ir.Value) -> int | None:
+    return x.constant if isinstance(x, ir.Constant) else None
 
 
-def from_float(b: ir.IRBuilder, x: ir.Value, kind: ir.Type) -> ir.Value:
-    """Truncation; narrow integers wrap from i32. Out of range it is what the target's instruction gives."""
-    element = kind.element if isinstance(kind, ir.VectorType) else kind
-    wide = vector(ir.IntType(max(32, element.width)), kind.count if isinstance(kind, ir.VectorType) else 1)
-    value = _freeze(b, b.fptosi(x, wide))
-    return b.trunc(value, kind) if element.width < 32 else value
+class Integers:
+    """Operations on i64 values; where all operands are constants the result is one.
 
+    Attributes:
+        symbols: values of the symbols by name, for `dim`. Add loop variables as they come into being.
+    """
 
-def _divisor(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
-    """y, but 1 where x / y traps: for y = 0, and y = -1 under the least integer."""
-    b = s.builder
-    bad = s.eq(y, s.const(0, y)).value
-    if y.dtype.is_signed:
-        least = s.const(-(1 << (x.dtype.bits - 1)), x)
-        bad = b.or_(bad, b.and_(s.eq(x, least).value, s.eq(y, s.const(-1, y)).value))
-    return b.select(bad, s.const(1, y).value, y.value)
+    def __init__(self, builder: ir.IRBuilder, symbols: Mapping[str, ir.Value] | None = None) -> None:
+        self.b = builder
+        self.symbols: dict[str, ir.Value] = dict(symbols or {})
 
+    def const(self, value: int) -> ir.Constant:
+        return ir.Constant(I64, value)
 
-def _quotient(s: LlvmScalars, x: Lane, divisor: ir.Value) -> ir.Value:
-    """x / divisor, to zero. Vectors of up to 32 bits divide as f64, which is exact and is an instruction."""
-    b, kind = s.builder, x.value.type
-    if x.dtype.bits == 64 or s.width == 1:
-        return (b.sdiv if x.dtype.is_signed else b.udiv)(x.value, divisor)
-    convert = b.sitofp if x.dtype.is_signed else b.uitofp
-    f = s.f64 if x.dtype.bits == 32 else s.f32
-    quotient = b.fdiv(convert(x.value, f.type), convert(divisor, f.type))
-    return from_float(b, quotient, kind)
+    def dim(self, d: Dim) -> ir.Value:
+        """The value of a dim."""
+        return fold(d, constant=self.const, symbol=lambda s: self.symbols[s.name], apply=self._apply)
 
+    def _apply(self, name: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        operations = {"+": self.add, "*": self.mul, "//": self.floor_div, "%": self.floor_mod}
+        return (operations | {"min": self.min, "max": self.max})[name](a, b)
 
-def trunc_div(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
-    return _quotient(s, x, _divisor(s, x, y))
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i + j)
+        return y if i == 0 else x if j == 0 else self.b.add(x, y, flags=("nsw",))
 
+    def sub(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i - j)
+        return x if j == 0 else self.b.sub(x, y, flags=("nsw",))
 
-def trunc_mod(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
-    b, divisor = s.builder, _divisor(s, x, y)
-    return b.sub(x.value, b.mul(_quotient(s, x, divisor), divisor))
+    def mul(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i * j)
+        if i == 0 or j == 0:
+            return self.const(0)
+        return y if i == 1 else x if j == 1 else self.b.mul(x, y, flags=("nsw",))
 
+    def div(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x // y of numbers that are not negative."""
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i // j)
+        return x if j == 1 else self.b.udiv(x, y)
 
-def _remainder_differs(s: LlvmScalars, rest: ir.Value, divisor: ir.Value) -> ir.Value:
-    """Whether the remainder is not 0 and has the other sign."""
-    b, zero = s.builder, constant(rest.type, "0")
-    return b.and_(b.icmp_signed("<", b.xor(rest, divisor), zero), b.icmp_signed("!=", rest, zero))
+    def mod(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x % y of numbers that are not negative."""
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i % j)
+        return self.const(0) if j == 1 else self.b.urem(x, y)
 
+    def floor_div(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x // y, y > 0."""
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(i // j)
+        if j == 1:
+            return x
+        b = self.b
+        quotient = b.sdiv(x, y)
+        inexact = b.icmp_signed("!=", b.mul(quotient, y), x)
+        low = b.and_(inexact, b.icmp_signed("<", x, self.const(0)))
+        return b.sub(quotient, b.zext(low, I64))
 
-def floor_div(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
-    if not x.dtype.is_signed:
-        return trunc_div(s, x, y)
-    b, divisor = s.builder, _divisor(s, x, y)
-    quotient = _quotient(s, x, divisor)
-    rest = b.sub(x.value, b.mul(quotient, divisor))
-    return b.add(quotient, b.sext(_remainder_differs(s, rest, divisor), rest.type))
+    def floor_mod(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """x % y, y > 0."""
+        return self.sub(x, self.mul(self.floor_div(x, y), y))
 
+    def ceil_div(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The least q with q*y >= x, of numbers that are not negative."""
+        return self.div(self.add(x, self.sub(y, self.const(1))), y)
 
-def floor_mod(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
-    if not x.dtype.is_signed:
-        return trunc_mod(s, x, y)
-    b, divisor = s.builder, _divisor(s, x, y)
-    rest = b.sub(x.value, b.mul(_quotient(s, x, divisor), divisor))
-    return b.select(_remainder_differs(s, rest, divisor), b.add(rest, divisor), rest)
+    def min(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(min(i, j))
+        return self.b.select(self.b.icmp_signed("<", x, y), x, y)
 
+    def max(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        i, j = _known(x), _known(y)
+        if i is not None and j is not None:
+            return self.const(max(i, j))
+        return self.b.select(self.b.icmp_signed(">", x, y), x, y)
 
-def shift(s: LlvmScalars, name: str, x: Lane, y: Lane) -> ir.Value:
-    """x shifted by y, as if by many shifts of one where y is the width or more."""
-    b, last = s.builder, x.dtype.bits - 1
-    inside = b.icmp_unsigned("<=", y.value, s.const(last, y).value)
-    by = b.select(inside, y.value, s.const(last, y).value)
-    shifted = getattr(b, name)(x.value, by)
-    return shifted if name == "ashr" else b.select(inside, shifted, s.const(0, x).value)
-
-
-def power(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
-    """x**y by squaring; for y < 0, what of 1 / x**-y is an integer."""
-    b, one, zero = s.builder, s.const(1, x).value, s.const(0, x).value
-    entry, loop, end = b.block, b.append_basic_block("power"), b.append_basic_block("power.end")
-    b.branch(loop)
-    b.position_at_end(loop)
-    result, base, left = (b.phi(x.value.type) for _ in range(3))
-    odd = b.icmp_unsigned("!=", b.and_(left, one), zero)
-    product = b.select(odd, b.mul(result, base), result)
-    square, rest = b.mul(base, base), b.lshr(left, one)
-    for phi, first, following in ((result, one, product), (base, x.value, square), (left, y.value, rest)):
-        phi.add_incoming(first, entry)
-        phi.add_incoming(following, loop)
-    b.cbranch(any_lane(b, b.icmp_unsigned("!=", rest, zero)), loop, end)
-    b.position_at_end(end)
-    if not x.dtype.is_signed:
-        return product
-    minus = s.const(-1, x)
-    unit = b.or_(s.eq(x, s.const(1, x)).value, s.eq(x, minus).value)
-    parity = b.select(b.icmp_unsigned("!=", b.and_(y.value, one), zero), x.value, one)
-    return b.select(s.lt(y, s.const(0, y)).value, b.select(unit, parity, zero), product)
+    @contextmanager
+    def loop(self, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1) -> Iterator[ir.Value]:
+        """for (i = start; i < stop; i += step); the body alone where it is known to run once."""
+        step = self.const(step) if isinstance(step, int) else step
+        first, last, by = _known(start), _known(stop), _known(step)
+        if first is not None and last is not None and by is not None and first < last <= first + by:
+            yield start
+            return
+        with counted_loop(self.b, start, stop, step) as i:
+            yield i

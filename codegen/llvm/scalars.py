@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from tjit.codegen.llvm import (
-    integers,
+    integer_ops,
     math_error,
     math_exp,
     math_inverse_trig,
@@ -137,7 +137,7 @@ class LlvmScalars:
     def _cast_float(self, x: Lane, dtype: DType) -> Lane:
         b, value = self.builder, x.value
         if not dtype.is_floating_point:
-            return Lane(integers.from_float(b, value, self.register_type(dtype)), dtype)
+            return Lane(integer_ops.from_float(b, value, self.register_type(dtype)), dtype)
         if x.dtype is f64:
             value = b.fptrunc(self._odd(value) if dtype is f16 else value, self.f32.type)
         elif dtype is f64:
@@ -183,20 +183,20 @@ class LlvmScalars:
         return Lane(self.builder.fdiv(x.value, y.value), x.dtype)
 
     def floor_div(self, x: Lane, y: Lane) -> Lane:
-        return Lane(integers.floor_div(self, x, y), x.dtype)
+        return Lane(integer_ops.floor_div(self, x, y), x.dtype)
 
     def trunc_div(self, x: Lane, y: Lane) -> Lane:
-        return Lane(integers.trunc_div(self, x, y), x.dtype)
+        return Lane(integer_ops.trunc_div(self, x, y), x.dtype)
 
     def floor_mod(self, x: Lane, y: Lane) -> Lane:
         if x.dtype.is_floating_point:
             return self._float2(remainders.floor_mod, x, y)
-        return Lane(integers.floor_mod(self, x, y), x.dtype)
+        return Lane(integer_ops.floor_mod(self, x, y), x.dtype)
 
     def trunc_mod(self, x: Lane, y: Lane) -> Lane:
         if x.dtype.is_floating_point:
             return self._float2(remainders.trunc_mod, x, y)
-        return Lane(integers.trunc_mod(self, x, y), x.dtype)
+        return Lane(integer_ops.trunc_mod(self, x, y), x.dtype)
 
     def neg(self, x: Lane) -> Lane:
         return Lane(self.builder.fneg(x.value) if x.dtype.is_floating_point else self.builder.neg(x.value), x.dtype)
@@ -328,7 +328,7 @@ class LlvmScalars:
 
     def pow(self, x: Lane, y: Lane) -> Lane:
         if not x.dtype.is_floating_point:
-            return Lane(integers.power(self, x, y), x.dtype)
+            return Lane(integer_ops.power(self, x, y), x.dtype)
         if x.dtype is f64:
             return self._float2(math_pow.power, x, y)
         return self._in_f64(math_pow.power_of_f32, (x, y))
@@ -381,10 +381,10 @@ class LlvmScalars:
         return self.bit_xor(x, self.const(True if x.dtype is bool_ else -1, x))
 
     def shift_left(self, x: Lane, y: Lane) -> Lane:
-        return Lane(integers.shift(self, "shl", x, y), x.dtype)
+        return Lane(integer_ops.shift(self, "shl", x, y), x.dtype)
 
     def shift_right(self, x: Lane, y: Lane) -> Lane:
-        return Lane(integers.shift(self, "ashr" if x.dtype.is_signed else "lshr", x, y), x.dtype)
+        return Lane(integer_ops.shift(self, "ashr" if x.dtype.is_signed else "lshr", x, y), x.dtype)
 
     def shift_right_logical(self, x: Lane, y: Lane) -> Lane:
-        return Lane(integers.shift(self, "lshr", x, y), x.dtype)
+        return Lane(integer_ops.shift(self, "lshr", x, y), x.dtype)
