@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import struct
+import subprocess
 
 import llvmlite.binding as llvm
 import pytest
@@ -262,3 +264,116 @@ def test_memory_is_unmapped_when_the_loaded_image_dies():
     del loaded
 
     assert not is_mapped(base)
+
+
+# AArch64: run in an emulator where one is installed, and its fields read back everywhere.
+
+ARM_MAIN = """
+@table = private constant [3 x ptr] [ptr @one, ptr @ten, ptr @imported]
+@bytes = private constant [5 x i8] c"\\01\\02\\03\\04\\05"
+@shorts = private constant [3 x i16] [i16 6, i16 7, i16 8]
+@words = private constant [2 x i32] [i32 9, i32 10]
+@far = private constant [1200 x i64] zeroinitializer
+declare i64 @other(i64)
+declare i64 @imported(i64)
+define internal i64 @one(i64 %x) noinline { %y = add i64 %x, 1
+  ret i64 %y }
+define i64 @ten(i64 %x) noinline { %y = mul i64 %x, 10
+  ret i64 %y }
+define i64 @implementation(i64 %x) noinline { %y = sub i64 %x, 3
+  ret i64 %y }
+define i64 @tail(i64 %x) noinline { %y = tail call i64 @other(i64 %x)
+  ret i64 %y }
+define i64 @table_call(i64 %i, i64 %x) noinline { %p = getelementptr ptr, ptr @table, i64 %i
+  %f = load ptr, ptr %p
+  %y = call i64 %f(i64 %x)
+  ret i64 %y }
+define ptr @address() noinline { ret ptr @imported }
+define i64 @main() {
+  %a = call i64 @table_call(i64 0, i64 4)
+  %b = call i64 @table_call(i64 1, i64 %a)
+  %c = call i64 @table_call(i64 2, i64 %b)
+  %d = call i64 @imported(i64 %c)
+  %e = call i64 @tail(i64 %d)
+  %f = call ptr @address()
+  %g = call i64 %f(i64 %e)
+  %h = load volatile i8, ptr getelementptr (i8, ptr @bytes, i64 2)
+  %i = load volatile i16, ptr getelementptr (i16, ptr @shorts, i64 1)
+  %j = load volatile i32, ptr getelementptr (i32, ptr @words, i64 1)
+  %k = load volatile i64, ptr getelementptr (i64, ptr @far, i64 1111)
+  %v = call <4 x i32> @lanes()
+  %l = call i32 @llvm.vector.reduce.add.v4i32(<4 x i32> %v)
+  %h64 = zext i8 %h to i64
+  %i64 = zext i16 %i to i64
+  %j64 = zext i32 %j to i64
+  %l64 = zext i32 %l to i64
+  %s1 = add i64 %g, %h64
+  %s2 = add i64 %s1, %i64
+  %s3 = add i64 %s2, %j64
+  %s4 = add i64 %s3, %k
+  %s5 = add i64 %s4, %l64
+  ret i64 %s5 }
+declare i32 @llvm.vector.reduce.add.v4i32(<4 x i32>)
+define <4 x i32> @lanes() noinline { ret <4 x i32> <i32 11, i32 12, i32 13, i32 14> }
+"""
+ARM_OTHER = "define hidden i64 @other(i64 %x) { %y = add i64 %x, 20\n ret i64 %y }"
+ARM_RESULT = (4 + 1) * 10 - 3 - 3 + 20 - 3 + 3 + 7 + 10 + 0 + 50
+
+
+def executable(image: Image, main: str, symbols: dict[str, str]) -> bytes:
+    """A static AArch64 program that ends with the result of `main`; imports are bound to exports of the image."""
+    start, base = 0x400000, 0x401000
+    code = bytearray(image.code)
+    for name, offset in image.imports:
+        struct.pack_into("<Q", code, offset, base + image.exports[symbols[name]])
+    for offset, addend in image.rebases:
+        struct.pack_into("<Q", code, offset, base + addend)
+    distance = base + image.exports[main] - (start + 0x200)
+    entry = struct.pack("<III", 0x94000000 | distance >> 2, 0xD2800BA8, 0xD4000001)  # bl main; mov x8, #93; svc #0
+    size = 0x1000 + len(code)
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    header += struct.pack("<HHIQQQIHHHHHH", 2, AARCH64, 1, start + 0x200, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    header += struct.pack("<IIQQQQQQ", 1, 7, 0, start, start, size, size, 0x1000)
+    return (header.ljust(0x200, b"\0") + entry).ljust(0x1000, b"\0") + code
+
+
+def test_aarch64_code_runs_in_the_emulator(tmp_path):
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if emulator is None:
+        pytest.skip("qemu-aarch64-static is not installed")
+    filler = "define void @filler() { ret void }\n@pad = constant [70000 x i8] zeroinitializer"
+    image = link([assemble(source, "aarch64") for source in (ARM_MAIN, filler, ARM_OTHER)])
+    program = tmp_path / "program"
+    program.write_bytes(executable(image, "main", {"imported": "implementation"}))
+    program.chmod(0o755)
+
+    result = subprocess.run([emulator, str(program)], check=False)
+
+    assert result.returncode == ARM_RESULT
+
+
+def test_aarch64_fields_hold_the_distances():
+    source = "@c = internal constant [600 x i64] zeroinitializer\n"
+    source += "define i64 @f() { %r = load volatile i64, ptr getelementptr (i64, ptr @c, i64 555)\n ret i64 %r }"
+    image = link([assemble("define void @first() { ret void }", "aarch64"), assemble(source, "aarch64")])
+    at = image.exports["f"]
+
+    adrp, load_ = struct.unpack_from("<II", image.code, at)
+    pages = (adrp >> 29 & 3) | (adrp >> 5 & 0x7FFFF) << 2
+    assert adrp & 0x9F000000 == 0x90000000
+    assert load_ & 0xFFC00000 == 0xF9400000
+    address = (at & ~0xFFF) + (pages << 12) + (load_ >> 10 & 0xFFF) * 8
+    assert address == len(image.code) - 600 * 8 + 555 * 8
+
+
+def test_aarch64_calls_go_through_stubs():
+    image = link([assemble(CALLER, "aarch64")])
+    words = [w for (w,) in struct.iter_unpack("<I", image.code)]
+    ((name, slot),) = image.imports
+
+    (call,) = [i for i, w in enumerate(words) if w >> 26 == 0x94000000 >> 26]
+    stub = call + (words[call] & 0x3FFFFFF)
+    assert name == "other"
+    assert words[stub] & 0x9F00001F == 0x90000010
+    assert words[stub + 1] == 0xF9400210 | slot % 4096 // 8 << 10
+    assert words[stub + 2] == 0xD61F0200
