@@ -14,8 +14,8 @@ from tjit.ops.records import elementwise_op
 from tjit.tensor import Tensor
 
 __all__ = [
-    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "logical_and",
-    "logical_not", "logical_or", "logical_xor",
+    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "logical_and", "logical_not", "logical_or", "logical_xor",
 ]  # fmt: skip
 
 
@@ -26,9 +26,14 @@ def bitwise_and(x: Tensor, other: Tensor | int) -> Tensor:
 
 
 BITWISE_AND = elementwise_op(
-    "bitwise_and", arity=2, dtypes="integral", reference=np.bitwise_and, scalar=lambda b, x, y: b.bit_and(x, y), vjp=None,
+    "bitwise_and",
+    arity=2,
+    dtypes="integral",
+    reference=np.bitwise_and,
+    scalar=lambda b, x, y: b.bit_and(x, y),
+    vjp=None,
     exact=True,
-)  # fmt: skip
+)
 
 
 @public(inplace=True)
@@ -38,9 +43,14 @@ def bitwise_or(x: Tensor, other: Tensor | int) -> Tensor:
 
 
 BITWISE_OR = elementwise_op(
-    "bitwise_or", arity=2, dtypes="integral", reference=np.bitwise_or, scalar=lambda b, x, y: b.bit_or(x, y), vjp=None,
+    "bitwise_or",
+    arity=2,
+    dtypes="integral",
+    reference=np.bitwise_or,
+    scalar=lambda b, x, y: b.bit_or(x, y),
+    vjp=None,
     exact=True,
-)  # fmt: skip
+)
 
 
 @public(inplace=True)
@@ -50,9 +60,14 @@ def bitwise_xor(x: Tensor, other: Tensor | int) -> Tensor:
 
 
 BITWISE_XOR = elementwise_op(
-    "bitwise_xor", arity=2, dtypes="integral", reference=np.bitwise_xor, scalar=lambda b, x, y: b.bit_xor(x, y), vjp=None,
+    "bitwise_xor",
+    arity=2,
+    dtypes="integral",
+    reference=np.bitwise_xor,
+    scalar=lambda b, x, y: b.bit_xor(x, y),
+    vjp=None,
     exact=True,
-)  # fmt: skip
+)
 
 
 @public(inplace=True)
@@ -73,9 +88,15 @@ def bitwise_left_shift(x: Tensor, other: Tensor | int) -> Tensor:
 
 
 LEFT_SHIFT = elementwise_op(
-    "bitwise_left_shift", arity=2, dtypes="int", reference=np.left_shift, scalar=lambda b, x, y: b.shift_left(x, y), vjp=None,
-    exact=True, ranges=((-9, 9), (0, 9)),
-)  # fmt: skip
+    "bitwise_left_shift",
+    arity=2,
+    dtypes="int",
+    reference=np.left_shift,
+    scalar=lambda b, x, y: b.shift_left(x, y),
+    vjp=None,
+    exact=True,
+    ranges=((-9, 9), (0, 9)),
+)
 
 
 @public(inplace=True)

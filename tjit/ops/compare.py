@@ -14,11 +14,12 @@ from tjit.location import user_location
 from tjit.ops.conversion import cast
 from tjit.ops.operands import as_tensor_operand, elementwise
 from tjit.ops.public import public
-from tjit.ops.records import elementwise_op, is_number, listed, shape_and_device
+from tjit.ops.records import all_bool, elementwise_op, is_number, listed, shape_and_device
 from tjit.tensor import Tensor
 
 __all__ = [
-    "eq", "ge", "gt", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "le", "lt", "masked_fill", "ne", "where",
+    "eq", "ge", "gt", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "le", "lt",
+    "masked_fill", "ne", "where",
 ]  # fmt: skip
 
 
@@ -29,7 +30,14 @@ def eq(x: Tensor, other: Tensor | float) -> Tensor:
 
 
 EQ = elementwise_op(
-    "eq", arity=2, dtypes="any", result=bool_, reference=np.equal, scalar=lambda b, x, y: b.eq(x, y), vjp=None, exact=True
+    "eq",
+    arity=2,
+    dtypes="any",
+    result=bool_,
+    reference=np.equal,
+    scalar=lambda b, x, y: b.eq(x, y),
+    vjp=None,
+    exact=True,
 )
 
 
@@ -40,19 +48,22 @@ def ne(x: Tensor, other: Tensor | float) -> Tensor:
 
 
 NE = elementwise_op(
-    "ne", arity=2, dtypes="any", result=bool_, reference=np.not_equal, scalar=lambda b, x, y: b.ne(x, y), vjp=None, exact=True
+    "ne",
+    arity=2,
+    dtypes="any",
+    result=bool_,
+    reference=np.not_equal,
+    scalar=lambda b, x, y: b.ne(x, y),
+    vjp=None,
+    exact=True,
 )
 
 
 def _ordered(op: Op, x: Any, other: Any) -> Tensor:
     """Bools are compared as 0 and 1."""
-    if _all_bool(x, other):
+    if all_bool(x, other):
         x, other = cast(x, u8), cast(other, u8)
     return elementwise(op, x, other)
-
-
-def _all_bool(*xs: Any) -> bool:
-    return all(isinstance(x, bool) or getattr(x, "dtype", None) in (bool_, bool_.numpy) for x in xs)
 
 
 @public(inplace=True, aliases=("less",))
@@ -62,7 +73,14 @@ def lt(x: Tensor, other: Tensor | float) -> Tensor:
 
 
 LT = elementwise_op(
-    "lt", arity=2, dtypes="number", result=bool_, reference=np.less, scalar=lambda b, x, y: b.lt(x, y), vjp=None, exact=True
+    "lt",
+    arity=2,
+    dtypes="number",
+    result=bool_,
+    reference=np.less,
+    scalar=lambda b, x, y: b.lt(x, y),
+    vjp=None,
+    exact=True,
 )
 
 
@@ -73,9 +91,15 @@ def le(x: Tensor, other: Tensor | float) -> Tensor:
 
 
 LE = elementwise_op(
-    "le", arity=2, dtypes="number", result=bool_, reference=np.less_equal, scalar=lambda b, x, y: b.le(x, y), vjp=None,
+    "le",
+    arity=2,
+    dtypes="number",
+    result=bool_,
+    reference=np.less_equal,
+    scalar=lambda b, x, y: b.le(x, y),
+    vjp=None,
     exact=True,
-)  # fmt: skip
+)
 
 
 @public(inplace=True, aliases=("greater",))
@@ -85,7 +109,14 @@ def gt(x: Tensor, other: Tensor | float) -> Tensor:
 
 
 GT = elementwise_op(
-    "gt", arity=2, dtypes="number", result=bool_, reference=np.greater, scalar=lambda b, x, y: b.gt(x, y), vjp=None, exact=True
+    "gt",
+    arity=2,
+    dtypes="number",
+    result=bool_,
+    reference=np.greater,
+    scalar=lambda b, x, y: b.gt(x, y),
+    vjp=None,
+    exact=True,
 )
 
 
@@ -96,9 +127,15 @@ def ge(x: Tensor, other: Tensor | float) -> Tensor:
 
 
 GE = elementwise_op(
-    "ge", arity=2, dtypes="number", result=bool_, reference=np.greater_equal, scalar=lambda b, x, y: b.ge(x, y), vjp=None,
+    "ge",
+    arity=2,
+    dtypes="number",
+    result=bool_,
+    reference=np.greater_equal,
+    scalar=lambda b, x, y: b.ge(x, y),
+    vjp=None,
     exact=True,
-)  # fmt: skip
+)
 
 
 @public()
@@ -117,7 +154,12 @@ def isinf(x: Tensor) -> Tensor:
 
 
 ISINF = elementwise_op(
-    "isinf", result=bool_, reference=np.isinf, scalar=lambda b, x: b.eq(b.abs(x), b.const(float("inf"), x)), vjp=None, exact=True
+    "isinf",
+    result=bool_,
+    reference=np.isinf,
+    scalar=lambda b, x: b.eq(b.abs(x), b.const(float("inf"), x)),
+    vjp=None,
+    exact=True,
 )
 
 
@@ -128,9 +170,13 @@ def isfinite(x: Tensor) -> Tensor:
 
 
 ISFINITE = elementwise_op(
-    "isfinite", result=bool_, reference=np.isfinite, scalar=lambda b, x: b.lt(b.abs(x), b.const(float("inf"), x)), vjp=None,
+    "isfinite",
+    result=bool_,
+    reference=np.isfinite,
+    scalar=lambda b, x: b.lt(b.abs(x), b.const(float("inf"), x)),
+    vjp=None,
     exact=True,
-)  # fmt: skip
+)
 
 
 @public()
@@ -152,7 +198,8 @@ def isclose(x: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, eq
     Raises:
         TypeRuleError: the dtypes differ.
     """
-    from tjit.ops.arithmetic import abs, add, mul, sub
+    from tjit.ops.arithmetic import add, mul, sub
+    from tjit.ops.rounding import abs
 
     if x.dtype is not other.dtype:
         raise TypeRuleError(f"isclose wants two tensors of one dtype, not {x.type_} and {other.type_}", user_location())

@@ -39,7 +39,9 @@ CAST = register(
         reference=_cast_reference,
         vjp=lambda g, y, x, dtype: (cast(g, x.dtype),),
         scalar=lambda b, x, dtype: b.cast(x, dtype),
-        samples=tuple(Sample(((3, 5),), attrs={"dtype": as_dtype(t)}) for t in ("f64", "f32", "bf16", "i32", "i8", "bool")),
+        samples=tuple(
+            Sample(((3, 5),), attrs={"dtype": as_dtype(t)}) for t in ("f64", "f32", "bf16", "i32", "i8", "bool")
+        ),
         dtypes="any",
         exact=True,
     )

@@ -13,7 +13,8 @@ from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.arithmetic import div, maximum, minimum
+from tjit.ops.arithmetic import div
+from tjit.ops.bounds import maximum, minimum
 from tjit.ops.compare import eq, where
 from tjit.ops.conversion import cast
 from tjit.ops.operands import as_tensor_operand, normalize_dims
@@ -49,7 +50,9 @@ def _dims(x: Tensor, dim: Any, name: str) -> Dims:
         if isinstance(x.shape[d], int) and x.shape[d] == 0:
             if dim is None:
                 raise DimensionError(f"{name}: expected reduction dim to be specified for {x.type_}", user_location())
-            raise DimensionError(f"{name}: expected reduction dim {d} of {x.type_} to have non-zero size", user_location())
+            raise DimensionError(
+                f"{name}: expected reduction dim {d} of {x.type_} to have non-zero size", user_location()
+            )
     return dims
 
 
@@ -138,7 +141,9 @@ def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 def _arg_reference(find: Any) -> Any:
     def reference(x: np.ndarray, dims: Dims, keepdim: bool) -> Any:
         kept = tuple(d for d in range(x.ndim) if d not in dims)
-        rows = x.transpose(kept + dims).reshape([x.shape[d] for d in kept] + [-1 if x.size else int(np.prod([x.shape[d] for d in dims]))])
+        rows = x.transpose(kept + dims).reshape(
+            [x.shape[d] for d in kept] + [-1 if x.size else int(np.prod([x.shape[d] for d in dims]))]
+        )
         index = find(rows, axis=-1)
         return np.expand_dims(index, dims) if keepdim else index
 

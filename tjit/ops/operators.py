@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tjit.ir.graph import Literal
-from tjit.ops import arithmetic, bitwise, compare, math
+from tjit.ops import arithmetic, bitwise, compare, powers, rounding
 from tjit.ops.public import write_into
 from tjit.tensor import Tensor
 
@@ -30,7 +30,7 @@ _BINARY: dict[str, Callable[..., Tensor]] = {
     "truediv": arithmetic.div,
     "floordiv": arithmetic.floor_divide,
     "mod": arithmetic.remainder,
-    "pow": math.pow,
+    "pow": powers.pow,
     "matmul": _matmul,
     "and": bitwise.bitwise_and,
     "or": bitwise.bitwise_or,
@@ -49,7 +49,7 @@ _COMPARISONS: dict[str, Callable[..., Tensor]] = {
 _UNARY: dict[str, Callable[..., Tensor]] = {
     "neg": arithmetic.neg,
     "pos": arithmetic.positive,
-    "abs": arithmetic.abs,
+    "abs": rounding.abs,
     "invert": bitwise.bitwise_not,
 }
 

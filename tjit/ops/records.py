@@ -1,4 +1,4 @@
-"""What the records of elementwise and reduce ops share: type rules, f32 references for narrow floats, the record itself."""
+"""What the records of elementwise and reduce ops share: type rules, f32 references for narrow floats, defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import DType, bf16, f16
+from tjit.dtypes import DType, bf16, bool_, f16
 from tjit.errors import TypeRuleError
 from tjit.ir.dims import Dim, product
 from tjit.ir.graph import Literal
@@ -17,8 +17,8 @@ from tjit.ir.types import TensorType
 from tjit.tensor import Tensor
 
 __all__ = [
-    "elementwise_op", "extent", "in_f32", "is_number", "listed", "one_type", "reduce_rule", "reduced_shape", "restore_dims",
-    "shape_and_device", "zero_vjp",
+    "all_bool", "elementwise_op", "extent", "in_f32", "is_number", "listed", "one_type", "reduce_rule",
+    "reduced_shape", "restore_dims", "shape_and_device", "zero_vjp",
 ]  # fmt: skip
 
 _KINDS = {
@@ -36,6 +36,11 @@ _NARROW = (f16.numpy, bf16.numpy)
 def is_number(x: Any) -> bool:
     """Whether an operand of a gradient rule is a number, which needs no cotangent."""
     return isinstance(x, Literal)
+
+
+def all_bool(*xs: Any) -> bool:
+    """Whether every operand is bool: then arithmetic is logic."""
+    return all(isinstance(x, bool) or getattr(x, "dtype", None) in (bool_, bool_.numpy) for x in xs)
 
 
 def one_type(name: str, dtypes: str = "float", result: DType | None = None) -> Callable[..., TensorType]:
@@ -136,7 +141,9 @@ def elementwise_op(
     )
 
 
-def reduce_rule(name: str, dtypes: str = "number", result: DType | None = None, hint: str | None = None) -> Callable[..., TensorType]:
+def reduce_rule(
+    name: str, dtypes: str = "number", result: DType | None = None, hint: str | None = None
+) -> Callable[..., TensorType]:
     """The type rule of a reduction with attrs dims and keepdim."""
     kinds = _KINDS[dtypes]
 

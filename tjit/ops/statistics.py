@@ -12,14 +12,17 @@ from tjit.errors import ArgumentError
 from tjit.ir.op import Op, Sample, register
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.arithmetic import abs, add, clamp_min, div, mul, sign, sub
+from tjit.ops.arithmetic import add, div, mul, sub
+from tjit.ops.bounds import clamp_min
 from tjit.ops.compare import eq, isinf, ne, where
 from tjit.ops.conversion import cast
 from tjit.ops.extrema import MAX, MIN, _dims
-from tjit.ops.math import exp, log, pow, sqrt
+from tjit.ops.math import exp, log
 from tjit.ops.operands import as_tensor_operand, normalize_dims
+from tjit.ops.powers import pow, sqrt
 from tjit.ops.public import public
 from tjit.ops.records import extent, in_f32, reduce_rule, restore_dims, zero_vjp
+from tjit.ops.rounding import abs, sign
 from tjit.ops.sums import MEAN, REDUCE_SAMPLES, SUM, mean, np_mean, wide
 from tjit.tensor import Tensor
 
@@ -205,10 +208,13 @@ LOGSUMEXP = register(
 
 
 @public()
-def norm(x: Tensor, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
-    """The p-norm over `dim` of x as a vector: sum(|x|**p) ** (1/p); for inf and -inf the extremum, for 0 the count of non-zeros.
+def norm(
+    x: Tensor, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None
+) -> Tensor:
+    """The p-norm over `dim` of x as a vector: sum(|x|**p) ** (1/p).
 
-    Where the norm is 0, so is the gradient.
+    p = inf and -inf give the largest and the smallest |x|, 0 the count of non-zeros, and "fro" is 2. Where the
+    norm is 0, so is the gradient.
 
     Raises:
         TypeRuleError: x is not float.
@@ -218,7 +224,9 @@ def norm(x: Tensor, p: float | str | None = "fro", dim: Any = None, keepdim: boo
     x = as_tensor_operand(x, "norm")
     x = x if dtype is None else cast(x, as_dtype(dtype))
     if isinstance(p, str) and p != "fro":
-        raise ArgumentError(f"norm takes a number or 'fro' as p, not {p!r}", user_location(), hint="see tjit.linalg.matrix_norm")
+        raise ArgumentError(
+            f"norm takes a number or 'fro' as p, not {p!r}", user_location(), hint="see tjit.linalg.matrix_norm"
+        )
     order = 2.0 if p is None or isinstance(p, str) else float(p)
     dims = _dims(x, dim, "norm") if math.isinf(order) else normalize_dims(dim, x.ndim)
     return apply(NORM, x, p=order, dims=dims, keepdim=keepdim)
@@ -277,7 +285,9 @@ NORM = register(
         decompose=_norm_decompose,
         vjp=_norm_vjp,
         samples=tuple(
-            Sample(s.shapes, 0.2, 3.0, attrs={"p": p, **s.attrs}) for s in REDUCE_SAMPLES[1:3] for p in (2.0, 1.0, 3.0, math.inf)
+            Sample(s.shapes, 0.2, 3.0, attrs={"p": p, **s.attrs})
+            for s in REDUCE_SAMPLES[1:3]
+            for p in (2.0, 1.0, 3.0, math.inf)
         ),
     )
 )
