@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import math
+import operator
 import pathlib
 import subprocess
 import sys
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -32,10 +32,7 @@ from tjit.codegen.kernel import (
 )
 from tjit.codegen.triton import compile_kernel, emit_kernel
 from tjit.codegen.triton.interpreter import interpret
-from tjit.codegen.triton.scalars import Scalar, TritonScalars
-from tjit.codegen.triton.source import Source
-from tjit.errors import CodegenError
-from tjit.ir.dims import Symbol
+from tjit.ir.dims import Symbol, minimum
 from tjit.ir.op import Op
 from tjit.location import Location
 
@@ -277,8 +274,18 @@ def test_column_argmax(rng):
     np.testing.assert_array_equal(got, x.argmax(0))
 
 
-@pytest.mark.parametrize(("kind", "dtype", "result"), [("any", dt.bool_, None), ("all", dt.bool_, None), ("max", dt.u8, None),
-                         ("sum", dt.i32, dt.i64), ("prod", dt.i64, None), ("min", dt.bool_, None), ("argmax", dt.i32, dt.i64)])
+@pytest.mark.parametrize(
+    ("kind", "dtype", "result"),
+    [
+        ("any", dt.bool_, None),
+        ("all", dt.bool_, None),
+        ("max", dt.u8, None),
+        ("sum", dt.i32, dt.i64),
+        ("prod", dt.i64, None),
+        ("min", dt.bool_, None),
+        ("argmax", dt.i32, dt.i64),
+    ],
+)
 def test_reductions_of_ints_and_bools(kind, dtype, result, rng):
     x = rng.integers(1 if kind == "prod" else 0, 3, (6, 21)).astype(dtype.numpy)
     x[0] = kind == "all"
@@ -355,7 +362,9 @@ def matmul(m, n, k, dtype=dt.f32, batch=0, epilogue=True, prologue=None):
     stores = (write(out, (*axes, am, an), value),)
     a = a if prologue is None else compute(prologue, a)
     inputs = (x, w, bias) if epilogue else (x, w)
-    return ContractKernel("matmul", inputs, (out,), axes, am, an, ak, a, b, accumulate, stores, location=Location("model.py", 6))
+    return ContractKernel(
+        "matmul", inputs, (out,), axes, am, an, ak, a, b, accumulate, stores, location=Location("model.py", 6)
+    )
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(64, 64, 64), (70, 33, 45), (1, 10, 784), (130, 3, 1), (200, 150, 20)])
@@ -413,7 +422,9 @@ def test_scatter_takes_points_in_order(dtype, add, rng):
     p, q, g = axis("p0", 9), axis("p1", 33), Symbol("g0")
     src, ids, out = buffer("%s", dtype, 9, 33), buffer("%i", dt.i64, 9), buffer("%t", dtype, 5, 33)
     bindings = ((g, read(ids, p), 5),)
-    kernel = ScatterKernel("scatter", (src, ids, out), (out,), (p, q), out, (g.dim, q.index), bindings, read(src, p, q), add)
+    kernel = ScatterKernel(
+        "scatter", (src, ids, out), (out,), (p, q), out, (g.dim, q.index), bindings, read(src, p, q), add
+    )
     s, t = rng.integers(-9, 9, (9, 33)).astype(dtype.numpy), np.zeros((5, 33), dtype.numpy)
     i = np.array([0, 1, 1, -1, 0, 0, 3, 3, 1])
     expected = t.copy()
@@ -438,11 +449,11 @@ def test_scatter_of_one_axis(rng):
     np.testing.assert_array_equal(got, expected)
 
 
-UNARY = "neg abs floor ceil trunc round sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan".split()
-UNARY += "sinh cosh tanh erf erfc sigmoid".split()
-BINARY = "add sub mul div floor_mod trunc_mod maximum minimum copysign atan2 pow".split()
-INTS = "add sub mul floor_div floor_mod trunc_div trunc_mod maximum minimum pow bit_and bit_or bit_xor".split()
-INTS += "shift_left shift_right shift_right_logical".split()
+UNARY = """neg abs floor ceil trunc round sqrt rsqrt exp exp2 expm1 log log2 log10 log1p
+sin cos tan asin acos atan sinh cosh tanh erf erfc sigmoid"""
+BINARY = "add sub mul div floor_mod trunc_mod maximum minimum copysign atan2 pow"
+INTS = """add sub mul floor_div floor_mod trunc_div trunc_mod maximum minimum pow bit_and bit_or bit_xor
+shift_left shift_right shift_right_logical"""
 REFERENCES = {
     "neg": np.negative, "round": np.rint, "rsqrt": lambda x: 1 / np.sqrt(x), "asin": np.arcsin, "acos": np.arccos,
     "atan": np.arctan, "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc), "pow": np.power,
@@ -451,7 +462,7 @@ REFERENCES = {
     "trunc_div": lambda x, y: np.trunc(x / y), "bit_and": np.bitwise_and, "bit_or": np.bitwise_or,
     "bit_xor": np.bitwise_xor, "shift_left": lambda x, y: np.where(y > 31, 0, x << np.minimum(y, 31)),
     "shift_right": lambda x, y: x >> np.minimum(y, 31),
-    "shift_right_logical": lambda x, y: (x.astype("u4") >> np.minimum(y, 31).astype("u4") >> (y > 31).astype("u4")).view("i4"),
+    "shift_right_logical": lambda x, y: np.where(y > 31, 0, x.view("u4") >> np.minimum(y, 31).view("u4")).astype("i4"),
 }  # fmt: skip
 
 
@@ -464,7 +475,7 @@ def scalar_kernel(name, dtype, operands):
 
 
 @pytest.mark.parametrize("dtype", [dt.f32, dt.f64], ids=str)
-@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("name", UNARY.split())
 def test_float_function(name, dtype, rng):
     x = rng.uniform(0.01, 0.99, 64).astype(dtype.numpy)
 
@@ -474,7 +485,7 @@ def test_float_function(name, dtype, rng):
     np.testing.assert_allclose(got, reference(x.astype("f8")), rtol=1e-6 if dtype is dt.f32 else 1e-14)
 
 
-@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("name", BINARY.split())
 def test_float_operation(name, rng):
     x, y = rng.uniform(0.1, 3, 64).astype("f4"), rng.uniform(0.1, 3, 64).astype("f4")
     if name != "pow":
@@ -487,7 +498,7 @@ def test_float_operation(name, rng):
     np.testing.assert_allclose(got, reference(x, y), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", INTS)
+@pytest.mark.parametrize("name", INTS.split())
 def test_int_operation(name, rng):
     x, y = rng.integers(-9, 9, 64).astype("i4"), rng.integers(1, 40 if "shift" in name else 9, 64).astype("i4")
 
@@ -524,8 +535,7 @@ def test_comparison(name, dtype, rng):
 
     got = run(kernel, a, b)
 
-    numpy_name = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
-    np.testing.assert_array_equal(got, getattr(np, numpy_name[name])(a, b))
+    np.testing.assert_array_equal(got, getattr(operator, name)(a, b))
 
 
 def test_int_powers_and_far_shifts():
@@ -536,7 +546,7 @@ def test_int_powers_and_far_shifts():
 
     def power(a, b):
         if b < 0:
-            return (1 if a == 1 else (1 if b % 2 == 0 else -1) if a == -1 else 0)
+            return 1 if a == 1 else (1 if b % 2 == 0 else -1) if a == -1 else 0
         return (a**b + 2**31) % 2**32 - 2**31
 
     np.testing.assert_array_equal(got, [power(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
@@ -547,7 +557,9 @@ def test_fma(dtype, rng):
     p = axis("p0", 64)
     x, y, out = buffer("%x", dtype, 64), buffer("%y", dtype, 64), buffer("b0", dtype, 64)
     op = toy("fma", lambda b, x, y: b.fma(x, y, b.const(3, x)))
-    kernel = loop_kernel("fma", (x, y), (out,), (p,), Loop((), (write(out, (p,), compute(op, read(x, p), read(y, p))),)))
+    kernel = loop_kernel(
+        "fma", (x, y), (out,), (p,), Loop((), (write(out, (p,), compute(op, read(x, p), read(y, p))),))
+    )
     a, b = rng.integers(-9, 9, (2, 64)).astype(dtype.numpy)
 
     got = run(kernel, a, b)
@@ -592,7 +604,9 @@ def test_row_buffer_read_at_another_index_and_axis(columns, rng):
     row = buffer("row0", dt.f16, columns, row=True)
     fill = write(row, (r,), compute("exp", read(x, p, r)))
     value = compute("sub", read(row, columns - 1 - q.index), read(row, q), dtype=dt.f16)
-    kernel = loop_kernel("ends", (x,), (out,), (p,), Loop((r,), (fill,)), Loop((q,), (write(out, (p, q), value),)), vector=r)
+    kernel = loop_kernel(
+        "ends", (x,), (out,), (p,), Loop((r,), (fill,)), Loop((q,), (write(out, (p, q), value),)), vector=r
+    )
     a = rng.standard_normal((3, columns), "f4")
 
     got = run(kernel, a)
@@ -626,7 +640,9 @@ def test_empty_shapes():
     assert run(elementwise("none", shape=(0, 3)), np.zeros((0, 3), "f4")).shape == (0, 3)
     np.testing.assert_array_equal(run(reduction("sum", (3, 0), {1}), np.zeros((3, 0), "f4")), np.zeros(3))
     np.testing.assert_array_equal(run(reduction("sum", (2, 0, 4), {1, 2}), np.zeros((2, 0, 4), "f4")), np.zeros(2))
-    np.testing.assert_array_equal(run(matmul(3, 4, 0, epilogue=False), np.zeros((3, 0), "f4"), np.zeros((0, 4), "f4")), np.zeros((3, 4)))
+    np.testing.assert_array_equal(
+        run(matmul(3, 4, 0, epilogue=False), np.zeros((3, 0), "f4"), np.zeros((0, 4), "f4")), np.zeros((3, 4))
+    )
 
 
 def test_a_later_loop_reads_what_an_earlier_one_wrote(rng):
@@ -641,7 +657,9 @@ def test_a_later_loop_reads_what_an_earlier_one_wrote(rng):
     np.testing.assert_array_equal(reversed_, got[:, ::-1])
 
 
-@pytest.mark.parametrize("kernel", [elementwise("gelu"), softmax(3000, 1000), matmul(100, 50, 70)], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "kernel", [elementwise("gelu"), softmax(3000, 1000), matmul(100, 50, 70)], ids=lambda k: k.name
+)
 def test_golden_text(kernel, request):
     path = GOLDEN / f"{kernel.name}.py.txt"
     text = emit_kernel(kernel).source
@@ -659,6 +677,49 @@ def test_blocks_can_be_tuned(rng):
     got = run(matmul(50, 30, 40), x, w, bias, constants={"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 16})
 
     np.testing.assert_allclose(got, np.maximum(x @ w + bias, 0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [softmax, lambda r, c: reduction("argmax", (r, c), {0}, result=dt.i64, across=True)])
+def test_large_sizes_use_wide_offsets(make):
+    pytest.importorskip("triton")
+    tk = emit_kernel(make(70000, 70000))
+
+    assert ".to(tl.int64)" in tk.source
+    assert all(compile_kernel(tk, arch) for arch in (80, 90))
+
+
+def test_everything_symbolic(rng):
+    M, N, K, Q = (Symbol(s).dim for s in "MNKQ")
+    sizes = {"M": 20, "N": 17, "K": 33, "Q": 2}
+    x, w, bias = (
+        rng.standard_normal((2, 20, 33), "f4"),
+        rng.standard_normal((2, 33, 17), "f4"),
+        rng.standard_normal(17, "f4"),
+    )
+
+    product = run(matmul(M, N, K, batch=Q), x, w, bias, symbols=sizes)
+    columns = run(reduction("max", (K, N), {0}, across=True), w[0].copy(), symbols=sizes)
+    rows = run(reduction("sum", (K, Q, N), {0, 2}), w.transpose(1, 0, 2).copy(), symbols=sizes)
+
+    np.testing.assert_allclose(product, np.maximum(x @ w + bias, 0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(columns, w[0].max(0))
+    np.testing.assert_allclose(rows, w.sum((1, 2)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", [4, 1000])
+def test_last_part_of_a_split_reduction_is_shorter(parts, rng):
+    length = 70 if parts == 4 else 3
+    total = parts * length - 1
+    part = axis("part", parts)
+    inside = Axis(Symbol("r0s", 0, length - 1), minimum(length, total - part.index * length))
+    x, out = buffer("%x", dt.f32, total), buffer("b0", dt.f32, parts)
+    s = Reduce("s", "sum", read(x, part.index * length + inside.index), dt.f32)
+    loops = (Loop((inside,), (s,)), Loop((), (write(out, (part,), Reduced(s)),)))
+    a = rng.standard_normal(total, "f4")
+
+    got = run(loop_kernel("part", (x,), (out,), (part,), *loops, vector=inside), a)
+
+    np.testing.assert_allclose(got, [c.sum() for c in np.split(a, range(length, total, length))], rtol=1e-4, atol=1e-5)
 
 
 def test_no_triton_until_a_compile_is_asked():

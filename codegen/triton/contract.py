@@ -98,7 +98,8 @@ class _Contract:
         else:
             rows, columns = self.e.index(tiles_m).text, self.e.index(tiles_n).text
             group, height = s.fresh("group"), s.fresh("height")
-            s.line(f"{group} = {program} // ({_GROUP} * {columns}) * {_GROUP}", f"{_GROUP} rows of tiles share their columns")
+            comment = f"{_GROUP} rows of tiles share their columns"
+            s.line(f"{group} = {program} // ({_GROUP} * {columns}) * {_GROUP}", comment)
             s.line(f"{height} = tl.minimum({rows} - {group}, {_GROUP})")
             s.line(f"{row} = {group} + {program} % ({_GROUP} * {columns}) % {height}")
             s.line(f"{column} = {program} % ({_GROUP} * {columns}) // {height}")
@@ -150,7 +151,7 @@ class _Contract:
             text = value.text
         else:
             value = self.e.evaluate(expr)
-            text = scalars.stored(scalars.cast(value, self.dtype) if self.dtype not in (f16, bf16) else value, self.dtype)
+            text = scalars.stored(value, self.dtype)
         mask = next(mask for name, mask in self.e.lanes.values() if name == k)
         filled = plain and isinstance(expr, Load) and expr.fill == 0 and k in value.lanes
         if mask and not filled:

@@ -1,8 +1,8 @@
 """Runs Triton source on NumPy arrays, element by element of a program in Triton's interpreter, without a GPU.
 
 Triton reads TRITON_INTERPRET when it is imported and its launcher wants torch tensors; here the text is rewritten as
-Triton's rewriter would and called with pointers at NumPy memory, so that compiled and interpreted kernels live in one process.
-libdevice is machine code: NumPy and the standard library stand in for it.
+Triton's rewriter would and called with pointers at NumPy memory, so that compiled and interpreted kernels live in one
+process. libdevice is machine code: NumPy and the standard library stand in for it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def interpret(tk: TritonKernel, arrays: list[np.ndarray], symbols: Mapping[str, 
         name = next(names)
         type_ = tl.str_to_ty(tk.signature[name], None)
         dtype = np.int64 if tk.signature[name] == "i64" else np.int32
-        arguments[name] = tl.tensor(interpreter.TensorHandle(np.array([symbols[symbol.name]], dtype=dtype), type_), type_)
+        handle = interpreter.TensorHandle(np.array([symbols[symbol.name]], dtype=dtype), type_)
+        arguments[name] = tl.tensor(handle, type_)
     grid = tuple(dims.evaluate(d, symbols) for d in tk.grid)
     scope = interpreter._patch_lang(function)
     scope.set_attr(tl, "reduce", _reduce(interpreter))
@@ -153,7 +154,8 @@ class _Libdevice:
             tensors = [self._interpreter.interpreter_semantic.to_tensor(x) for x in operands]
             shaped = next((t for t in tensors if t.type.is_block()), tensors[0])
             result = np.asarray(function(*(t.handle.data for t in tensors)), dtype=shaped.handle.data.dtype)
-            type_ = tl.block_type(shaped.dtype, list(result.shape)) if any(t.type.is_block() for t in tensors) else shaped.dtype
+            is_block = shaped.type.is_block()
+            type_ = tl.block_type(shaped.dtype, list(result.shape)) if is_block else shaped.dtype
             return tl.tensor(self._interpreter.TensorHandle(result, shaped.dtype), type_)
 
         return call

@@ -21,7 +21,7 @@ from tjit.errors import CodegenError
 from tjit.ir import dims
 from tjit.ir.dims import Dim, Symbol
 
-__all__ = ["emit_loops"]
+__all__ = ["emit_loops", "is_flat"]
 
 _BLOCK = 1024  # elements of a program without reductions
 _WHOLE_ROW = 16384  # longest row held in registers
@@ -31,12 +31,12 @@ _COLUMNS, _COLUMN_ROWS = 64, 64  # tile of a reduction over rows
 
 def emit_loops(kernel: LoopKernel, constants: Mapping[str, int]) -> TritonKernel:
     """The source of a loop kernel; `constants` override block sizes."""
-    if _is_flat(kernel):
+    if is_flat(kernel):
         return _emit_flat(kernel, constants)
     return _Rows(kernel, constants).emit()
 
 
-def _is_flat(kernel: LoopKernel) -> bool:
+def is_flat(kernel: LoopKernel) -> bool:
     """Whether every element is on its own: no reductions, no scratch, no element of an earlier loop."""
     statements = [s for loop in kernel.loops for s in loop.body]
     if not all(isinstance(s, Store) and not s.buffer.row for s in statements):
@@ -153,7 +153,7 @@ class _Rows:
         self.point_symbols = {axis.symbol for axis in kernel.parallel}
         counts = [self._limit(dims.product(axis.extent for axis in loop.axes)) for loop in kernel.loops]
         self.across = bool(kernel.parallel) and kernel.vector == kernel.parallel[-1]  # lanes are points
-        self.widest = max((c if isinstance(c, int) else _ROW_BLOCK for c in counts), default=1)
+        self.widest: int = max((c if isinstance(c, int) else _ROW_BLOCK for c in counts), default=1)
         self.static = all(isinstance(c, int) for c in counts)
         self.block_points = self._choose_points()
         self.spaces: dict[Dim, _Space] = {}
@@ -167,7 +167,8 @@ class _Rows:
             return count
         limit = dims.upper_bound(count)
         if limit is None:
-            raise CodegenError(f"kernel {self.kernel.name} has a loop of {count} with no known bound", self.kernel.location)
+            message = f"kernel {self.kernel.name} has a loop of {count} with no known bound"
+            raise CodegenError(message, self.kernel.location)
         return limit
 
     def _choose_points(self) -> int:
@@ -234,7 +235,9 @@ class _Rows:
         longest = _COLUMN_ROWS if self.across else max(1, _WHOLE_ROW // self.block_points)
         limit = self._limit(count)
         whole = isinstance(limit, int) and power_of_two(limit) <= longest
-        default = power_of_two(limit) if whole else _COLUMN_ROWS if self.across else _ROW_BLOCK
+        default = (
+            power_of_two(limit) if isinstance(limit, int) and whole else _COLUMN_ROWS if self.across else _ROW_BLOCK
+        )
         if not whole and not self.across:
             default = max(1, default // self.block_points)
         size = default if whole else self.constants.get("BLOCK_R", default)
@@ -364,7 +367,8 @@ class _Rows:
         if not statement.kind.startswith("arg"):
             return [acc]
         at = self.source.fresh(f"{statement.name}_at")
-        self.source.line(f"{at} = tl.full({space.shape}, {2**62 if self.source.wide else 2**31 - 1}, {self.source.integer})")
+        never = 2**62 if self.source.wide else 2**31 - 1
+        self.source.line(f"{at} = tl.full({space.shape}, {never}, {self.source.integer})")
         return [acc, at]
 
     def _accumulate(self, statement: Reduce, names: list[str], space: _Space) -> None:

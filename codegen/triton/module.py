@@ -10,9 +10,9 @@ from typing import Any
 
 from tjit.codegen.kernel import ContractKernel, Kernel, LoopKernel
 from tjit.codegen.triton.contract import emit_contract
-from tjit.codegen.triton.loops import emit_loops
+from tjit.codegen.triton.loops import emit_loops, is_flat
 from tjit.codegen.triton.scatter import emit_scatter
-from tjit.codegen.triton.source import TritonKernel
+from tjit.codegen.triton.source import Source, TritonKernel
 from tjit.errors import CodegenError
 
 __all__ = ["Compiled", "TritonKernel", "compile_kernel", "compile_source", "emit_kernel"]
@@ -46,11 +46,24 @@ def emit_kernel(kernel: Kernel, constants: Mapping[str, int] | None = None) -> T
         CodegenError: the kernel breaks a rule of the kernel IR.
     """
     constants = {} if constants is None else constants
+    if _is_empty(kernel):
+        return Source(kernel).finish(0)
     if isinstance(kernel, LoopKernel):
         return emit_loops(kernel, constants)
     if isinstance(kernel, ContractKernel):
         return emit_contract(kernel, constants)
     return emit_scatter(kernel, constants)
+
+
+def _is_empty(kernel: Kernel) -> bool:
+    """Whether there is no element to compute."""
+    if isinstance(kernel, LoopKernel):
+        axes = (*kernel.parallel, *(kernel.loops[0].axes if is_flat(kernel) else ()))
+    elif isinstance(kernel, ContractKernel):
+        axes = (*kernel.batch, kernel.m, kernel.n)
+    else:
+        axes = kernel.axes
+    return any(axis.extent == 0 for axis in axes)
 
 
 def compile_kernel(tk: TritonKernel, arch: int, *, aligned: bool = True) -> bytes:

@@ -254,7 +254,7 @@ class TritonScalars:
     def pow(self, x: Scalar, y: Scalar) -> Scalar:
         if x.dtype.is_floating_point:
             return self._call("libdevice.pow", x, y)
-        return self._helper("int_pow", x, y, extra=f", {x.dtype.bits}")
+        return self._helper("int_pow" if x.dtype.is_signed else "uint_pow", x, y, extra=f", {x.dtype.bits}")
 
     # comparisons
     def _compare(self, operator: str, x: Scalar, y: Scalar) -> Scalar:
@@ -282,7 +282,8 @@ class TritonScalars:
 
     def select(self, condition: Scalar, x: Scalar, y: Scalar) -> Scalar:
         c, a, b = self.typed(condition), self._operand(x, y), self._operand(y, x)
-        return self.emit(f"tl.where({strip_parentheses(c)}, {strip_parentheses(a)}, {strip_parentheses(b)})", x.dtype, condition, x, y)
+        texts = ", ".join(map(strip_parentheses, (c, a, b)))
+        return self.emit(f"tl.where({texts})", x.dtype, condition, x, y)
 
     # bool and ints
     def bit_and(self, x: Scalar, y: Scalar) -> Scalar:

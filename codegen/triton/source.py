@@ -29,7 +29,17 @@ from tjit.errors import CodegenError
 from tjit.ir import dims
 from tjit.ir.dims import Dim, Symbol
 
-__all__ = ["HELPERS", "Source", "TritonKernel", "expressions_of", "literal", "pointer_type", "power_of_two", "strip_parentheses", "type_name"]
+__all__ = [
+    "HELPERS",
+    "Source",
+    "TritonKernel",
+    "expressions_of",
+    "literal",
+    "pointer_type",
+    "power_of_two",
+    "strip_parentheses",
+    "type_name",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,17 @@ def floor_fmod(x, y):  # the sign of y, for zeros too
     r = libdevice.fmod(x, y)
     return tl.where(r == 0.0, libdevice.copysign(r, y), tl.where((r < 0.0) != (y < 0.0), r + y, r))
 """,
+    "uint_pow": """
+def uint_pow(x, y, BITS: tl.constexpr):
+    base = x
+    left = y
+    power = x - x + 1
+    for _ in range(BITS):
+        power = tl.where((left & 1) != 0, power * base, power)
+        base = base * base
+        left = left >> 1
+    return power
+""",
     "int_pow": """
 def int_pow(x, y, BITS: tl.constexpr):
     negative = tl.where(x == 1, x, tl.where(x == -1, tl.where((y & 1) != 0, x, -x), x - x))  # 1 / x**-y, truncated
@@ -278,6 +299,7 @@ class Source:
         self._depth = 1
         self._bound: dict[str, str] = {}
         self._helpers: list[str] = []
+        self._count = 0
 
     @staticmethod
     def _find_buffers(kernel: Kernel) -> tuple[Buffer, ...]:
@@ -310,7 +332,7 @@ class Source:
 
     def temporary(self) -> str:
         """The next of t0, t1, ..."""
-        n = getattr(self, "_count", 0)
+        n = self._count
         while f"t{n}" in self._names:
             n += 1
         self._count = n + 1
@@ -320,7 +342,8 @@ class Source:
     def pointer(self, buffer: Buffer) -> str:
         """The parameter that points at `buffer`."""
         if buffer not in self._pointers:
-            raise CodegenError(f"kernel {self.kernel.name} uses {buffer}, which is not among its buffers", self.kernel.location)
+            message = f"kernel {self.kernel.name} uses {buffer}, which is not among its buffers"
+            raise CodegenError(message, self.kernel.location)
         return self._pointers[buffer]
 
     @property
@@ -387,7 +410,15 @@ class Source:
         text = f"{functions}\n\n{head}\n{body}\n"
         header = _HEADER + ("from triton.language.extra import libdevice\n" if "libdevice." in text else "")
         return TritonKernel(
-            self.name, header + text, signature, (grid, 1, 1), dict(self.constants), self.buffers, self.symbols, warps, stages
+            self.name,
+            header + text,
+            signature,
+            (grid, 1, 1),
+            dict(self.constants),
+            self.buffers,
+            self.symbols,
+            warps,
+            stages,
         )
 
 
