@@ -99,6 +99,7 @@ def erfinv_reference(x: Any) -> Any:
     y = np.where(in_tail, _polynomial(ERFINV_TAIL[0], z) / _polynomial(ERFINV_TAIL[1], z), near)
     for _ in range(2):
         excess = np.where(in_tail, rest - erfc_reference(y), erf_reference(y) - a)
-        y = y - excess / (2 * _ROOT_PI_INVERSE * np.exp(-y * y))
+        step = excess / (2 * _ROOT_PI_INVERSE * np.exp(-y * y))
+        y = y - step / (1 + y * step)
     y = np.where(a == 1, np.inf, np.where(a > 1, np.nan, y))
     return np.copysign(y, wide).astype(x.dtype)

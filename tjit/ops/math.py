@@ -204,7 +204,7 @@ ERFC = elementwise_op(
 def erfinv(x: Tensor) -> Tensor:
     """The inverse of erf; infinite at -1 and 1, nan beyond.
 
-    Source: the rational starting values of PyTorch's calc_erfinv, then two Newton steps, on erfc in the tail.
+    Source: the rational starting values of PyTorch's calc_erfinv, then two Halley steps, on erfc in the tail.
     """
     return elementwise(ERFINV, x, to="float")
 
@@ -228,7 +228,8 @@ def _erfinv_scalar(b: Any, x: Any) -> Any:
     y = b.select(in_tail, b.div(polynomial(ERFINV_TAIL[0], z), polynomial(ERFINV_TAIL[1], z)), near)
     for _ in range(2):
         excess = b.select(in_tail, b.sub(rest, b.erfc(y)), b.sub(b.erf(y), a))
-        y = b.sub(y, b.div(excess, b.mul(c(2 / math.sqrt(math.pi)), b.exp(b.neg(b.mul(y, y))))))
+        step = b.div(excess, b.mul(c(2 / math.sqrt(math.pi)), b.exp(b.neg(b.mul(y, y)))))
+        y = b.sub(y, b.div(step, b.add(c(1.0), b.mul(y, step))))
     y = b.select(b.eq(a, c(1.0)), c(math.inf), y)
     return b.copysign(b.select(b.gt(a, c(1.0)), c(math.nan), y), x)
 

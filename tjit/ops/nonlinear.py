@@ -15,11 +15,11 @@ from tjit.ops.apply import apply
 from tjit.ops.arithmetic import neg
 from tjit.ops.compare import where
 from tjit.ops.math import exp, expm1, log1p, sigmoid, tanh
-from tjit.ops.rounding import abs
 from tjit.ops.movement import reshape, slice_dims
 from tjit.ops.operands import as_tensor_operand, normalize_dim
 from tjit.ops.public import public, write_into
 from tjit.ops.records import in_f32, one_type
+from tjit.ops.rounding import abs
 from tjit.tensor import Tensor
 
 __all__ = [
