@@ -16,6 +16,7 @@ from tjit.tensor import Size, Tensor
 for _family in ("creation", "movement", "elementwise", "reduce", "operators", "shape", "index", "indexing", "contract", "composite"):
     if find_spec(f"tjit.ops.{_family}"):
         import_module(f"tjit.ops.{_family}")
+import_module("tjit.surface")
 attach_methods()
 globals().update(FUNCTIONS)
 
