@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -193,8 +193,18 @@ def _run(
     if not retain_graph:
         for node in finished:
             node.freed, node.operands, node.results = True, (), ()
+    for key, leaf in leaves.items():
+        cotangents[key] = _hooked(leaf.__dict__.get("_hooks", ()), cotangents[key])
     found = leaves if wanted is None else wanted
     return {key: (tensor, cotangents[key]) for key, tensor in found.items() if key in cotangents}
+
+
+def _hooked(hooks: Iterable[Callable[[Tensor], Tensor | None]], g: Tensor) -> Tensor:
+    """The gradient after `hooks`, each of which may replace it."""
+    for hook in tuple(hooks):
+        replaced = hook(g)
+        g = g if replaced is None else replaced
+    return g
 
 
 def _root(tensor: Tensor) -> tuple[Any, int]:
@@ -236,6 +246,8 @@ def _pull_back(node: TapeNode, cotangents: dict, arrive: Any, create_graph: bool
     if trace is not None:
         outer, trace.forced_location = trace.forced_location, node.location
     try:
+        for index, hooks in node.hooks.items():
+            cotangents[id(node), index] = _hooked(hooks, _cotangent(node, index, cotangents))
         g = tuple(_cotangent(node, i, cotangents) for i in range(len(node.types)))
         y = tuple(_saved_result(node, i, create_graph) for i in range(len(node.types)))
         operands = tuple(_saved_operand(node, i, create_graph) for i in range(len(node.operands)))

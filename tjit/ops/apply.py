@@ -49,10 +49,11 @@ class TapeNode:
         operands: the op's operands; tensors are kept as they were, by the `versions` of their storages.
         edges: for each operand, (tape node that made it, which result), (leaf tensor, 0), or None.
         results: the data and types of the results, for `vjp`'s y.
+        hooks: what `register_hook` was given, for each result.
     """
 
     __slots__ = (
-        "attrs", "edges", "freed", "location", "op", "operands", "order", "result_versions", "results", "types", "versions",
+        "attrs", "edges", "freed", "hooks", "location", "op", "operands", "order", "result_versions", "results", "types", "versions",
     )
 
     def __init__(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any], results: tuple[Tensor, ...]) -> None:
@@ -61,6 +62,7 @@ class TapeNode:
         self.edges = tuple(_edge(o) for o in operands)
         self.order = next(_ORDER)
         self.freed = False
+        self.hooks: dict[int, list[Callable[[Tensor], Tensor | None]]] = {}
         self.types = tuple(r.type_ for r in results)
         if state.trace is None:
             self.operands, self.results = operands, tuple((r._data, r._storage) for r in results)
