@@ -9,11 +9,29 @@ from tjit.errors import ArgumentError
 __all__ = ["Device", "as_device", "cpu"]
 
 
-class Device(NamedTuple):
-    """A device: type "cpu" or "cuda", and the index of the GPU (None on the CPU)."""
-
+class _Fields(NamedTuple):
     type: str
-    index: int | None = None
+    index: int | None
+
+
+class Device(_Fields):
+    """A device: type "cpu" or "cuda", and the index of the GPU (None on the CPU). `Device("cuda:1")` works too.
+
+    Raises:
+        ArgumentError: no such device type.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, type: Any, index: int | None = None) -> Device:
+        if isinstance(type, int) and not isinstance(type, bool):
+            type, index = "cuda", type
+        name, _, number = str(type).partition(":")
+        if name not in ("cpu", "cuda") or (number and not number.isdigit()):
+            raise ArgumentError(f"no device {type!r}", hint="use 'cpu', 'cuda' or 'cuda:0'")
+        if name == "cuda" and index is None:
+            index = int(number or 0)
+        return _Fields.__new__(cls, name, index if name == "cuda" else None)
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -27,18 +45,11 @@ cpu = Device("cpu")
 
 
 def as_device(device: Any) -> Device:
-    """The Device for a Device, "cpu", "cuda", "cuda:1", or None (the CPU).
+    """The Device for a Device, "cpu", "cuda", "cuda:1", a GPU's number, or None (the CPU).
 
     Raises:
         ArgumentError: no such device type.
     """
     if device is None:
         return cpu
-    if isinstance(device, Device):
-        return device
-    name, _, index = str(device).partition(":")
-    if name not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise ArgumentError(f"no device {device!r}", hint="use 'cpu', 'cuda' or 'cuda:0'")
-    if name == "cpu":
-        return cpu
-    return Device("cuda", int(index or 0))
+    return device if isinstance(device, Device) else Device(device)
