@@ -346,10 +346,10 @@ def test_mask_selects(rng):
     np.testing.assert_array_equal(got, np.where(k, a, 0.1))
 
 
-def matmul(m, n, k, dtype=dt.f32, batch=0, epilogue=True, prologue=None):
-    axes = (axis("b0", batch),) if batch else ()
+def matmul(m, n, k, dtype=dt.f32, batch=None, epilogue=True, prologue=None):
+    axes = (axis("b0", batch),) if batch is not None else ()
     am, an, ak = axis("m0", m), axis("n0", n), axis("k0", k)
-    lead = (batch,) if batch else ()
+    lead = (batch,) if batch is not None else ()
     x, w = buffer("%x", dtype, *lead, m, k), buffer("%w", dtype, *lead, k, n)
     bias, out = buffer("%bias", dtype, n), buffer("b0", dtype, *lead, m, n)
     accumulate = dt.f32 if dtype.kind == "float" and dtype.itemsize < 8 else dtype

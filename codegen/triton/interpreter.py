@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import ml_dtypes
@@ -32,9 +33,8 @@ def interpret(tk: TritonKernel, arrays: list[np.ndarray], symbols: Mapping[str, 
     Raises:
         ArgumentError: an array has another dtype than its buffer.
     """
-    import triton.language as tl
-    from triton.runtime import interpreter
-
+    tl: Any = import_module("triton.language")
+    interpreter: Any = import_module("triton.runtime.interpreter")
     symbols = {} if symbols is None else symbols
     namespace = _namespace(tk, interpreter)
     function = namespace[tk.name]
