@@ -13,13 +13,15 @@ from typing import TypeVar
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import ContractKernel, Expr, kernel_symbols
+from tjit.codegen.kernel import Axis, ContractKernel, Expr
+from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, load_arguments
 from tjit.codegen.llvm.contract_plan import FEW_ROWS, ColumnClass, Operand, Pack, Plan, RowClass, plan_contract
 from tjit.codegen.llvm.indices import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, declare, element_type, i64, while_loop
+from tjit.dtypes import DType
 from tjit.ir.dims import Dim
 
 __all__ = ["Dependency", "contract_scratch_bytes", "contract_tasks", "emit_contract"]
@@ -68,13 +70,17 @@ class _Range:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """a or b: its panels in scratch, of `width` rows each, and which of them are used."""
+    """a or b: what it reads along which axis; its panels in scratch, of `width` rows each, and which of them are used."""
 
+    name: str
     expr: Expr
+    row: Axis
     operand: Operand | None
     pack: Pack
+    order: str
     panels: ir.Value
     width: int
+    block: Dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,29 +133,28 @@ class _Contract:
         self.b.ret_void()
 
     def _load_arguments(self) -> None:
-        b = self.b
-
-        def argument(i: int) -> ir.Value:
-            return b.load(b.gep(self.args, [i64(i)], source_etype=PTR), typ=PTR)
-
-        symbols = kernel_symbols(self.kernel)
-        if symbols:
-            values = argument(0)
-            for i, symbol in enumerate(symbols):
-                self.ints.symbols[symbol.name] = b.load(b.gep(values, [i64(i)], source_etype=I64), typ=I64)
-        self.pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(self.kernel.buffers)}
-        slot = self._at(argument(2), self.ints.mul(self.task, self.ints.dim(self.plan.slot_bytes)), ir.IntType(8))
-        a, packed_b, _ = map(self.ints.dim, self.plan.slots())
-        plan = self.plan
-        self.side_a = _Side(self.kernel.a, plan.a, plan.pack_a, slot, plan.rows)
-        self.side_b = _Side(self.kernel.b, plan.b, plan.pack_b, self._at(slot, a), plan.columns)
-        self.sums = self._at(self.side_b.panels, packed_b)
+        b, plan = self.b, self.plan
+        self.pointers = load_arguments(b, self.ints, self.args, self.kernel)
+        scratch = b.load(b.gep(self.args, [i64(2)], source_etype=PTR), typ=PTR)
+        slot = self._at(scratch, self.ints.mul(self.task, self.ints.dim(plan.slot_bytes)), ir.IntType(8))
+        places = []
+        for size in plan.slots():
+            places.append(slot)
+            slot = self._at(slot, self.ints.dim(size))
+        a, panels, self.matrix, self.sums = places
+        self.side_a = _Side("a", self.kernel.a, self.kernel.m, plan.a, plan.pack_a, plan.order_a, a, plan.rows, plan.m_block)
+        self.side_b = _Side(
+            "b", self.kernel.b, self.kernel.n, plan.b, plan.pack_b, plan.order_b, panels, plan.columns, plan.n_block
+        )
+        self.batch: list[ir.Value] = []
+        self.parts: dict[str, ir.Function] = {}
 
     def _bind_batch(self, linear: ir.Value) -> None:
         for axis in reversed(self.kernel.batch):
             extent = self.ints.dim(axis.extent)
             self.ints.symbols[axis.symbol.name] = self.ints.mod(linear, extent)
             linear = self.ints.div(linear, extent)
+        self.batch = [self.ints.symbols[axis.symbol.name] for axis in self.kernel.batch]
 
     def _span(self, cell: ir.Value, count: ir.Value, size: Dim, extent: Dim) -> _Range:
         ints = self.ints
@@ -191,15 +196,42 @@ class _Contract:
                 self._pack_rows(side, _Range(ints.add(rows.start, whole), edge), k)
         elif side.pack is Pack.ALL:
             self._pack_rows(side, rows, k)
+        elif side.pack is Pack.FILL:
+            self._fill(side, rows, k)
 
     def _pack_rows(self, side: _Side, rows: _Range, k: _Range) -> None:
-        operand = side.operand
-        if operand is None:
-            raise NotImplementedError("a prologue")
-        packing = Packing(operand.buffer.dtype, self.kernel.accumulate, side.width, operand.order)
+        assert side.operand is not None
+        self._call_packing(side, side.operand.buffer.dtype, side.operand.order, rows, k, self._in_place(side.operand, rows, k))
+
+    def _call_packing(
+        self, side: _Side, dtype: DType, order: str, rows: _Range, k: _Range, source: _Strided, to: ir.Value | None = None
+    ) -> None:
+        packing = Packing(dtype, self.kernel.accumulate, side.width, order)
         function = self._depend(packing.name(self.plan.target), PACK, lambda: emit_packing(packing, self.plan.target))
-        source = self._in_place(operand, rows, k)
-        self.b.call(function, [rows.size, k.size, source.pointer, source.row, source.k, side.panels])
+        self.b.call(function, [rows.size, k.size, source.pointer, source.row, source.k, to or side.panels])
+
+    def _fill(self, side: _Side, rows: _Range, k: _Range) -> None:
+        """Evaluate an operand into a matrix; b with lanes along k is packed from there, panel by panel."""
+        ints = self.ints
+        stride = ints.dim(self.plan.fill_stride(side.order, side.block))
+        if side.name == "a" or side.order == "rows":
+            self._call_fill(side, side.panels, stride, rows, k)
+            return
+        with ints.loop(i64(0), rows.size, side.width) as j:
+            panel = _Range(ints.add(rows.start, j), ints.min(i64(side.width), ints.sub(rows.size, j)))
+            self._call_fill(side, self.matrix, stride, panel, k)
+            source = _Strided(self.matrix, stride, i64(1))
+            self._call_packing(
+                side, self.kernel.accumulate, "k", panel, k, source, self._at(side.panels, ints.mul(j, k.size))
+            )
+
+    def _call_fill(self, side: _Side, to: ir.Value, stride: ir.Value, rows: _Range, k: _Range) -> None:
+        fill = self.parts.get(side.name)
+        if fill is None:
+            row = side.row.symbol
+            fill = emit_fill(self.module, self.kernel, self.plan.target, f"fill_{side.name}", side.expr, row, side.order)
+            self.parts[side.name] = fill
+        self.b.call(fill, [self.args, *self.batch, to, stride, rows.start, rows.size, k.start, k.size])
 
     def _is_tall(self, m_size: ir.Value) -> ir.Value:
         return self.b.icmp_signed(">", m_size, i64(FEW_ROWS))
@@ -265,7 +297,11 @@ class _Contract:
         b, width = self.b, i64(side.width)
         first = i64(0) if side.pack is Pack.LAST else offset
         packed = _Strided(self._at(side.panels, self.ints.mul(first, k.size)), i64(1), width)
-        if side.pack is Pack.ALL or side.operand is None:
+        if side.pack is Pack.FILL and (side.name == "a" or side.order == "rows"):
+            stride = self.ints.dim(self.plan.fill_stride(side.order, side.block))
+            row, step = (i64(1), stride) if side.order == "rows" else (stride, i64(1))
+            return _Strided(self._at(side.panels, self.ints.mul(offset, row)), row, step)
+        if side.operand is None or side.pack is Pack.ALL:
             return packed
         placed = self._in_place(side.operand, rows, k)
         if side.pack is Pack.NONE:
@@ -320,14 +356,10 @@ class _Contract:
                 self._choose(size, others, body)
 
     def _epilogue(self, c: ir.Value, c_row: ir.Value, rows: _Range, columns: _Range) -> None:
-        ints, b = self.ints, self.b
-        store = self.kernel.epilogue[0]
-        with ints.loop(i64(0), rows.size) as i, ints.loop(i64(0), columns.size) as j:
-            value = b.load(self._at(c, ints.add(ints.mul(i, c_row), j)), typ=self.element)
-            self.ints.symbols[self.kernel.m.symbol.name] = ints.add(rows.start, i)
-            self.ints.symbols[self.kernel.n.symbol.name] = ints.add(columns.start, j)
-            offset = ints.dim(store.buffer.offset(store.index))
-            b.store(value, self._at(self.pointers[store.buffer.name], offset, element_type(store.buffer.dtype)))
+        function = self.parts.get("epilogue")
+        if function is None:
+            function = self.parts["epilogue"] = emit_epilogue(self.module, self.kernel, self.plan.target)
+        self.b.call(function, [self.args, *self.batch, c, c_row, rows.start, rows.size, columns.start, columns.size])
 
     def _microkernel(self, tile: Tile) -> ir.Function:
         name = tile.name(self.plan.target)

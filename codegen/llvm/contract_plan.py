@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store
+from tjit.codegen.llvm.contract_lanes import lane_order
 from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.target import Target
 from tjit.dtypes import DType
@@ -29,6 +30,7 @@ class Pack(Enum):
     """Which panels of an operand are packed; the others are read in place."""
 
     ALL = "all"
+    FILL = "fill"  # all: evaluated into a matrix; where its lanes run along k and the operand is b, packed from there
     LAST = "last"  # the one that is not full
     TALL = "tall"  # all, where there are many rows
     NONE = "none"
@@ -93,6 +95,7 @@ class Plan:
         k_block, m_block, n_block: of packed panels.
         m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
         m_group: rows that are finished before others are begun, for which unfinished sums are kept.
+        order_a, order_b: axis of the lanes, "rows" or "k", of operands that are filled.
         along_n: whether neighbouring tiles of a row are computed one after the other, rather than those of a column.
     """
 
@@ -111,6 +114,8 @@ class Plan:
     m_group: Dim
     pack_a: Pack
     pack_b: Pack
+    order_a: str
+    order_b: str
     along_n: bool
 
     @property
@@ -184,26 +189,36 @@ class Plan:
         """Whether unfinished sums may have to be kept in scratch between blocks of k."""
         return self.direct is None and self.blocks_of_k != 1 and self.kernel.k.extent != 0
 
-    def slots(self) -> tuple[Dim, Dim, Dim]:
-        """Elements of one task's packed a, packed b, and kept sums or one tile; each a multiple of a vector."""
-        a = self._packed(self.pack_a, self.m_block, self.rows)
-        b = self._packed(self.pack_b, self.n_block, self.columns)
+    def slots(self) -> tuple[Dim, ...]:
+        """Elements of one task's panels of a and of b, a matrix to fill, and kept sums or one tile."""
+        fill: Dim = 0
+        if self.pack_b is Pack.FILL and self.order_b == "k":
+            fill = self.columns * self.fill_stride("k", 0) + self.lanes
         sums: Dim = self.rows * self.columns
         if self.keeps_sums:
             sums = round_up(self.m_group, self.rows) * round_up(self.n_block, self.columns)
-        return round_up(a, 16), round_up(b, 16), round_up(sums, 16)
+        a = self._packed(self.pack_a, self.order_a, self.m_block, self.rows)
+        b = self._packed(self.pack_b, self.order_b if fill == 0 else "panels", self.n_block, self.columns)
+        return tuple(round_up(size, 16) for size in (a, b, fill, sums))
 
-    def _packed(self, pack: Pack, block: Dim, width: int) -> Dim:
+    def _packed(self, pack: Pack, order: str, block: Dim, width: int) -> Dim:
         if pack is Pack.NONE:
             return 0
         rows = width if pack is Pack.LAST else round_up(block, width)
+        if pack is Pack.FILL and order != "panels":
+            lines = self.k_block if order == "rows" else rows
+            return lines * self.fill_stride(order, block) + self.lanes + width
         return self.k_block * rows + self.lanes  # packing may write one vector too much
+
+    def fill_stride(self, order: str, block: Dim) -> Dim:
+        """Elements from line to line of a filled matrix: room for the last vector, and never a power of two."""
+        length = self.k_block if order == "k" else block
+        return round_up(length, 32) + 16
 
     @property
     def slot_bytes(self) -> Dim:
         """Scratch bytes of one task."""
-        a, b, sums = self.slots()
-        return round_up((a + b + sums) * self.kernel.accumulate.itemsize, 64)
+        return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize, 64)
 
 
 def ceil_div(x: Dim, y: Dim) -> Dim:
@@ -247,6 +262,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
         pack_a=_pack_a(kernel, a, rows, columns),
         pack_b=_pack_b(kernel, b, target),
+        order_a=lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
+        order_b=lane_order(kernel, kernel.b, kernel.n.symbol, "rows"),
         # with few steps of k the results are most of the memory: write them in order
         along_n=isinstance(k, int) and k <= _FEW_STEPS,
     )
@@ -254,7 +271,9 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
 
 def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) -> Pack:
     """The microkernel takes any strides of a: pack only what it cannot read, or what would evict itself."""
-    if a is None or a.buffer.dtype is not kernel.accumulate or a.order == "any":
+    if a is None:
+        return Pack.FILL
+    if a.buffer.dtype is not kernel.accumulate or a.order == "any":
         return Pack.ALL
     n, m = kernel.n.extent, kernel.m.extent
     if _evicts_itself(a.row_stride if a.order == "k" else a.k_stride, a.buffer.dtype) and not _at_most(n, 2 * columns):
@@ -266,7 +285,9 @@ def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) 
 
 def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target) -> Pack:
     """A row of b must be contiguous for the microkernel; packing pays where many rows of a use it."""
-    if b is None or b.buffer.dtype is not kernel.accumulate or b.order != "rows":
+    if b is None:
+        return Pack.FILL
+    if b.buffer.dtype is not kernel.accumulate or b.order != "rows":
         return Pack.ALL
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     if not target.masks and not (isinstance(n, int) and n % target.lanes(kernel.accumulate.itemsize) == 0):

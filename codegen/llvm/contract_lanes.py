@@ -1,0 +1,167 @@
+"""The parts of a contraction that evaluate expressions over lanes: its epilogue, and operands that are not plain reads.
+
+Each is an internal function beside the kernel, so that LLVM spends its time on these loops and not on the loops around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import llvmlite.ir as ir
+
+from tjit.codegen.kernel import ContractKernel, Expr, Load, kernel_symbols, walk
+from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.indices import Integers
+from tjit.codegen.llvm.scalars import Lane
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, splat
+from tjit.ir.dims import Symbol, coefficient
+
+__all__ = ["emit_epilogue", "emit_fill", "lane_order", "load_arguments"]
+
+
+def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: ContractKernel) -> dict[str, ir.Value]:
+    """Bind the program's symbols in `ints`; the pointers of the kernel's buffers by name."""
+
+    def argument(i: int) -> ir.Value:
+        return b.load(b.gep(args, [i64(i)], source_etype=PTR), typ=PTR)
+
+    symbols = kernel_symbols(kernel)
+    if symbols:
+        values = argument(0)
+        for i, symbol in enumerate(symbols):
+            ints.symbols[symbol.name] = b.load(b.gep(values, [i64(i)], source_etype=I64), typ=I64)
+    return {buffer.name: argument(3 + i) for i, buffer in enumerate(kernel.buffers)}
+
+
+def lane_order(kernel: ContractKernel, expr: Expr, row: Symbol, default: str) -> str:
+    """Along which axis most loads of `expr` are contiguous: "rows" or "k"."""
+    votes = {"rows": 0, "k": 0}
+    for load in walk(expr):
+        if isinstance(load, Load):
+            offset = load.buffer.offset(load.index)
+            for order, symbol in (("rows", row), ("k", kernel.k.symbol)):
+                votes[order] += coefficient(offset, symbol) == 1
+    if votes["rows"] == votes["k"]:
+        return default
+    return "rows" if votes["rows"] > votes["k"] else "k"
+
+
+def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target) -> ir.Function:
+    """(args, batch..., sums, stride, m, rows, n, columns): run the epilogue on a tile of finished sums."""
+    part = _Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
+    ints, b = part.ints, part.b
+    values = [store.value for store in kernel.epilogue]
+    width = target.lanes(kernel.accumulate.itemsize)
+    element = element_type(kernel.accumulate)
+    m, n = kernel.m.symbol, kernel.n.symbol
+
+    def column(emitter: ExprEmitter, j: ir.Value) -> None:
+        ints.symbols[n.name] = ints.add(part["n"], j)
+        with emitter.scope():
+            emitter.hoist(values, frozenset((m,)))
+            with ints.loop(i64(0), part["rows"]) as i:
+                ints.symbols[m.name] = ints.add(part["m"], i)
+                at = b.gep(part["sums"], [ints.add(ints.mul(i, part["stride"]), j)], source_etype=element)
+                kind = element if emitter.lanes.width == 1 else ir.VectorType(element, width)
+                emitter.accumulator = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
+                with emitter.scope():
+                    for store in kernel.epilogue:
+                        emitter.store(store)
+
+    extent = kernel.n.extent
+    part.lanes(n, part["columns"], width, column, full=isinstance(extent, int) and extent % width == 0)
+    b.ret_void()
+    return part.function
+
+
+def emit_fill(
+    module: ir.Module, kernel: ContractKernel, target: Target, name: str, expr: Expr, row: Symbol, order: str
+) -> ir.Function:
+    """(args, batch..., to, stride, row, rows, k, steps): evaluate `expr` into a matrix whose lanes run along `order`.
+
+    Up to one vector behind each line of the matrix is overwritten: lines must be written in order, and be padded.
+    """
+    part = _Part(module, kernel, target, name, ("to", "stride", "row", "rows", "k", "steps"))
+    ints, b = part.ints, part.b
+    across, along = (kernel.k.symbol, row) if order == "rows" else (row, kernel.k.symbol)
+    first_across, lines = (part["k"], part["steps"]) if order == "rows" else (part["row"], part["rows"])
+    first_along, length = (part["row"], part["rows"]) if order == "rows" else (part["k"], part["steps"])
+    element = element_type(kernel.accumulate)
+    width = target.lanes(kernel.accumulate.itemsize)
+
+    with ints.loop(i64(0), lines) as line:
+        ints.symbols[across.name] = ints.add(first_across, line)
+        to = b.gep(part["to"], [ints.mul(line, part["stride"])], source_etype=element)
+
+        def piece(emitter: ExprEmitter, i: ir.Value) -> None:
+            ints.symbols[along.name] = ints.add(first_along, i)
+            with emitter.scope():
+                value = emitter.scalars.cast(emitter.emit(expr), kernel.accumulate).value
+            b.store(value, b.gep(to, [i], source_etype=element), align=kernel.accumulate.itemsize)
+
+        part.lanes(along, length, width, piece)
+    b.ret_void()
+    return part.function
+
+
+class _Part:
+    """An internal function of a kernel's module: its builder, symbols, buffers and parameters."""
+
+    def __init__(
+        self, module: ir.Module, kernel: ContractKernel, target: Target, name: str, parameters: Sequence[str]
+    ) -> None:
+        kinds = [PTR if p in ("sums", "to") else I64 for p in parameters]
+        batch = [axis.symbol.name for axis in kernel.batch]
+        type_ = ir.FunctionType(ir.VoidType(), [PTR, *([I64] * len(batch)), *kinds])
+        self.target = target
+        self.function = ir.Function(module, type_, f"{kernel.name}.{name}")
+        self.function.linkage = "internal"
+        self.function.attributes.add("noinline")
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        args, *rest = self.function.args
+        self.ints = Integers(self.b, dict(zip(batch, rest, strict=False)))
+        self.parameters = dict(zip(parameters, rest[len(batch) :], strict=True))
+        self.pointers = load_arguments(self.b, self.ints, args, kernel)
+        self.error = self.b.load(self.b.gep(args, [i64(1)], source_etype=PTR), typ=PTR)
+
+    def __getitem__(self, parameter: str) -> ir.Value:
+        return self.parameters[parameter]
+
+    def lanes(
+        self,
+        symbol: Symbol,
+        count: ir.Value,
+        width: int,
+        body: Callable[[ExprEmitter, ir.Value], None],
+        *,
+        full: bool = False,
+    ) -> None:
+        """`body` for every vector of lanes of [0, count); the last is masked, or done one by one. full: there is none."""
+        if full:
+            with self._loop(symbol, i64(0), count, width) as (emitter, i):
+                body(emitter, i)
+        elif self.target.masks and self.target.vector_bytes == 64:
+            with self._loop(symbol, i64(0), count, width, masked=True) as (emitter, i):
+                body(emitter, i)
+        else:
+            whole = self.b.and_(count, i64(-width))
+            with self._loop(symbol, i64(0), whole, width) as (emitter, i):
+                body(emitter, i)
+            with self._loop(symbol, whole, count, 1) as (emitter, i):
+                body(emitter, i)
+
+    @contextmanager
+    def _loop(
+        self, symbol: Symbol, start: ir.Value, stop: ir.Value, width: int, masked: bool = False
+    ) -> Iterator[tuple[ExprEmitter, ir.Value]]:
+        b = self.b
+        with self.ints.loop(start, stop, width) as i:
+            mask = None
+            if masked:
+                left = b.trunc(self.ints.sub(stop, i), I32)
+                numbers = ir.Constant(ir.VectorType(I32, width), list(range(width)))
+                mask = b.icmp_signed("<", numbers, splat(b, left, width))
+            lanes = Lanes(symbol if width > 1 else None, width, mask)
+            yield ExprEmitter(b, self.target, lanes, self.ints, self.pointers, error=self.error), i
