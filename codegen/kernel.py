@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from tjit.dtypes import DType
-from tjit.ir.dims import Dim, Symbol
+from tjit.ir.dims import Dim, Symbol, symbols
 from tjit.ir.op import Op
 from tjit.location import Location
 
@@ -43,6 +43,7 @@ __all__ = [
     "ScatterKernel",
     "Statement",
     "Store",
+    "kernel_symbols",
     "walk",
 ]
 
@@ -275,3 +276,57 @@ def walk(expr: Expr, seen: set[int] | None = None) -> Iterator[Expr]:
     yield expr
 
 
+
+
+def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
+    """The program's symbols that a kernel uses, by name: what `args[0]` of its function holds."""
+    found: set[Symbol] = set()
+    bound: set[Symbol] = set()
+
+    def note(*dims: Dim) -> None:
+        for d in dims:
+            found.update(symbols(d))
+
+    def note_axis(axis: Axis) -> None:
+        bound.add(axis.symbol)
+        note(axis.extent)
+
+    def note_expr(root: Expr) -> None:
+        for expr in walk(root):
+            if isinstance(expr, Load):
+                note(*expr.index, *expr.buffer.strides, *(d for pair in expr.conditions for d in pair))
+                bound.update(s for s, _, _ in expr.bindings)
+                note(*(extent for _, _, extent in expr.bindings))
+            elif isinstance(expr, Index):
+                note(expr.value)
+
+    def note_store(store: Store) -> None:
+        note(*store.index, *store.buffer.strides)
+        note_expr(store.value)
+
+    note(kernel.tasks if not isinstance(kernel, ScatterKernel) else 1)
+    if isinstance(kernel, LoopKernel):
+        for axis in (*kernel.parallel, *(a for loop in kernel.loops for a in loop.axes)):
+            note_axis(axis)
+        for statement in (s for loop in kernel.loops for s in loop.body):
+            if isinstance(statement, Store):
+                note_store(statement)
+            else:
+                note_expr(statement.value)
+    elif isinstance(kernel, ContractKernel):
+        for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k):
+            note_axis(axis)
+        note_expr(kernel.a)
+        note_expr(kernel.b)
+        for store in kernel.epilogue:
+            note_store(store)
+    else:
+        for axis in kernel.axes:
+            note_axis(axis)
+        note(*kernel.index, *kernel.target.strides)
+        note_expr(kernel.value)
+        for symbol, value, extent in kernel.bindings:
+            bound.add(symbol)
+            note(extent)
+            note_expr(value)
+    return tuple(sorted(found - bound, key=lambda s: s.name))

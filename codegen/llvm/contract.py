@@ -102,6 +102,9 @@ class _Contract:
         self.module, self.plan, self.kernel = module, plan, plan.kernel
         self.dependencies: dict[str, Dependency] = {}
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
+        # these loops only call: optimising them doubles LLVM's time and gains nothing
+        function.attributes.add("optnone")
+        function.attributes.add("noinline")
         self.args, self.task, self.tasks = function.args
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.ints = Integers(self.b)

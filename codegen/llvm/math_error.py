@@ -4,43 +4,66 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from tjit.codegen.llvm.coefficients import ERF, ERF_TAIL, ERFC
-from tjit.codegen.llvm.floats import Floats
+from tjit.codegen.llvm.coefficients import ERF, ERF_TAIL, ERFC, ERFC_OF_F32, ERFC_SLOPE, LOG2_E, POW_EXP2
+from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_exp import parts
 
-__all__ = ["erf", "erfc"]
+__all__ = ["erf", "erfc", "erfc_of_f32"]
 
 
 def erf(f: Floats, x: ir.Value) -> ir.Value:
-    """x + x p(x**2) up to 1, then 1 - exp(-q(x))."""
+    """x + x p(x**2) up to 1, then 1 - exp(-x q(x))."""
     a = f.abs(x)
     z = f.mul(x, x)
     inner = f.fma(a, f.polynomial(z, ERF[f.name]), a)
     a = f.clamp_above(a, 4.0 if f.bits == 32 else 6.0)
-    p = parts(f, f.neg(f.polynomial(a, ERF_TAIL[f.name])))
+    q, q_low = f.two_product(a, f.polynomial(a, ERF_TAIL[f.name]))
+    p = parts(f, f.neg(q))
     s = f.power_of_two(p.n)
-    outer = f.sub(1.0, f.fma(s, f.add(p.r, p.small), s))
+    outer = f.sub(1.0, f.fma(s, f.add(p.r, f.sub(p.small, q_low)), s))
     return f.copysign(f.select(f.gt(z, 1.0), outer, inner), x)
 
 
 def erfc(f: Floats, x: ir.Value) -> ir.Value:
-    """exp(-x**2) y p(t) for x >= 0, with y = 1/(x + k) and t = 1 - 2 k y; 2 minus that for x < 0."""
-    k = 3.0 if f.bits == 32 else 4.0
-    a = f.clamp_above(f.abs(x), 10.5 if f.bits == 32 else 27.5)
-    d, d_low = f.two_sum(a, f.const(k))
-    y = f.div(1.0, d)
-    y_low = f.mul(y, f.fnma(y, d_low, f.fnma(y, d, 1.0))) if f.precise else f.const(0.0)
-    t = f.fma(y, -2.0 * k, 1.0)
-    c = ERFC[f.name]
-    g, g_low = f.fast_two_sum(f.const(c[0]), f.mul(t, f.polynomial(t, c[1:])))
-    w, w_low = f.two_product(g, y)
-    w_low = f.fma(g, y_low, f.fma(g_low, y, w_low))
+    """In f64: 1 - erf(x) near 0; else exp(-x**2) y p(t) for x > 0, with y = 1/(x + 4) and t = 1 - 8 y."""
+    a = f.clamp_above(f.abs(x), 27.5)
+    w, w_low = _scaled(f, a)
     square, square_low = f.two_product(a, a)
-    p = parts(f, f.neg(square), f.neg(square_low))
+    p = parts(f, f.neg(square))
     e, e_low = f.fast_two_sum(f.const(1.0), p.r)
     e, e_low = f.fast_two_sum(e, f.add(e_low, p.small))
     high, low = f.two_product(e, w)
     low = f.add(low, f.fma(e, w_low, f.mul(e_low, w)))
-    right = f.scale(f.add(high, low), p.n)
-    # below 0 the result is 2 - right, whose last bit is coarse
+    right = f.scale(f.add(high, f.fnma(high, square_low, low)), p.n)
+    outer = f.select(f.lt(x, 0.0), f.sub(2.0, right), right)
+    inner, inner_low = f.fast_two_sum(f.const(1.0), f.neg(x))
+    inner = f.add(inner, f.fnma(x, f.polynomial(f.mul(x, x), ERF["f64"]), inner_low))
+    return f.select(f.gt(a, 0.5), outer, f.select(f.is_nan(x), x, inner))
+
+
+def _scaled(f: Floats, a: ir.Value) -> Pair:
+    """exp(a**2) erfc(a)."""
+    d, d_low = f.two_sum(a, f.const(4.0))
+    y = f.div(1.0, d)
+    y_low = f.mul(y, f.fnma(y, d_low, f.sub_product(f.const(1.0), y, d)))
+    t = f.fma(y, -8.0, 1.0)
+    t_low = f.fma(y_low, -8.0, f.fma(y, -8.0, f.sub(1.0, t)))
+    c = ERFC["f64"]
+    slope = f.polynomial(t, ERFC_SLOPE["f64"])
+    p, p_low = f.two_product(t, f.polynomial(t, c[1:]))
+    g, g_low = f.two_sum(f.const(c[0]), p)
+    g_low = f.fma(slope, t_low, f.add(g_low, p_low))
+    w, w_low = f.two_product(g, y)
+    return w, f.fma(g, y_low, f.fma(g_low, y, w_low))
+
+
+def erfc_of_f32(f: Floats, x: ir.Value) -> ir.Value:
+    """The same formula for f32 operands held in f64, good to f32's last bit; y = 1/(x + 3)."""
+    a = f.clamp_above(f.abs(x), 10.5)
+    y = f.div(1.0, f.add(a, 3.0))
+    e = f.mul(f.mul(a, a), -LOG2_E["f64"][0])
+    n = f.nearest(e)
+    r = f.sub(e, n)
+    g = f.mul(y, f.polynomial(f.fma(y, -6.0, 1.0), ERFC_OF_F32["f64"]))
+    right = f.mul(f.mul(g, f.fma(r, f.polynomial(r, POW_EXP2["f64"]), 1.0)), f.power_of_two(n))
     return f.select(f.lt(x, 0.0), f.sub(2.0, right), right)

@@ -40,11 +40,9 @@ def _reduce(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     return n, r, f.fma(n, -low, f.sub(exact, r))
 
 
-def parts(f: Floats, x: ir.Value, x_low: ir.Value | None = None) -> Reduced:
-    """exp(x + x_low) before scaling, within 2**-mantissa / 20 or so."""
+def parts(f: Floats, x: ir.Value) -> Reduced:
+    """exp(x) before scaling, to more than the format's precision."""
     n, r, error = _reduce(f, x)
-    if x_low is not None:
-        r, error = f.two_sum(r, f.add(error, x_low))
     return Reduced(n, r, f.fma(f.mul(r, r), f.polynomial(r, EXP[f.name]), error))
 
 
@@ -94,8 +92,19 @@ def sigmoid(f: Floats, x: ir.Value) -> ir.Value:
     return f.quotient(numerator, (d, f.add(d_low, e_low)))
 
 
-def _hyperbolic(f: Floats, x: ir.Value) -> tuple[ir.Value, ...]:
-    """n, r, s, c, a, b with |x| = n log(2) + r, sinh(r) = r + s, cosh(r) = 1 + c, a = 2**(n-2), b = 2**(-n-2)."""
+@dataclass(frozen=True, slots=True)
+class Hyperbolic:
+    """|x| = n log(2) + r, sinh(r) = r + s, cosh(r) = 1 + c, a = 2**(n-2), b = 2**(-n-2)."""
+
+    n: ir.Value
+    r: ir.Value
+    s: ir.Value
+    c: ir.Value
+    a: ir.Value
+    b: ir.Value
+
+
+def _hyperbolic(f: Floats, x: ir.Value) -> Hyperbolic:
     x = f.clamp_above(f.abs(x), _limit(f) + 0.625)
     n, r, error = _reduce(f, x)
     z = f.mul(r, r)
@@ -103,25 +112,28 @@ def _hyperbolic(f: Floats, x: ir.Value) -> tuple[ir.Value, ...]:
     c = f.mul(z, f.polynomial(z, COSH[f.name]))
     a = f.power_of_two(f.sub(n, 2.0))
     b = f.power_of_two(f.clamp_below(f.sub(-2.0, n), -f.bias))
-    return n, r, s, c, a, b
+    return Hyperbolic(n, r, s, c, a, b)
+
+
+def _twice(f: Floats, h: Hyperbolic, even: ir.Value, odd: ir.Value) -> ir.Value:
+    """2 ((a + even) cosh(r) + odd sinh(r)); the largest term of each product is summed without loss."""
+    even, even_low = f.fast_two_sum(h.a, even)
+    p, p_low = f.two_product(odd, h.r)
+    high, low = f.fast_two_sum(even, p)
+    rest = f.fma(even, h.c, f.fma(odd, h.s, f.add(p_low, even_low)))
+    half = f.add(high, f.add(low, rest))
+    return f.add(half, half)
 
 
 def sinh(f: Floats, x: ir.Value) -> ir.Value:
-    """2 ((1 + c) (a - b) + (r + s) (a + b)), so that it is a + a r with small terms."""
-    n, r, s, c, a, b = _hyperbolic(f, x)
-    high, low = f.fast_two_sum(a, f.mul(a, r))
-    rest = f.fma(b, f.sub(r, 1.0), f.fma(f.add(a, b), s, f.mul(f.sub(a, b), c)))
-    half = f.add(high, f.add(low, rest))
-    return f.copysign(f.select(f.eq(n, 0.0), f.add(r, s), f.add(half, half)), x)
+    h = _hyperbolic(f, x)
+    outer = _twice(f, h, f.neg(h.b), f.add(h.a, h.b))
+    return f.copysign(f.select(f.eq(h.n, 0.0), f.add(h.r, h.s), outer), x)
 
 
 def cosh(f: Floats, x: ir.Value) -> ir.Value:
-    """2 ((1 + c) (a + b) + (r + s) (a - b))."""
-    _, r, s, c, a, b = _hyperbolic(f, x)
-    high, low = f.fast_two_sum(a, f.mul(a, r))
-    rest = f.fma(b, f.sub(1.0, r), f.fma(f.sub(a, b), s, f.mul(f.add(a, b), c)))
-    half = f.add(high, f.add(low, rest))
-    return f.add(half, half)
+    h = _hyperbolic(f, x)
+    return _twice(f, h, h.b, f.sub(h.a, h.b))
 
 
 def rsqrt(f: Floats, x: ir.Value) -> ir.Value:

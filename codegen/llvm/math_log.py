@@ -60,10 +60,10 @@ def log(f: Floats, x: ir.Value) -> ir.Value:
 
 def log1p(f: Floats, x: ir.Value) -> ir.Value:
     u, rest = f.two_sum(x, f.const(1.0))
-    rest = f.select(f.lt(u, 2.0 ** (2 * f.mantissa)), rest, 0.0)
     k, m = split(f, u)
-    down = f.from_bits(f.builder.shl(f.builder.sub(f.iconst(f.bias), k), f.iconst(f.mantissa)))
-    t, t_low = f.fast_two_sum(f.sub(m, 1.0), f.mul(rest, down))
+    # twice 2**-k, for 2**-k may be too small
+    down = f.from_bits(f.builder.shl(f.builder.sub(f.iconst(f.bias + 1), k), f.iconst(f.mantissa)))
+    t, t_low = f.fast_two_sum(f.sub(m, 1.0), f.mul(f.mul(rest, down), 0.5))
     k = as_float(f, k)
     ln2 = LN2[f.name]
     high, low = f.fast_two_sum(f.mul(k, ln2[0]), t)

@@ -321,7 +321,9 @@ class LlvmScalars:
         return self._math(math_error.erf, x)
 
     def erfc(self, x: Lane) -> Lane:
-        return self._math(math_error.erfc, x)
+        if x.dtype is f64:
+            return self._float1(math_error.erfc, x)
+        return self._in_f64(math_error.erfc_of_f32, (x,))
 
     def sigmoid(self, x: Lane) -> Lane:
         return self._math(math_exp.sigmoid, x)

@@ -23,6 +23,7 @@ __all__ = [
     "masked_store",
     "multiply_add",
     "splat",
+    "stack",
     "while_loop",
     "widen",
 ]
@@ -143,3 +144,14 @@ def widen(b: ir.IRBuilder, x: ir.Value, source: DType, target: DType) -> ir.Valu
     if source.is_floating_point:
         return b.fpext(x, result)
     return b.sext(x, result) if source.is_signed else b.zext(x, result)
+
+
+def stack(b: ir.IRBuilder, kind: ir.Type, align: int | None = None, block: ir.Block | None = None) -> ir.Value:
+    """Memory of the function's frame, as an untyped pointer; in `block` (the entry) or where the builder stands."""
+    if block is not None and block is not b.block:
+        with b.goto_block(block):
+            return stack(b, kind, align)
+    slot = b.alloca(kind)
+    slot.align = align
+    slot.type = PTR  # llvmlite's typed pointer would not do as an untyped operand
+    return slot

@@ -12,7 +12,7 @@ from tjit.errors import CodegenError
 from tjit.ir import dims
 from tjit.ir.dims import Dim, Symbol
 
-__all__ = ["Expressions", "Row", "unflatten"]
+__all__ = ["Expressions", "Row", "lane", "unflatten"]
 
 
 def unflatten(axes: tuple[Axis, ...], linear: Dim) -> dict[Symbol, Dim]:
@@ -26,6 +26,12 @@ def unflatten(axes: tuple[Axis, ...], linear: Dim) -> dict[Symbol, Dim]:
         result[axis.symbol] = linear if outermost else linear % axis.extent
         linear = linear if outermost else linear // axis.extent
     return result
+
+
+def lane(source: Source, name: str, count: Dim) -> tuple[Symbol, str]:
+    """A symbol for a linear position below `count`, and the name of its variable."""
+    # Symbols of one name are one symbol, bounds included: the name carries the bound.
+    return Symbol(f"{name}<{count}", 0, count - 1), source.fresh(name)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tjit.codegen.kernel import Axis, ScatterKernel, Store
-from tjit.codegen.triton.expressions import Expressions, unflatten
+from tjit.codegen.triton.expressions import Expressions, lane, unflatten
 from tjit.codegen.triton.source import Source, TritonKernel, power_of_two
 from tjit.dtypes import i32, i64
 from tjit.ir import dims
@@ -55,8 +55,8 @@ def _keeps_apart(kernel: ScatterKernel, axis: Axis) -> bool:
 
 
 def _enter_lanes(source: Source, e: Expressions, lanes: tuple[Axis, ...], count: Dim, size: int) -> None:
-    symbol = Symbol(f"i<{count}", 0, count - 1)
-    name, block = source.fresh("i"), source.constant("BLOCK", size)
+    symbol, name = lane(source, "i", count)
+    block = source.constant("BLOCK", size)
     source.line(f"{name} = {source.widen('tl.program_id(0)')} * {block} + tl.arange(0, {block})")
     e.axes.update(unflatten(lanes, symbol.dim))
     e.lanes[symbol] = (name, "")

@@ -1,0 +1,248 @@
+"""Choices about a loop kernel's axes: which merge, which one is the lanes, how the work is cut into tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tjit.codegen.kernel import (
+    Axis,
+    Buffer,
+    Compute,
+    Const,
+    Expr,
+    Index,
+    Load,
+    Loop,
+    LoopKernel,
+    Reduce,
+    Reduced,
+    Statement,
+    Store,
+    walk,
+)
+from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols
+
+__all__ = ["arrange", "kernel_buffers", "rebuild"]
+
+_TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs more than it saves
+_MAX_TASKS = 64
+_EXPENSIVE_COST = 4.0
+
+
+def arrange(kernel: LoopKernel) -> LoopKernel:
+    """Merge axes, choose the vector axis and the number of tasks."""
+    kernel = _collapse(kernel)
+    kernel = _choose_vector(kernel)
+    return replace(kernel, tasks=_tasks(kernel))
+
+
+def statements(kernel: LoopKernel) -> list[Statement]:
+    return [s for loop in kernel.loops for s in loop.body]
+
+
+def expressions(kernel: LoopKernel) -> list[Expr]:
+    """Every expression of the kernel, each once."""
+    seen: set[int] = set()
+    return [e for s in statements(kernel) for e in walk(s.value, seen)]
+
+
+def kernel_buffers(exprs: list[Expr], stores: list[Store]) -> tuple[Buffer, ...]:
+    """The buffers read and written, in order of first appearance, row scratch left out."""
+    found: dict[Buffer, None] = {}
+    for expr in exprs:
+        if isinstance(expr, Load) and not expr.buffer.row:
+            found[expr.buffer] = None
+    for store in stores:
+        if not store.buffer.row:
+            found[store.buffer] = None
+    return tuple(found)
+
+
+def rebuild(expr: Expr, values: dict[Symbol, Dim], reduced: dict[int, Reduce], memo: dict[int, Expr]) -> Expr:
+    """`expr` with axis symbols replaced; `reduced` maps old Reduce statements (by id) to new ones."""
+    found = memo.get(id(expr))
+    if found is not None:
+        return found
+    if isinstance(expr, Compute):
+        found = replace(expr, operands=tuple(rebuild(o, values, reduced, memo) for o in expr.operands))
+    elif isinstance(expr, Load):
+        found = replace(
+            expr,
+            index=tuple(substitute(d, values) for d in expr.index),
+            conditions=tuple((substitute(e, values), substitute(n, values)) for e, n in expr.conditions),
+            bindings=tuple((s, rebuild(e, values, reduced, memo), n) for s, e, n in expr.bindings),
+        )
+    elif isinstance(expr, Index):
+        found = replace(expr, value=substitute(expr.value, values))
+    elif isinstance(expr, Reduced):
+        found = Reduced(reduced[id(expr.reduce)])
+    else:
+        found = expr
+    memo[id(expr)] = found
+    return found
+
+
+def _rebuild_kernel(kernel: LoopKernel, parallel: tuple[Axis, ...], loop_axes: list[tuple[Axis, ...]], values: dict[Symbol, Dim]) -> LoopKernel:
+    reduced: dict[int, Reduce] = {}
+    memo: dict[int, Expr] = {}
+    loops = []
+    for loop, axes in zip(kernel.loops, loop_axes, strict=True):
+        body: list[Statement] = []
+        for s in loop.body:
+            value = rebuild(s.value, values, reduced, memo)
+            if isinstance(s, Reduce):
+                new = replace(s, value=value)
+                reduced[id(s)] = new
+                body.append(new)
+            else:
+                body.append(replace(s, value=value, index=tuple(substitute(d, values) for d in s.index)))
+        loops.append(Loop(axes, tuple(body)))
+    return replace(kernel, parallel=parallel, loops=tuple(loops))
+
+
+# -- merging axes ------------------------------------------------------------------------------------------------------
+
+
+def _accesses(kernel: LoopKernel) -> list[Dim]:
+    """The linear offset of every load and store."""
+    found = [s.buffer.offset(s.index) for s in statements(kernel) if isinstance(s, Store)]
+    found += [e.buffer.offset(e.index) for e in expressions(kernel) if isinstance(e, Load)]
+    return list(dict.fromkeys(found, None))
+
+
+def _positions(kernel: LoopKernel) -> set[Symbol]:
+    """Axes whose value matters by itself (conditions, index expressions), not only through offsets."""
+    found: set[Symbol] = set()
+    for e in expressions(kernel):
+        if isinstance(e, Load):
+            for pair in e.conditions:
+                found.update(s for d in pair for s in symbols(d))
+            if e.bindings:
+                found.update(s for d in e.index for s in symbols(d))
+        elif isinstance(e, Index):
+            found.update(symbols(e.value))
+    for s in statements(kernel):
+        if isinstance(s, Reduce) and s.kind in ("argmax", "argmin"):
+            found.update(a.symbol for loop in kernel.loops if s in loop.body for a in loop.axes)
+    return found
+
+
+def _mergeable(outer: Axis, inner: Axis, accesses: list[Dim]) -> bool:
+    for offset in accesses:
+        a, b = coefficient(offset, outer.symbol), coefficient(offset, inner.symbol)
+        if a is None or b is None or a != b * inner.extent:
+            return False
+    return True
+
+
+def _collapse(kernel: LoopKernel) -> LoopKernel:
+    """Make one axis of two neighbours wherever every access walks them as one."""
+    accesses, positions = _accesses(kernel), _positions(kernel)
+    values: dict[Symbol, Dim] = {}
+
+    def merged(axes: tuple[Axis, ...], shared: bool) -> tuple[Axis, ...]:
+        result: list[Axis] = []
+        for axis in axes:
+            free = result and not {result[-1].symbol, axis.symbol} & positions and not shared
+            if free and _mergeable(result[-1], axis, accesses):
+                outer = result.pop()
+                extent = outer.extent * axis.extent
+                both = Axis(Symbol(axis.symbol.name, 0, extent - 1), extent)
+                values[outer.symbol] = 0
+                values[axis.symbol] = both.index
+                result.append(both)
+            else:
+                result.append(axis)
+        return tuple(result)
+
+    parallel = merged(kernel.parallel, False)
+    loop_axes = _collapse_loops(kernel, merged)
+    if not values:
+        return kernel
+    # a chain of merges names symbols that were merged again
+    for s in values:
+        values[s] = substitute(values[s], {k: v for k, v in values.items() if k != s and k.name != s.name})
+    return _rebuild_kernel(kernel, parallel, loop_axes, values)
+
+
+def _collapse_loops(kernel: LoopKernel, merged) -> list[tuple[Axis, ...]]:
+    """Loops share symbols: they are merged only where all loops of more than one axis have the same axes."""
+    many = [loop.axes for loop in kernel.loops if len(loop.axes) > 1]
+    same = all(axes == many[0] for axes in many)
+    singles = {a.symbol for loop in kernel.loops if len(loop.axes) == 1 for a in loop.axes}
+    if not many or not same or singles & {a.symbol for a in many[0]} or _row_buffers(kernel):
+        return [loop.axes for loop in kernel.loops]
+    new = merged(many[0], False)
+    return [new if len(loop.axes) > 1 else loop.axes for loop in kernel.loops]
+
+
+def _row_buffers(kernel: LoopKernel) -> bool:
+    return any(isinstance(s, Store) and s.buffer.row for s in statements(kernel))
+
+
+# -- the lanes ---------------------------------------------------------------------------------------------------------
+
+
+def _choose_vector(kernel: LoopKernel) -> LoopKernel:
+    """The axis along which most accesses are contiguous: the last of a loop, or a parallel one, which then comes last."""
+    inner = [loop.axes[-1] for loop in kernel.loops if loop.axes]
+    accesses = _accesses(kernel)
+    if not inner:
+        if not kernel.parallel:
+            return kernel
+        best = max(reversed(kernel.parallel), key=lambda a: _contiguous_count(a, accesses))
+        stored = [s.buffer.offset(s.index) for s in statements(kernel) if isinstance(s, Store)]
+        if any(coefficient(o, kernel.parallel[-1].symbol) == 1 for o in stored):
+            best = kernel.parallel[-1]
+        return _with_last(kernel, best)
+    if _row_buffers(kernel) or not kernel.parallel:
+        return replace(kernel, vector=inner[0])
+    rows = sum(_contiguous_count(a, accesses) for a in dict.fromkeys(inner))
+    columns = {a: _contiguous_count(a, accesses) for a in kernel.parallel}
+    best = max(reversed(kernel.parallel), key=columns.__getitem__)
+    if columns[best] > rows and _points_enough(best):
+        return _with_last(kernel, best)
+    return replace(kernel, vector=inner[0])
+
+
+def _points_enough(axis: Axis) -> bool:
+    return not isinstance(axis.extent, int) or axis.extent >= 4
+
+
+def _contiguous_count(axis: Axis, accesses: list[Dim]) -> int:
+    return sum(isinstance(k, int) and k == 1 for k in (coefficient(o, axis.symbol) for o in accesses))
+
+
+def _with_last(kernel: LoopKernel, axis: Axis) -> LoopKernel:
+    return replace(kernel, parallel=(*(a for a in kernel.parallel if a is not axis), axis), vector=axis)
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------------
+
+
+def _tasks(kernel: LoopKernel) -> Dim:
+    """How many equal ranges the parallel space is cut into: by cost, from shapes alone."""
+    points = product(a.extent for a in kernel.parallel)
+    total: Dim = 0
+    for loop in kernel.loops:
+        cost = sum(_cost(s) for s in loop.body)
+        total = total + product(a.extent for a in loop.axes) * max(1, round(cost))
+    work = points * total
+    if isinstance(work, int):
+        return max(1, min(_MAX_TASKS, int(work / _TASK_COST))) if points != 1 else 1
+    return minimum(work // int(_TASK_COST) + 1, _MAX_TASKS)
+
+
+def _cost(statement: Statement) -> float:
+    """Rough cost of one element, in quarters of a nanosecond, with vectors."""
+    from tjit.codegen.fusion import _EXPENSIVE
+
+    total = 0.5 if isinstance(statement, Store) else 0.25
+    for e in walk(statement.value):
+        if isinstance(e, Compute):
+            total += _EXPENSIVE_COST if e.op.name in _EXPENSIVE else 0.2
+        elif isinstance(e, Load):
+            total += 0.5 if not e.bindings else 4.0
+        elif isinstance(e, Const):
+            continue
+    return total

@@ -1,0 +1,483 @@
+"""Kernels from groups of items: axes named, expressions written out, loops formed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tjit.codegen.fusion import _EXPENSIVE, Group, Item, Program, is_one, pieces
+from tjit.codegen.kernel import (
+    Accumulator,
+    Axis,
+    Buffer,
+    Compute,
+    Const,
+    ContractKernel,
+    Expr,
+    Index,
+    Kernel,
+    Load,
+    Loop,
+    LoopKernel,
+    Reduce,
+    Reduced,
+    ScatterKernel,
+    Statement,
+    Store,
+)
+from tjit.dtypes import DType, bool_, f32, f64, i64
+from tjit.ir.dims import Dim, Symbol, substitute
+from tjit.ir.graph import Literal, Node, Value
+from tjit.ir.op import OPS
+from tjit.location import Location
+
+__all__ = ["BufferOf", "build_contract", "build_loops", "build_scatter", "copy_kernel"]
+
+Indices = tuple[Dim, ...]
+BufferOf = Callable[[Value], Buffer]
+
+_ROW_BYTES = 32 * 1024  # scratch of one parallel point: stays in the first-level cache
+
+
+@dataclass
+class Expander:
+    """Writes out the expression of a value at an index, over the axes of one kernel.
+
+    Attributes:
+        buffer_of: the buffer of a value that is in memory.
+        member: values this kernel makes itself, to what stands for them at an index (None: write them out).
+        rows: (value, index) to the row buffer that an earlier loop left it in.
+        touched: every (value, index) written out since it was last cleared.
+    """
+
+    program: Program
+    buffer_of: BufferOf
+    member: dict[Value, Callable[[Indices], Expr | None]] = field(default_factory=dict)
+    rows: dict[tuple[Value, Indices], Expr] = field(default_factory=dict)
+    touched: set[tuple[Value, Indices]] = field(default_factory=set)
+    memo: dict[tuple[Value, Indices], Expr] = field(default_factory=dict)
+    bindings: int = 0
+
+    def operand(self, operand: Any, index: Indices, dtype: DType | None = None) -> Expr:
+        if isinstance(operand, Literal):
+            return Const(operand.value, operand.dtype)
+        key = (operand, index)
+        if key in self.rows:
+            return self.rows[key]
+        self.touched.add(key)
+        found = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self._value(operand, index)
+        elif isinstance(found, Compute):
+            self._touch_under(operand, index)
+        return found
+
+    def _touch_under(self, value: Value, index: Indices) -> None:
+        """Count a memoised expression's parts as used by this loop too."""
+        node = self.program.producer[value]
+        if node.op.kind != "elementwise":
+            return
+        for o in node.operands:
+            if isinstance(o, Value) and (o, index) in self.memo and (o, index) not in self.touched:
+                self.touched.add((o, index))
+                if isinstance(self.memo[o, index], Compute):
+                    self._touch_under(o, index)
+
+    def _value(self, value: Value, index: Indices) -> Expr:
+        if value in self.member:
+            found = self.member[value](index)
+            if found is not None:
+                return found
+        elif self.program.in_memory(value):
+            return Load(self.buffer_of(value), index)
+        return self.node(self.program.producer[value], index)
+
+    def node(self, node: Node, index: Indices) -> Expr:
+        """The expression of a node's result, from its operands."""
+        kind, name = node.op.kind, node.op.name
+        if kind == "elementwise":
+            operands = tuple(self.operand(o, index) for o in node.operands)
+            return Compute(node.op, operands, tuple(node.attrs.items()), node.result.type.dtype, node.location)
+        if kind == "movement":
+            return self._movement(node, index)
+        if name == "full":
+            return Const(node.attrs["value"], node.result.type.dtype)
+        if name == "iota":
+            return Index(index[node.attrs["dim"]], node.result.type.dtype)
+        if name in ("gather", "take"):
+            return self._gather(node, index)
+        assert name in ("concat", "slice_update"), name
+        return self._select(node, index)
+
+    def _movement(self, node: Node, index: Indices) -> Expr:
+        (operand,) = node.operands
+        if isinstance(operand, Literal):
+            return Const(operand.value, operand.dtype)
+        mapped = node.op.index(index, operand.type, **node.attrs)  # type: ignore[misc]
+        if mapped and isinstance(mapped[0], tuple):
+            inner, conditions = mapped
+            return self._guarded(operand, inner, conditions, node.attrs.get("value", 0))
+        return self.operand(operand, mapped)
+
+    def _guarded(self, operand: Value, index: Indices, conditions: Any, fill: Any) -> Expr:
+        """The operand's element where the conditions hold, else `fill`; memory is touched only where they hold."""
+        if not conditions:
+            return self.operand(operand, index)
+        inner = _with_conditions(self.operand(operand, index), conditions)
+        if isinstance(inner, Load):
+            return replace(inner, fill=fill) if inner.conditions == tuple(conditions) else _select(conditions, inner, Const(fill, inner.dtype))
+        return _select(conditions, inner, Const(fill, inner.dtype))
+
+    def _gather(self, node: Node, index: Indices) -> Expr:
+        source, picks = node.operands[:2]
+        assert isinstance(source, Value)
+        dim = node.attrs["dim"]
+        rank = picks.type.ndim
+        self.bindings += 1
+        if node.op.name == "gather":
+            pick, place = self.operand(picks, index), index
+            at = (*place[:dim], None, *place[dim + 1 :])
+        else:
+            pick = self.operand(picks, index[dim : dim + rank])
+            at = (*index[:dim], None, *index[dim + rank :])
+        extent = source.type.shape[dim]
+        symbol = Symbol(f"g{self.bindings}", 0, extent - 1)
+        where = tuple(symbol.dim if d is None else d for d in at)
+        return Load(self.buffer_of(source), where, bindings=((symbol, pick, extent),))
+
+    def _select(self, node: Node, index: Indices) -> Expr:
+        found = pieces(node, index)
+        operand, inner, conditions = found[-1]
+        result = _with_conditions(self.operand(operand, inner), conditions)
+        for operand, inner, conditions in reversed(found[:-1]):
+            value = _with_conditions(self.operand(operand, inner), conditions)
+            result = _select(conditions, value, result) if conditions else value
+        return result
+
+
+def _with_conditions(expr: Expr, conditions: Any) -> Expr:
+    """`expr` with its loads guarded."""
+    conditions = tuple(conditions)
+    if not conditions:
+        return expr
+    if isinstance(expr, Load):
+        own = tuple(c for c in conditions if c not in expr.conditions)
+        bindings = tuple((s, _with_conditions(e, conditions), n) for s, e, n in expr.bindings)
+        return replace(expr, conditions=(*expr.conditions, *own), bindings=bindings)
+    if isinstance(expr, Compute):
+        return replace(expr, operands=tuple(_with_conditions(o, conditions) for o in expr.operands))
+    return expr
+
+
+def _select(conditions: Any, value: Expr, other: Expr) -> Expr:
+    test: Expr | None = None
+    for e, n in conditions:
+        low = Compute(OPS["ge"], (Index(e, i64), Const(0, i64)), (), bool_)
+        high = Compute(OPS["lt"], (Index(e, i64), Index(n, i64)), (), bool_)
+        both = Compute(OPS["logical_and"], (low, high), (), bool_)
+        test = both if test is None else Compute(OPS["logical_and"], (test, both), (), bool_)
+    return Compute(OPS["where"], (test, value, other), (), value.dtype) if test is not None else value
+
+
+def _axis_symbol(prefix: str, number: int, extent: Dim) -> Symbol:
+    return Symbol(f"{prefix}{number}", 0, extent - 1)
+
+
+# -- loop kernels ------------------------------------------------------------------------------------------------------
+
+
+class _Loops:
+    """Builds one LoopKernel."""
+
+    def __init__(self, program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf) -> None:
+        self.program = program
+        self.group = group
+        self.store_to = store_to
+        self.names: dict[Symbol, Symbol] = {}
+        self.parallel: list[Axis] = []
+        self.loops: list[list[Axis]] = []
+        self.loop_of: dict[Item, int] = {}
+        self.symbols_of: dict[Item, dict[Symbol, Dim]] = {}
+        self.expander = Expander(program, buffer_of)
+        self.reduced: dict[Item, Reduce] = {}
+        self.current = 0
+        extents: dict[Symbol, Dim] = {}
+        for item in group.items:
+            for s, d in zip(item.symbols, item.domain, strict=True):
+                extents[group.axis[s]] = d
+        self.extents = extents
+        for s in group.parallel:
+            axis = Axis(_axis_symbol("p", len(self.parallel), extents[s]), extents[s])
+            self.names[s] = axis.symbol
+            self.parallel.append(axis)
+
+    def build(self, name: str, location: Location | None) -> LoopKernel:
+        for item in self.group.items:
+            self._place(item)
+        for item in self.group.items:
+            self._declare(item)
+        bodies = self._bodies()
+        if self._keep_rows(bodies):
+            self.expander.memo.clear()
+            bodies = self._bodies()
+        loops = tuple(Loop(tuple(axes), tuple(body)) for axes, body in zip(self.loops, bodies, strict=True))
+        outputs = [s.buffer for body in bodies for s in body if isinstance(s, Store) and not s.buffer.row]
+        return LoopKernel(name, (), tuple(dict.fromkeys(outputs)), tuple(self.parallel), loops, None, 1, location)
+
+    def _place(self, item: Item) -> None:
+        """Choose the item's loop: the first with its extents that comes after what it needs."""
+        group = self.group
+        own = [s for s, d in zip(item.symbols, item.domain, strict=True) if not is_one(d) and group.axis[s] not in group.parallel]
+        extents = [item.extent(s) for s in own]
+        after = 0
+        for read in item.reads:
+            producer = self.program.item_of.get(read.value)
+            if producer in self.loop_of:
+                after = max(after, self.loop_of[producer] + (producer.kind == "reduce"))
+        for at in range(after, len(self.loops)):
+            if [a.extent for a in self.loops[at]] == extents:
+                break
+        else:
+            at = len(self.loops)
+            # loops of equal extents use the same symbols: what they share is then the same expression
+            self.loops.append([Axis(_axis_symbol("r", k, d), d) for k, d in enumerate(extents)])
+        self.loop_of[item] = at
+        values: dict[Symbol, Dim] = {}
+        for s, axis in zip(own, self.loops[at], strict=True):
+            values[s] = axis.index
+        for s, d in zip(item.symbols, item.domain, strict=True):
+            if is_one(d):
+                values[s] = 0
+            elif s not in values:
+                values[s] = self.names[group.axis[s]].dim
+        self.symbols_of[item] = values
+
+    def _declare(self, item: Item) -> None:
+        """Say what stands for the item's value inside this kernel."""
+        points = {a.symbol for a in self.parallel}
+
+        def reduced(index: Indices) -> Expr | None:
+            return Reduced(self.reduced[item])
+
+        def stored(index: Indices) -> Expr | None:
+            if self.loop_of[item] >= self.current or self.program.producer[item.value].op.kind != "elementwise":
+                return None
+            # an earlier loop of the same parallel point left it in memory
+            made = tuple(substitute(d, self.symbols_of[item]) for d in item.value_index())
+            for m, t in zip(made, index, strict=True):
+                if _mentions(m, points) and m != t:
+                    return None
+            return Load(self.store_to(item.value), index)
+
+        self.expander.member[item.value] = reduced if item.kind == "reduce" else stored
+
+    def _bodies(self) -> list[list[Statement]]:
+        bodies: list[list[Statement]] = [[] for _ in self.loops]
+        self.reduced.clear()
+        self.used: list[set[Any]] = [set() for _ in self.loops]
+        order = sorted(self.group.items, key=lambda i: self.loop_of[i])
+        for item in order:
+            self.current = self.loop_of[item]
+            self._loop_start(bodies)
+            self.expander.touched = self.used[self.current]
+            bodies[self.current].append(self._statement(item))
+        return bodies
+
+    def _loop_start(self, bodies: list[list[Statement]]) -> None:
+        """The first statement of a loop: forget which stored members had to be written out, and keep rows."""
+        if not bodies[self.current]:
+            for value in list(self.expander.member):
+                for key in [k for k in self.expander.memo if k[0] is value]:
+                    del self.expander.memo[key]
+
+    def _statement(self, item: Item) -> Statement:
+        values = self.symbols_of[item]
+        index = tuple(substitute(s.dim, values) for s in item.symbols)
+        location = item.node.location
+        if item.kind == "reduce":
+            op, operand = item.node.op.name, item.node.operands[0]
+            value = self.expander.operand(operand, index)
+            reduce = Reduce(f"s{len(self.reduced)}", op, value, item.value.type.dtype, location)
+            self.reduced[item] = reduce
+            return reduce
+        at = tuple(substitute(d, values) for d in item.value_index())
+        value = self.expander.node(item.node, at)
+        key = (item.value, at)
+        self.expander.memo[key] = value
+        buffer = self.store_to(item.value)
+        return Store(buffer, index if item.domain != item.value.type.shape else at, value, location)
+
+    def _keep_rows(self, bodies: list[list[Statement]]) -> bool:
+        """Find expensive values that two loops compute, and have the first leave them in a row buffer."""
+        if len(self.loops) < 2:
+            return False
+        kept: list[tuple[int, list[int], tuple[Value, Indices]]] = []
+        covered: set[Value] = set()
+        position = {v: n for n, node in enumerate(self.program.graph.nodes) for v in node.results}
+        shared = [
+            (key, [n for n, used in enumerate(self.used) if key in used])
+            for key in sorted(set().union(*self.used), key=lambda k: -position.get(k[0], -1))
+        ]
+        for key, where in shared:
+            value, index = key
+            node = self.program.producer.get(value)
+            if len(where) < 2 or node is None or node.op.kind != "elementwise" or value in covered:
+                continue
+            if node.op.name not in _EXPENSIVE or value in self.expander.member:
+                continue
+            axes = self.loops[where[0]]
+            exact = all(any(i == a.index for i in index) for a in axes) and axes
+            fixed = all(isinstance(a.extent, int) for a in axes)
+            if not exact or not fixed or not self._row_fits(axes, value):
+                continue
+            kept.append((where[0], where[1:], key))
+            self._cover(value, covered)
+        self.kept = kept
+        if not kept:
+            return False
+        self._install_rows()
+        return True
+
+    def _row_fits(self, axes: list[Axis], value: Value) -> bool:
+        total = value.type.dtype.itemsize
+        for a in axes:
+            total *= a.extent  # type: ignore[assignment]
+        return total <= _ROW_BYTES
+
+    def _cover(self, value: Value, covered: set[Value]) -> None:
+        stack = [value]
+        while stack:
+            v = stack.pop()
+            if v in covered:
+                continue
+            covered.add(v)
+            node = self.program.producer.get(v)
+            if node is not None and node.op.kind == "elementwise":
+                stack.extend(o for o in node.operands if isinstance(o, Value) and not self.program.in_memory(o))
+
+    def _install_rows(self) -> None:
+        plain = self._bodies
+        rows: dict[int, list[tuple[tuple[Value, Indices], Buffer, Indices]]] = {}
+        later: dict[int, list[tuple[tuple[Value, Indices], Expr]]] = {}
+        for number, (first, others, key) in enumerate(self.kept):
+            axes = self.loops[first]
+            shape = tuple(a.extent for a in axes)
+            buffer = Buffer(f"row{number}", key[0].type.dtype, shape, _contiguous(shape), row=True)
+            index = tuple(a.index for a in axes)
+            rows.setdefault(first, []).append((key, buffer, index))
+            for at in others:
+                later.setdefault(at, []).append((key, Load(buffer, index)))
+        self.rows_at = rows
+
+        def start(bodies: list[list[Statement]]) -> None:
+            if bodies[self.current]:
+                return
+            self.expander.memo.clear()
+            self.expander.rows = dict(later.get(self.current, ()))
+            for key, buffer, index in rows.get(self.current, ()):
+                value = self.expander.operand(*key)
+                bodies[self.current].append(Store(buffer, index, value, self.program.producer[key[0]].location))
+
+        self._loop_start = start  # type: ignore[method-assign]
+        del plain
+
+
+def _mentions(d: Dim, points: set[Symbol]) -> bool:
+    from tjit.ir.dims import symbols
+
+    return any(s in points for s in symbols(d))
+
+
+def _contiguous(shape: Indices) -> Indices:
+    strides: list[Dim] = []
+    step: Dim = 1
+    for d in reversed(shape):
+        strides.append(step)
+        step = step * d
+    return tuple(reversed(strides))
+
+
+def build_loops(program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf, name: str) -> LoopKernel:
+    """The kernel of a group without a contraction. Its axes, vector and tasks are still to be chosen."""
+    last = group.items[-1]
+    return _Loops(program, group, buffer_of, store_to).build(name, last.node.location if last.node else None)
+
+
+# -- the other kernels -------------------------------------------------------------------------------------------------
+
+
+def build_contract(
+    program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf, needed: Callable[[Value], bool], name: str
+) -> ContractKernel:
+    """The kernel of a contraction and its epilogue. `needed` says whether the plain sum is read elsewhere."""
+    item = next(i for i in group.items if i.kind == "contract")
+    node, domain = item.node, item.domain
+    a, b = node.operands
+    axes = [Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(domain)]
+    k = Axis(Symbol("k", 0, a.type.shape[-1] - 1), a.type.shape[-1])
+    *batch, m, n = axes
+    names = {item_symbol: axis.index for item_symbol, axis in zip(item.symbols, axes, strict=True)}
+    by_axis = {group.axis[s]: d for s, d in names.items()}
+    batch_index = tuple(x.index for x in batch)
+    expander = Expander(program, buffer_of)
+    a_expr = expander.operand(a, (*batch_index, m.index, k.index))
+    b_expr = expander.operand(b, (*batch_index, k.index, n.index))
+    dtype = item.value.type.dtype
+    own_index = tuple(x.index for x in axes)
+    accumulator = Accumulator(dtype)
+    expander.member[item.value] = lambda index: accumulator
+    epilogue: list[Store] = []
+    if needed(item.value):
+        epilogue.append(Store(store_to(item.value), own_index, accumulator, node.location))
+    for other in group.items:
+        if other is item:
+            continue
+        values = {s: by_axis.get(group.axis[s], 0) for s in other.symbols}
+        at = tuple(substitute(d, values) for d in other.value_index())
+        expander.member[other.value] = lambda index: None
+        value = expander.node(other.node, at)
+        expander.memo[other.value, at] = value
+        index = tuple(values[s] if not is_one(d) else 0 for s, d in zip(other.symbols, other.domain, strict=True))
+        epilogue.append(Store(store_to(other.value), index if other.domain != other.value.type.shape else at, value, other.node.location))
+    accumulate = f64 if dtype is f64 else f32 if dtype.is_floating_point else i64
+    outputs = tuple(dict.fromkeys(s.buffer for s in epilogue))
+    return ContractKernel(
+        name, (), outputs, tuple(batch), m, n, k, a_expr, b_expr, accumulate, tuple(epilogue), 1, node.location
+    )
+
+
+def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: BufferOf, name: str) -> ScatterKernel:
+    """scatter, scatter_add and index_add, into a target that already holds a copy of the first operand."""
+    node = item.node
+    _, picks, source = node.operands
+    dim = node.attrs["dim"]
+    expander = Expander(program, buffer_of)
+    spanned = picks.type.shape if node.op.name != "index_add" else source.type.shape
+    axes = tuple(Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(spanned))
+    at = tuple(a.index for a in axes)
+    extent = item.value.type.shape[dim]
+    symbol = Symbol("g0", 0, extent - 1)
+    if node.op.name == "index_add":
+        rank = picks.type.ndim
+        pick = expander.operand(picks, at[dim : dim + rank])
+        index = (*at[:dim], symbol.dim, *at[dim + rank :])
+    else:
+        pick = expander.operand(picks, at)
+        index = (*at[:dim], symbol.dim, *at[dim + 1 :])
+    value = expander.operand(source, at)
+    target = store_to(item.value)
+    add = node.op.name != "scatter"
+    return ScatterKernel(name, (), (target,), axes, target, index, ((symbol, pick, extent),), value, add, node.location)
+
+
+def copy_kernel(source: Expr | Callable[[Indices], Expr], target: Buffer, name: str, location: Location | None = None) -> LoopKernel:
+    """target[...] = source, element by element."""
+    axes = tuple(Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(target.shape))
+    at = tuple(a.index for a in axes)
+    value = source(at) if callable(source) else source
+    store = Store(target, at, value, location)
+    return LoopKernel(name, (), (target,), axes, (Loop((), (store,)),), None, 1, location)
+
+
+Kernels = Kernel

@@ -1,0 +1,125 @@
+"""Kernels as text: what dumps show, and what a kernel's identity is made of."""
+
+from __future__ import annotations
+
+from tjit.codegen.kernel import (
+    Accumulator,
+    Buffer,
+    Compute,
+    Const,
+    ContractKernel,
+    Expr,
+    Index,
+    Kernel,
+    Load,
+    LoopKernel,
+    Reduce,
+    Reduced,
+    ScatterKernel,
+    Store,
+)
+from tjit.ir.dims import Dim
+
+__all__ = ["print_kernel"]
+
+
+def print_kernel(kernel: Kernel, *, name: str | None = None, locations: bool = True) -> str:
+    """The text of a kernel; equal texts (under one name, without locations) are equal programs."""
+    return _Printer(locations).kernel(kernel, name or kernel.name)
+
+
+class _Printer:
+    def __init__(self, locations: bool) -> None:
+        self.locations = locations
+        self.lines: list[str] = []
+        self.names: dict[int, str] = {}
+
+    def kernel(self, kernel: Kernel, name: str) -> str:
+        outputs = set(map(id, kernel.outputs))
+        listed = ", ".join(("out " if id(b) in outputs else "") + _buffer(b) for b in kernel.buffers)
+        self.line(0, f"kernel {name}({listed})", kernel.location)
+        if isinstance(kernel, LoopKernel):
+            self.loops(kernel)
+        elif isinstance(kernel, ContractKernel):
+            self.contract(kernel)
+        else:
+            self.scatter(kernel)
+        return "\n".join(self.lines)
+
+    def line(self, depth: int, text: str, location: object = None) -> None:
+        note = f"  # {location.short}" if self.locations and location is not None else ""  # type: ignore[attr-defined]
+        self.lines.append("  " * depth + text + note)
+
+    def loops(self, kernel: LoopKernel) -> None:
+        axes = ", ".join(map(str, kernel.parallel)) or "1"
+        vector = f" vector {kernel.vector.symbol}" if kernel.vector is not None else ""
+        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}{vector}")
+        for loop in kernel.loops:
+            depth = 2
+            if loop.axes:
+                self.line(2, f"for ({', '.join(map(str, loop.axes))})")
+                depth = 3
+            for statement in loop.body:
+                if isinstance(statement, Reduce):
+                    text = f"{statement.name}: {statement.dtype} = {statement.kind} {self.expr(statement.value, depth)}"
+                    self.line(depth, text, statement.location)
+                else:
+                    self.store(statement, depth)
+
+    def contract(self, kernel: ContractKernel) -> None:
+        axes = ", ".join(map(str, (*kernel.batch, kernel.m, kernel.n)))
+        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}")
+        a, b = self.expr(kernel.a, 2), self.expr(kernel.b, 2)
+        self.line(2, f"acc: {kernel.accumulate} = sum over ({kernel.k}) of {a} * {b}")
+        for store in kernel.epilogue:
+            self.store(store, 2)
+
+    def scatter(self, kernel: ScatterKernel) -> None:
+        self.line(1, f"for ({', '.join(map(str, kernel.axes)) or '1'}) in order")
+        for symbol, value, extent in kernel.bindings:
+            self.line(2, f"{symbol} = {self.expr(value, 2)} in {extent}")
+        sign = "+=" if kernel.add else "="
+        self.line(2, f"{kernel.target.name}[{_dims(kernel.index)}] {sign} {self.expr(kernel.value, 2)}")
+
+    def store(self, store: Store, depth: int) -> None:
+        text = f"{store.buffer.name}[{_dims(store.index)}] = {self.expr(store.value, depth)}"
+        self.line(depth, text, store.location)
+
+    def expr(self, expr: Expr, depth: int) -> str:
+        """A name for `expr`; computations become lines of their own, once."""
+        if id(expr) in self.names:
+            return self.names[id(expr)]
+        if isinstance(expr, Compute):
+            operands = [self.expr(o, depth) for o in expr.operands]
+            attrs = [f"{k}={v}" for k, v in expr.attrs]
+            name = f"t{len(self.names)}"
+            self.line(depth, f"{name}: {expr.dtype} = {expr.op.name}({', '.join((*operands, *attrs))})", expr.location)
+            self.names[id(expr)] = name
+            return name
+        return self.leaf(expr, depth)
+
+    def leaf(self, expr: Expr, depth: int) -> str:
+        if isinstance(expr, Const):
+            return f"{expr.value!r}:{expr.dtype}"
+        if isinstance(expr, Index):
+            return f"index({expr.value}):{expr.dtype}"
+        if isinstance(expr, Reduced):
+            return expr.reduce.name
+        if isinstance(expr, Accumulator):
+            return f"acc:{expr.dtype}"
+        assert isinstance(expr, Load)
+        text = f"{expr.buffer.name}[{_dims(expr.index)}]"
+        if expr.bindings:
+            text += " at " + ", ".join(f"{s}={self.expr(v, depth)} in {n}" for s, v, n in expr.bindings)
+        if expr.conditions:
+            text += " if " + " and ".join(f"0 <= {e} < {n}" for e, n in expr.conditions) + f" else {expr.fill!r}"
+        return f"({text})" if expr.bindings or expr.conditions else text
+
+
+def _dims(dims: tuple[Dim, ...]) -> str:
+    return ", ".join(map(str, dims))
+
+
+def _buffer(buffer: Buffer) -> str:
+    row = "row " if buffer.row else ""
+    return f"{row}{buffer} strides ({_dims(buffer.strides)})"

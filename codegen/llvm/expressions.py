@@ -1,0 +1,352 @@
+"""Kernel expressions as LLVM values: consecutive values of one axis in the lanes of a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import llvmlite.ir as ir
+
+from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Store
+from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, splat, stack
+from tjit.dtypes import DType, bool_
+from tjit.dtypes import i64 as int64
+from tjit.errors import CodegenError
+from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
+
+__all__ = ["ExprEmitter", "Lanes", "features_of", "varies"]
+
+
+def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool]) -> bool:
+    """Whether `expr` depends on one of the symbols `over` (a reduction's result does not: it is a value by then)."""
+    known = memo.get(id(expr))
+    if known is not None:
+        return known
+    if isinstance(expr, Compute):
+        result = any(varies(o, over, memo) for o in expr.operands)
+    elif isinstance(expr, Load):
+        dims = (*expr.index, *(d for pair in expr.conditions for d in pair))
+        result = any(s in over for d in dims for s in symbols(d)) or any(varies(e, over, memo) for _, e, _ in expr.bindings)
+    elif isinstance(expr, Index):
+        result = any(s in over for s in symbols(expr.value))
+    else:
+        result = isinstance(expr, Accumulator)
+    memo[id(expr)] = result
+    return result
+
+
+def features_of(target: Target) -> Features:
+    """What the scalar operations may use on `target`."""
+    arm = target.architecture == "aarch64"
+    modern = arm or target.vector_bytes >= 32
+    return Features(fma=target.fma, rounding=modern, half=modern, scalef=not arm and target.vector_bytes == 64)
+
+
+class Lanes:
+    """Which axis runs along the lanes, how many there are, and which of them are active.
+
+    Attributes:
+        symbol: the axis; lane j stands for its value plus j. None: one lane.
+        mask: i1 vector of active lanes; None: all.
+    """
+
+    __slots__ = ("mask", "symbol", "width")
+
+    def __init__(self, symbol: Symbol | None, width: int, mask: ir.Value | None = None) -> None:
+        self.symbol = symbol
+        self.width = width if symbol is not None else 1
+        self.mask = mask
+
+
+class ExprEmitter:
+    """Emits expressions at the builder's position.
+
+    Attributes:
+        ints: index arithmetic; its `symbols` hold the present value of every axis (of lane 0 for the lane axis).
+        pointers: of buffers, by name.
+        reduced: what finished reductions are, by the id of their statement.
+        accumulator: what `Accumulator` is, in a contraction's epilogue.
+        error: pointer to the i32 set on a failed check.
+    """
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        target: Target,
+        lanes: Lanes,
+        ints: Integers,
+        pointers: dict[str, ir.Value],
+        *,
+        error: ir.Value | None = None,
+        reduced: dict[int, Lane] | None = None,
+        accumulator: Lane | None = None,
+        scalar: ExprEmitter | None = None,
+    ) -> None:
+        self.b = builder
+        self.target = target
+        self.lanes = lanes
+        self.ints = ints
+        self.pointers = pointers
+        self.error = error
+        self.reduced = {} if reduced is None else reduced
+        self.accumulator = accumulator
+        self.scalars = LlvmScalars(builder, lanes.width, features_of(target))
+        self.scalar = scalar or (self if lanes.width == 1 else self._uniform())
+        self._lane = frozenset(() if lanes.symbol is None else (lanes.symbol,))
+        self._varies: dict[int, bool] = {}
+        self._memo: dict[int, Lane] = {}
+        self._kept: list[Expr] = []  # ids stay valid while what they name is alive
+
+    def _uniform(self) -> ExprEmitter:
+        """The emitter of what is the same in every lane."""
+        return ExprEmitter(
+            self.b, self.target, Lanes(None, 1), self.ints, self.pointers, error=self.error, reduced=self.reduced
+        )
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is emitted inside is forgotten at the end: it does not dominate what follows."""
+        saved, uniform = dict(self._memo), dict(self.scalar._memo)
+        try:
+            yield
+        finally:
+            self._memo, self.scalar._memo = saved, uniform
+
+    def hoist(self, roots: Iterable[Expr], over: frozenset[Symbol]) -> None:
+        """Emit here every largest part of the roots that does not depend on the symbols `over`."""
+        memo: dict[int, bool] = {}
+
+        def visit(expr: Expr) -> None:
+            if isinstance(expr, (Const, Reduced, Accumulator)) or id(expr) in self._memo:
+                return
+            if not varies(expr, over, memo):
+                self.emit(expr)
+            elif isinstance(expr, Compute):
+                for operand in expr.operands:
+                    visit(operand)
+
+        for root in roots:
+            visit(root)
+
+    def emit(self, expr: Expr) -> Lane:
+        """The value of `expr` in every lane."""
+        known = self._memo.get(id(expr))
+        if known is not None:
+            return known
+        if self.lanes.width > 1 and not isinstance(expr, (Const, Accumulator)) and not varies(expr, self._lane, self._varies):
+            value = self._broadcast(self.scalar.emit(expr))
+        else:
+            value = self._emit(expr)
+        self._memo[id(expr)] = value
+        self._kept.append(expr)
+        return value
+
+    def _broadcast(self, lane: Lane) -> Lane:
+        """A one-lane value in every lane; one that is a vector already as it is."""
+        if self.lanes.width == 1 or isinstance(lane.value.type, ir.VectorType):
+            return lane
+        return Lane(splat(self.b, lane.value, self.lanes.width), lane.dtype)
+
+    def _emit(self, expr: Expr) -> Lane:
+        if isinstance(expr, Compute):
+            operands = [self.emit(o) for o in expr.operands]
+            return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))  # type: ignore[misc]
+        if isinstance(expr, Load):
+            return self._load(expr)
+        if isinstance(expr, Const):
+            return self.scalars.constant(expr.value, expr.dtype)
+        if isinstance(expr, Index):
+            return self.scalars.cast(Lane(self.positions(expr.value), int64), expr.dtype)
+        if isinstance(expr, Reduced):
+            return self._broadcast(self.reduced[id(expr.reduce)])
+        if self.accumulator is None:
+            raise CodegenError("an accumulator outside of a contraction")
+        return self.accumulator
+
+    # -- index arithmetic ----------------------------------------------------------------------------------------------
+
+    def positions(self, d: Dim) -> ir.Value:
+        """The value of an index expression in every lane, as i64."""
+        width, lane = self.lanes.width, self.lanes.symbol
+        if width == 1:
+            return self.ints.dim(d)
+        k = coefficient(d, lane) if lane is not None else 0
+        if isinstance(k, int) and k == 0:
+            return splat(self.b, self.ints.dim(d), width)
+        if k is not None:
+            start = splat(self.b, self.ints.dim(d), width)
+            step = splat(self.b, self.ints.dim(k), width)
+            return self.b.add(start, self.b.mul(step, self._iota()))
+        return self._folded(d, {lane: self._lane_positions()})  # type: ignore[dict-item]
+
+    def _iota(self) -> ir.Value:
+        return ir.Constant(ir.VectorType(I64, self.lanes.width), list(range(self.lanes.width)))
+
+    def _lane_positions(self) -> ir.Value:
+        assert self.lanes.symbol is not None
+        return self.b.add(splat(self.b, self.ints.symbols[self.lanes.symbol.name], self.lanes.width), self._iota())
+
+    def _folded(self, d: Dim, vectors: dict[Symbol, ir.Value]) -> ir.Value:
+        """A dim in vector arithmetic; `vectors` are symbols with a value of their own in each lane."""
+        width, s = self.lanes.width, self.scalars
+
+        def symbol(x: Symbol) -> Lane:
+            if x in vectors:
+                return Lane(vectors[x], int64)
+            return self._broadcast(Lane(self.ints.symbols[x.name], int64))
+
+        def apply(name: str, x: Lane, y: Lane) -> Lane:
+            operations = {"+": s.add, "*": s.mul, "//": s.floor_div, "%": s.floor_mod, "min": s.minimum, "max": s.maximum}
+            return operations[name](x, y)
+
+        value = fold(d, constant=lambda c: s.constant(c, int64), symbol=symbol, apply=apply).value  # type: ignore[attr-defined]
+        assert width == 1 or isinstance(value.type, ir.VectorType)
+        return value
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def _load(self, load: Load) -> Lane:
+        valid = self._conditions(load)
+        bound = {symbol: self.bind(value, extent, valid) for symbol, value, extent in load.bindings}
+        offset = load.buffer.offset(load.index)
+        pointer = self.pointers[load.buffer.name]
+        element = self._element(load.dtype)
+        if bound:
+            loaded = self._load_each(pointer, self._folded(offset, {**bound, **self._lane_vectors()}), element, valid)
+        else:
+            loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
+        result = self.scalars.from_memory(loaded, load.dtype)
+        if valid is None:
+            return result
+        fill = self.scalars.constant(load.fill, load.dtype)
+        return self.scalars.select(Lane(valid, bool_), result, fill)
+
+    def _lane_vectors(self) -> dict[Symbol, ir.Value]:
+        if self.lanes.width == 1 or self.lanes.symbol is None:
+            return {}
+        return {self.lanes.symbol: self._lane_positions()}
+
+    def _load_affine(self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, valid: ir.Value | None) -> ir.Value:
+        width, lane = self.lanes.width, self.lanes.symbol
+        k = 0 if lane is None else coefficient(offset, lane)
+        if width > 1 and isinstance(k, int) and k == 1:
+            at = self._address(pointer, offset, element)
+            vector = ir.VectorType(element, width)
+            mask = self._both(valid, self.lanes.mask)
+            if mask is None:
+                return self.b.load(at, typ=vector, align=size)
+            return masked_load(self.b, at, mask, vector, size)
+        if width > 1:
+            return self._load_each(pointer, self.positions(offset), element, valid)
+        at = self._address(pointer, offset, element)
+        if valid is not None:
+            at = self.b.select(valid, at, self._dummy())
+        return self.b.load(at, typ=element, align=size)
+
+    def _address(self, pointer: ir.Value, offset: Dim, element: ir.Type) -> ir.Value:
+        """pointer + offset, the part of the offset that no loop changes apart, so that it can be hoisted."""
+        fixed = substitute(offset, {s: 0 for s in symbols(offset) if s == self.lanes.symbol})
+        base = self.b.gep(pointer, [self.ints.dim(fixed)], source_etype=element, inbounds=False)
+        if fixed == offset:
+            return base
+        return self.b.gep(base, [self.ints.dim(offset - fixed)], source_etype=element, inbounds=False)
+
+    def _load_each(self, pointer: ir.Value, offsets: ir.Value, element: ir.Type, valid: ir.Value | None) -> ir.Value:
+        """Lane by lane, from anywhere; lanes that must not touch memory read a dummy."""
+        mask = self._both(valid, self.lanes.mask)
+        if self.lanes.width == 1:
+            at = self.b.gep(pointer, [offsets], source_etype=element)
+            at = at if mask is None else self.b.select(mask, at, self._dummy())
+            return self.b.load(at, typ=element)
+        result = ir.Constant(ir.VectorType(element, self.lanes.width), ir.Undefined)
+        for at, j in self._each_address(pointer, offsets, element, mask):
+            result = self.b.insert_element(result, self.b.load(at, typ=element), j)
+        return result
+
+    def _each_address(self, pointer: ir.Value, offsets: ir.Value, element: ir.Type, mask: ir.Value | None) -> Iterator[tuple[ir.Value, ir.Value]]:
+        for n in range(self.lanes.width):
+            j = ir.Constant(I32, n)
+            at = self.b.gep(pointer, [self.b.extract_element(offsets, j)], source_etype=element)
+            if mask is not None:
+                at = self.b.select(self.b.extract_element(mask, j), at, self._dummy())
+            yield at, j
+
+    def _element(self, dtype: DType) -> ir.Type:
+        """The type of one element in memory."""
+        kind = self.scalars.memory_type(dtype)
+        return kind.element if isinstance(kind, ir.VectorType) else kind
+
+    def _dummy(self) -> ir.Value:
+        """Memory that may always be read and written."""
+        name = "dummy"
+        found = self.pointers.get(name)
+        if found is None:
+            found = stack(self.b, ir.ArrayType(ir.IntType(8), 16), align=16, block=self.b.function.entry_basic_block)
+            self.pointers[name] = found
+        return found
+
+    def _conditions(self, load: Load) -> ir.Value | None:
+        """i1 (vector): whether the access is inside."""
+        valid: ir.Value | None = None
+        for e, n in load.conditions:
+            position, extent = self.positions(e), self.positions(n)
+            # one unsigned comparison is both bounds: extents are not negative
+            inside = self.b.icmp_unsigned("<", position, extent)
+            valid = self._both(valid, inside)
+        return valid
+
+    def _both(self, x: ir.Value | None, y: ir.Value | None) -> ir.Value | None:
+        return y if x is None else x if y is None else self.b.and_(x, y)
+
+    def bind(self, value: Expr, extent: Dim, valid: ir.Value | None) -> ir.Value:
+        """An index computed per element: counted from the end if negative, checked, and clamped into [0, extent)."""
+        s = self.scalars
+        index = s.cast(self.emit(value), int64)
+        n = self._broadcast(Lane(self.ints.dim(extent), int64))
+        zero = s.constant(0, int64)
+        index = s.select(s.lt(index, zero), s.add(index, n), index)
+        outside = s.bit_or(s.lt(index, zero), s.ge(index, n)).value
+        active = self._both(valid, self.lanes.mask)
+        self._report(outside if active is None else self.b.and_(outside, active))
+        last = s.sub(n, s.constant(1, int64))
+        clamped = s.maximum(s.minimum(index, last), zero)
+        return clamped.value
+
+    def _report(self, failed: ir.Value) -> None:
+        if self.error is None:
+            return
+        width = self.lanes.width
+        if width > 1:
+            bits = ir.IntType(width)
+            failed = self.b.icmp_unsigned("!=", self.b.bitcast(failed, bits), ir.Constant(bits, 0))
+        at = self.b.select(failed, self.error, self._dummy())
+        self.b.store(ir.Constant(I32, 1), at)
+
+    def store(self, store: Store) -> None:
+        """Write the active lanes."""
+        self.put(store, self.emit(store.value))
+
+    def put(self, store: Store, lane: Lane) -> None:
+        """Write a value where `store` says."""
+        value = self.scalars.to_memory(self.scalars.cast(lane, store.buffer.dtype))
+        element = self._element(store.buffer.dtype)
+        offset = store.buffer.offset(store.index)
+        pointer = self.pointers[store.buffer.name]
+        width, lane = self.lanes.width, self.lanes.symbol
+        size = store.buffer.dtype.itemsize
+        if width == 1:
+            self.b.store(value, self._address(pointer, offset, element), align=size)
+            return
+        k = coefficient(offset, lane) if lane is not None else 0
+        if isinstance(k, int) and k == 1:
+            at = self._address(pointer, offset, element)
+            if self.lanes.mask is None:
+                self.b.store(value, at, align=size)
+            else:
+                masked_store(self.b, value, at, self.lanes.mask, size)
+            return
+        for at, j in self._each_address(pointer, self.positions(offset), element, self.lanes.mask):
+            self.b.store(self.b.extract_element(value, j), at)

@@ -1,0 +1,307 @@
+"""Loop kernels: parallel points over tasks, loops with lanes along one axis, reductions in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import llvmlite.ir as ir
+
+from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Store, kernel_symbols, walk
+from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.reductions import Accumulation
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, splat, stack
+from tjit.ir.dims import Dim, product
+
+__all__ = ["emit_loops"]
+
+_BLOCK = 2048  # lanes' axis: elements of one unit of work
+_LIGHT = 8  # computations: below, several vectors are in flight at once
+
+
+def emit_loops(kernel: LoopKernel, target: Target) -> ir.Module:
+    """The module that defines `kernel.name` by the convention of docs/design/0001."""
+    module = ir.Module(name=kernel.name, context=ir.Context())
+    module.triple = target.triple
+    _Loops(kernel, target, module).emit()
+    return module
+
+
+@dataclass
+class _Shape:
+    """How many lanes, and how many vectors side by side."""
+
+    width: int
+    unroll: int
+
+
+class _Loops:
+    def __init__(self, kernel: LoopKernel, target: Target, module: ir.Module) -> None:
+        self.kernel = kernel
+        self.target = target
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
+        self.args, self.task, self.tasks = function.args
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.entry = self.b.block
+        self.ints = Integers(self.b)
+        self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)
+        self.shape = self._choose_shape()
+
+    # -- shape of the code ---------------------------------------------------------------------------------------------
+
+    def _choose_shape(self) -> _Shape:
+        if self.kernel.vector is None:
+            return _Shape(1, 1)
+        statements = [s for loop in self.kernel.loops for s in loop.body]
+        seen: set[int] = set()
+        exprs = [e for s in statements for e in walk(s.value, seen)]
+        floats = [e.dtype.itemsize for e in exprs if e.dtype.is_floating_point]
+        sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in exprs] or [4]
+        width = max(1, self.target.lanes(max(sizes)))
+        heavy = sum(isinstance(e, Compute) for e in exprs)
+        reduces = any(isinstance(s, Reduce) for s in statements)
+        unroll = (4 if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
+        if any(isinstance(e, Load) and (e.bindings or e.conditions) for e in exprs):
+            unroll = 1
+        extent = self.kernel.vector.extent
+        while isinstance(extent, int) and unroll > 1 and extent < width * unroll:
+            unroll //= 2
+        while isinstance(extent, int) and width > 4 and extent <= width // 2:
+            width //= 2
+        return _Shape(width, unroll)
+
+    # -- the function --------------------------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        self._load_arguments()
+        outer, units, block = self._units()
+        total = self.ints.dim(product((*(a.extent for a in outer), units)))
+        first = self.ints.div(self.ints.mul(self.task, total), self.tasks)
+        last = self.ints.div(self.ints.mul(self.ints.add(self.task, i64(1)), total), self.tasks)
+        self.rows = {b.name: self._alloca_row(b) for b in self._row_buffers()}
+        self.pointers.update(self.rows)
+        with counted_loop(self.b, first, last, i64(1)) as unit:
+            rest = unit
+            if self.columns:
+                count = self.ints.dim(units)
+                number, rest = self.ints.mod(unit, count), self.ints.div(unit, count)
+            self._bind(outer, rest)
+            if self.columns:
+                start = self.ints.mul(number, i64(block))
+                stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(self.kernel.vector.extent))  # type: ignore[union-attr]
+                self._column_block(start, stop)
+            else:
+                self._rows()
+        self.b.ret_void()
+
+    def _load_arguments(self) -> None:
+        b = self.b
+
+        def argument(i: int) -> ir.Value:
+            return b.load(b.gep(self.args, [i64(i)], source_etype=PTR), typ=PTR)
+
+        symbols = kernel_symbols(self.kernel)
+        if symbols:
+            values = argument(0)
+            for i, symbol in enumerate(symbols):
+                self.ints.symbols[symbol.name] = b.load(b.gep(values, [i64(i)], source_etype=I64), typ=I64)
+        self.error = argument(1)
+        self.pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(self.kernel.buffers)}
+
+    def _units(self) -> tuple[Sequence[Axis], Dim, int]:
+        """The axes whose points are counted, the blocks per point of the lanes' axis, and a block's size."""
+        if not self.columns:
+            return self.kernel.parallel, 1, 1
+        *outer, inner = self.kernel.parallel
+        step = self.shape.width * self.shape.unroll
+        reduces = any(loop.axes for loop in self.kernel.loops)
+        block = step if reduces else max(step, _BLOCK // step * step)
+        return outer, (inner.extent + (block - 1)) // block, block
+
+    def _bind(self, axes: Sequence[Axis], linear: ir.Value) -> None:
+        """Give the axes the values of a linear position."""
+        for n, axis in enumerate(reversed(axes)):
+            if n == len(axes) - 1:
+                self.ints.symbols[axis.symbol.name] = linear
+                return
+            extent = self.ints.dim(axis.extent)
+            self.ints.symbols[axis.symbol.name] = self.ints.mod(linear, extent)
+            linear = self.ints.div(linear, extent)
+
+    def _row_buffers(self) -> list:
+        stores = (s for loop in self.kernel.loops for s in loop.body if isinstance(s, Store))
+        return list(dict.fromkeys(s.buffer for s in stores if s.buffer.row))
+
+    def _alloca_row(self, buffer) -> ir.Value:
+        size = buffer.dtype.itemsize
+        for d in buffer.shape:
+            size *= d
+        return stack(self.b, ir.ArrayType(ir.IntType(8), max(64, size)), align=64)
+
+    def _emitter(self, lanes: Lanes, reduced: dict) -> ExprEmitter:
+        return ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error, reduced=reduced)
+
+    # -- lanes along a loop's axis -------------------------------------------------------------------------------------
+
+    def _rows(self) -> None:
+        """One parallel point: its loops in order."""
+        reduced: dict = {}
+        scalar = self._emitter(Lanes(None, 1), reduced)
+        for loop in self.kernel.loops:
+            if not loop.axes:
+                self._point(loop, scalar, reduced)
+            else:
+                self._row_loop(loop, scalar, reduced)
+
+    def _point(self, loop: Loop, emitter: ExprEmitter, reduced: dict) -> None:
+        for statement in loop.body:
+            if isinstance(statement, Reduce):  # over nothing: the value itself
+                accumulation = Accumulation(emitter, [statement], 1)
+                accumulation.update(0, emitter, i64(0))
+                reduced.update(accumulation.finish())
+            else:
+                emitter.store(statement)
+
+    def _row_loop(self, loop: Loop, scalar: ExprEmitter, reduced: dict) -> None:
+        *outer, inner = loop.axes
+        width = self.shape.width if self.kernel.vector is not None else 1
+        roots = [s.value for s in loop.body]
+        reduces = [s for s in loop.body if isinstance(s, Reduce)]
+        accumulation = Accumulation(scalar, reduces, width, self.shape.unroll, entry=self.entry)
+        symbols = frozenset(a.symbol for a in loop.axes)
+        scalar.hoist([r for r in roots], symbols)
+        with self._nest(outer):
+            with scalar.scope():
+                scalar.hoist(roots, frozenset((inner.symbol,)))
+                self._lane_loops(loop, inner, width, scalar, reduced, accumulation)
+        reduced.update(accumulation.finish())
+
+    @contextmanager
+    def _nest(self, axes: Sequence[Axis]) -> Iterator[None]:
+        """Counted loops over axes, outermost first."""
+        if not axes:
+            yield
+            return
+        axis, *rest = axes
+        with counted_loop(self.b, i64(0), self.ints.dim(axis.extent), i64(1)) as i:
+            self.ints.symbols[axis.symbol.name] = i
+            with self._nest(rest):
+                yield
+
+    def _lane_loops(self, loop: Loop, inner: Axis, width: int, scalar: ExprEmitter, reduced: dict, accumulation: Accumulation) -> None:
+        """The innermost loop: whole vectors, several at once, then what is left under a mask."""
+        extent = self.ints.dim(inner.extent)
+        unroll = self.shape.unroll
+        step = width * unroll
+        linear = self._position(loop, inner)
+
+        def body(start: ir.Value, count: int, mask: ir.Value | None) -> None:
+            for n in range(count):
+                at = self.ints.add(start, i64(n * width))
+                self.ints.symbols[inner.symbol.name] = at
+                emitter = ExprEmitter(
+                    self.b, self.target, Lanes(inner.symbol, width, mask), self.ints, self.pointers,
+                    error=self.error, reduced=reduced, scalar=scalar,
+                )
+                self._body(loop, emitter, accumulation, n, linear)
+
+        whole, left = self._split(inner.extent, extent, step, width)
+        if whole is not None:
+            with counted_loop(self.b, i64(0), whole, i64(step)) as i, scalar.scope():
+                body(i, unroll, None)
+        if left:
+            start = i64(0) if whole is None else whole
+            with counted_loop(self.b, start, extent, i64(width)) as i, scalar.scope():
+                body(i, 1, self._mask(i, extent, width) if width > 1 else None)
+
+    def _split(self, d: Dim, extent: ir.Value, step: int, width: int) -> tuple[ir.Value | None, bool]:
+        """Where the whole steps end (None: there are none), and whether anything is left after them."""
+        if isinstance(d, int):
+            whole = d // step * step
+            return (i64(whole) if whole else None), whole != d
+        return self.ints.mul(self.ints.div(extent, i64(step)), i64(step)), step > 1
+
+    def _mask(self, start: ir.Value, extent: ir.Value, width: int) -> ir.Value:
+        """Lanes whose position is below the extent."""
+        left = self.ints.sub(extent, start)
+        iota = ir.Constant(ir.VectorType(I64, width), list(range(width)))
+        return self.b.icmp_signed("<", iota, splat(self.b, left, width))
+
+    def _position(self, loop: Loop, inner: Axis) -> Dim:
+        """The row-major position within the loop's axes, for the arg reductions."""
+        linear: Dim = 0
+        for axis in loop.axes:
+            linear = linear * axis.extent + axis.index
+        return linear
+
+    def _body(self, loop: Loop, emitter: ExprEmitter, accumulation: Accumulation, n: int, linear: Dim) -> None:
+        for statement in loop.body:
+            if isinstance(statement, Store):
+                emitter.store(statement)
+        accumulation.update(n, emitter, linear)
+
+    # -- lanes along the last parallel axis ----------------------------------------------------------------------------
+
+    def _column_block(self, start: ir.Value, stop: ir.Value) -> None:
+        """Lanes are parallel points of their own: each vector runs all loops."""
+        vector = self.kernel.vector
+        assert vector is not None
+        width, unroll = self.shape.width, self.shape.unroll
+        step = width * unroll
+        scalar = self._emitter(Lanes(None, 1), {})
+        roots = [s.value for loop in self.kernel.loops for s in loop.body]
+        inner = frozenset({vector.symbol, *(a.symbol for loop in self.kernel.loops for a in loop.axes)})
+        scalar.hoist(roots, inner)
+        whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
+        exact = isinstance(vector.extent, int) and vector.extent % step == 0
+        few = isinstance(vector.extent, int) and vector.extent < step
+        if not few:
+            with counted_loop(self.b, start, whole, i64(step)) as i, scalar.scope():
+                self._column_vectors(i, unroll, None, scalar)
+        if not exact:
+            with counted_loop(self.b, start if few else whole, stop, i64(width)) as i, scalar.scope():
+                self._column_vectors(i, 1, self._mask(i, stop, width) if width > 1 else None, scalar)
+
+    def _column_vectors(self, start: ir.Value, count: int, mask: ir.Value | None, scalar: ExprEmitter) -> None:
+        vector = self.kernel.vector
+        assert vector is not None
+        width = self.shape.width
+        places = [self.ints.add(start, i64(n * width)) for n in range(count)]
+        emitters = [
+            ExprEmitter(
+                self.b, self.target, Lanes(vector.symbol, width, mask), self.ints, self.pointers,
+                error=self.error, reduced={}, scalar=scalar,
+            )
+            for _ in range(count)
+        ]
+        for loop in self.kernel.loops:
+            roots = [s.value for s in loop.body]
+            reduces = [s for s in loop.body if isinstance(s, Reduce)]
+            accumulations = [Accumulation(e, reduces, 1, entry=self.entry) for e in emitters] if reduces else []
+            symbols = frozenset(a.symbol for a in loop.axes)
+            for place, emitter in zip(places, emitters, strict=True):
+                self.ints.symbols[vector.symbol.name] = place
+                if loop.axes:
+                    emitter.hoist(roots, symbols)
+            linear = self._position(loop, vector) if not loop.axes else self._position(loop, loop.axes[-1])
+            with self._nest(loop.axes), self._scopes((scalar, *emitters) if loop.axes else ()):
+                for n, (place, emitter) in enumerate(zip(places, emitters, strict=True)):
+                    self.ints.symbols[vector.symbol.name] = place
+                    for statement in loop.body:
+                        if isinstance(statement, Store):
+                            emitter.store(statement)
+                    if reduces:
+                        accumulations[n].update(0, emitter, linear)
+            for emitter, accumulation in zip(emitters, accumulations, strict=False):
+                emitter.reduced.update(accumulation.finish_lanes())
+
+    @contextmanager
+    def _scopes(self, emitters: Sequence[ExprEmitter]) -> Iterator[None]:
+        if not emitters:
+            yield
+            return
+        with emitters[0].scope(), self._scopes(emitters[1:]):
+            yield

@@ -1,0 +1,183 @@
+"""Reductions in registers: one running vector per statement and per vector in flight, joined in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import llvmlite.ir as ir
+
+from tjit.codegen.kernel import Reduce
+from tjit.codegen.llvm.expressions import ExprEmitter, features_of
+from tjit.codegen.llvm.scalars import Lane, LlvmScalars
+from tjit.codegen.llvm.vectors import I32, stack
+from tjit.dtypes import DType, bool_
+from tjit.dtypes import i64 as int64
+from tjit.ir.dims import Dim
+
+__all__ = ["Accumulation"]
+
+_NEVER = (1 << 63) - 1
+
+
+def neutral(kind: str, dtype: DType) -> bool | int | float:
+    """What changes nothing under the reduction."""
+    if kind in ("sum", "any"):
+        return 0
+    if kind in ("prod", "all"):
+        return 1
+    lowest = kind in ("max", "argmax")
+    if dtype.is_floating_point:
+        return float("-inf") if lowest else float("inf")
+    if dtype is bool_:
+        return not lowest
+    low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
+    high = (1 << (dtype.bits - 1)) - 1 if dtype.is_signed else (1 << dtype.bits) - 1
+    return low if lowest else high
+
+
+def _is_arg(kind: str) -> bool:
+    return kind.startswith("arg")
+
+
+def join(s: LlvmScalars, kind: str, x: Lane, y: Lane) -> Lane:
+    """x and y reduced to one."""
+    if kind == "sum":
+        return s.add(x, y)
+    if kind == "prod":
+        return s.mul(x, y)
+    if kind == "max":
+        return s.maximum(x, y)
+    if kind == "min":
+        return s.minimum(x, y)
+    return s.bit_or(x, y) if kind == "any" else s.bit_and(x, y)
+
+
+def _better(s: LlvmScalars, kind: str, x: Lane, xi: Lane, y: Lane, yi: Lane) -> Lane:
+    """Whether candidate (y, at yi) replaces (x, at xi): nan is extreme, the first of equals wins."""
+    beats = s.gt(y, x) if kind == "argmax" else s.lt(y, x)
+    earlier = s.lt(yi, xi)
+    tie = s.bit_and(s.eq(y, x), earlier)
+    result = s.bit_or(beats, tie)
+    if x.dtype.is_floating_point:
+        nan_x, nan_y = s.ne(x, x), s.ne(y, y)
+        first_nan = s.bit_and(nan_y, s.bit_or(s.bit_not(nan_x), earlier))
+        result = s.bit_or(result, first_nan)
+    return result
+
+
+class Accumulation:
+    """The reductions of one loop while it runs. State lives in stack slots, which LLVM turns into registers."""
+
+    def __init__(
+        self, emitter: ExprEmitter, reduces: Sequence[Reduce], width: int, unroll: int = 1, entry: ir.Block | None = None
+    ) -> None:
+        self.b = emitter.b
+        self.target = emitter.target
+        self.reduces = reduces
+        self.width = max(width, emitter.lanes.width)
+        self.scalars = LlvmScalars(self.b, self.width, features_of(self.target))
+        self.slots: dict[int, list[ir.Value]] = {}
+        self.places: dict[int, list[ir.Value]] = {}
+        for reduce in reduces:
+            dtype = self._dtype(reduce)
+            start = self.scalars.constant(neutral(reduce.kind, dtype), dtype)
+            self.slots[id(reduce)] = [self._slot(start, entry) for _ in range(unroll)]
+            if _is_arg(reduce.kind):
+                never = self.scalars.constant(_NEVER, int64)
+                self.places[id(reduce)] = [self._slot(never, entry) for _ in range(unroll)]
+
+    def _dtype(self, reduce: Reduce) -> DType:
+        """The dtype of the running value."""
+        if _is_arg(reduce.kind):
+            return reduce.value.dtype
+        return bool_ if reduce.kind in ("any", "all") else reduce.dtype
+
+    def _slot(self, start: Lane, entry: ir.Block | None) -> ir.Value:
+        slot = stack(self.b, start.value.type, block=entry)
+        self.b.store(start.value, slot)
+        return slot
+
+    def update(self, n: int, emitter: ExprEmitter, position: Dim | ir.Value) -> None:
+        """Take in what the emitter's lanes hold, into the n-th running vector."""
+        s = self.scalars
+        mask = emitter.lanes.mask
+        for reduce in self.reduces:
+            dtype = self._dtype(reduce)
+            value = s.cast(emitter.emit(reduce.value), dtype)
+            slot = self.slots[id(reduce)][n]
+            running = Lane(self.b.load(slot, typ=value.value.type), dtype)
+            if _is_arg(reduce.kind):
+                self._update_place(reduce, n, emitter, position, value, running)
+                continue
+            if mask is not None:
+                value = s.select(Lane(mask, bool_), value, s.constant(neutral(reduce.kind, dtype), dtype))
+            self.b.store(join(s, reduce.kind, running, value).value, slot)
+
+    def _update_place(self, reduce: Reduce, n: int, emitter: ExprEmitter, position: Dim | ir.Value, value: Lane, running: Lane) -> None:
+        s = self.scalars
+        place = self.places[id(reduce)][n]
+        here = position if isinstance(position, ir.Value) else emitter.positions(position)
+        at, known = Lane(here, int64), Lane(self.b.load(place, typ=here.type), int64)
+        take = _better(s, reduce.kind, running, known, value, at)
+        if emitter.lanes.mask is not None:
+            take = s.bit_and(take, Lane(emitter.lanes.mask, bool_))
+        self.b.store(s.select(take, value, running).value, self.slots[id(reduce)][n])
+        self.b.store(s.select(take, at, known).value, place)
+
+    def _joined(self) -> dict[int, tuple[Lane, Lane | None]]:
+        """The running vectors of each statement as one, pairwise."""
+        s, result = self.scalars, {}
+        for reduce in self.reduces:
+            dtype = self._dtype(reduce)
+            kind = s.register_type(dtype)
+            values = [(Lane(self.b.load(slot, typ=kind), dtype), None) for slot in self.slots[id(reduce)]]
+            if _is_arg(reduce.kind):
+                place = s.register_type(int64)
+                places = [Lane(self.b.load(p, typ=place), int64) for p in self.places[id(reduce)]]
+                values = [(v, p) for (v, _), p in zip(values, places, strict=True)]
+            while len(values) > 1:
+                pairs = zip(values[::2], values[1::2], strict=False)
+                odd = [values[-1]] if len(values) % 2 else []
+                values = [self._two(s, reduce.kind, x, y) for x, y in pairs] + odd
+            result[id(reduce)] = values[0]
+        return result
+
+    def _two(self, s: LlvmScalars, kind: str, x: tuple[Lane, Lane | None], y: tuple[Lane, Lane | None]) -> tuple[Lane, Lane | None]:
+        if x[1] is None or y[1] is None:
+            return join(s, kind, x[0], y[0]), None
+        take = _better(s, kind, x[0], x[1], y[0], y[1])
+        return s.select(take, y[0], x[0]), s.select(take, y[1], x[1])
+
+    def finish_lanes(self) -> dict[int, Lane]:
+        """The results, one in each lane."""
+        joined = self._joined()
+        return {id(r): self._result(r, self.scalars, joined[id(r)]) for r in self.reduces}
+
+    def finish(self) -> dict[int, Lane]:
+        """The results, reduced across the lanes too."""
+        result = {}
+        joined = self._joined()
+        for reduce in self.reduces:
+            value = joined[id(reduce)]
+            width = self.width
+            while width > 1:
+                width //= 2
+                s = LlvmScalars(self.b, width, features_of(self.target))
+                value = self._two(s, reduce.kind, self._half(value, width, 0), self._half(value, width, 1))
+            result[id(reduce)] = self._result(reduce, LlvmScalars(self.b, 1, features_of(self.target)), value)
+        return result
+
+    def _half(self, value: tuple[Lane, Lane | None], width: int, which: int) -> tuple[Lane, Lane | None]:
+        def half(lane: Lane) -> Lane:
+            if width == 1:
+                return Lane(self.b.extract_element(lane.value, ir.Constant(I32, which)), lane.dtype)
+            picks = list(range(which * width, (which + 1) * width))
+            mask = ir.Constant(ir.VectorType(I32, width), picks)
+            return Lane(self.b.shuffle_vector(lane.value, lane.value, mask), lane.dtype)
+
+        return half(value[0]), None if value[1] is None else half(value[1])
+
+    def _result(self, reduce: Reduce, s: LlvmScalars, value: tuple[Lane, Lane | None]) -> Lane:
+        if value[1] is not None:
+            return value[1]
+        return s.cast(value[0], reduce.dtype)

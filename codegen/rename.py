@@ -1,0 +1,79 @@
+"""Rename a kernel's buffers by position."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tjit.codegen.kernel import (
+    Buffer,
+    Compute,
+    ContractKernel,
+    Expr,
+    Kernel,
+    Load,
+    Loop,
+    LoopKernel,
+    Reduce,
+    Reduced,
+    Statement,
+    Store,
+)
+
+__all__ = ["rename_buffers"]
+
+
+def rename_buffers(kernel: Kernel) -> Kernel:
+    """The kernel with buffers named b0, b1, ... in the order of `kernel.buffers`."""
+    base = {b.name: f"b{n}" for n, b in enumerate(dict.fromkeys(kernel.buffers))}
+    return _Renamer(base).kernel(kernel)
+
+
+class _Renamer:
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+        self.buffers: dict[Buffer, Buffer] = {}
+        self.exprs: dict[int, Expr] = {}
+        self.reduces: dict[int, Reduce] = {}
+
+    def buffer(self, b: Buffer) -> Buffer:
+        if b not in self.buffers:
+            self.buffers[b] = b if b.row else replace(b, name=self.names[b.name])
+        return self.buffers[b]
+
+    def expr(self, e: Expr) -> Expr:
+        found = self.exprs.get(id(e))
+        if found is None:
+            if isinstance(e, Compute):
+                found = replace(e, operands=tuple(map(self.expr, e.operands)))
+            elif isinstance(e, Load):
+                bindings = tuple((s, self.expr(v), n) for s, v, n in e.bindings)
+                found = replace(e, buffer=self.buffer(e.buffer), bindings=bindings)
+            elif isinstance(e, Reduced):
+                found = Reduced(self.reduces[id(e.reduce)])
+            else:
+                found = e
+            self.exprs[id(e)] = found
+        return found
+
+    def statement(self, s: Statement) -> Statement:
+        if isinstance(s, Store):
+            return replace(s, buffer=self.buffer(s.buffer), value=self.expr(s.value))
+        new = replace(s, value=self.expr(s.value))
+        self.reduces[id(s)] = new
+        return new
+
+    def kernel(self, kernel: Kernel) -> Kernel:
+        buffers = tuple(map(self.buffer, kernel.buffers))
+        outputs = tuple(map(self.buffer, kernel.outputs))
+        if isinstance(kernel, LoopKernel):
+            loops = tuple(Loop(x.axes, tuple(map(self.statement, x.body))) for x in kernel.loops)
+            return replace(kernel, buffers=buffers, outputs=outputs, loops=loops)
+        if isinstance(kernel, ContractKernel):
+            epilogue = tuple(self.statement(s) for s in kernel.epilogue)
+            return replace(
+                kernel, buffers=buffers, outputs=outputs, a=self.expr(kernel.a), b=self.expr(kernel.b), epilogue=epilogue  # type: ignore[arg-type]
+            )
+        bindings = tuple((s, self.expr(v), n) for s, v, n in kernel.bindings)
+        return replace(
+            kernel, buffers=buffers, outputs=outputs, target=self.buffer(kernel.target), bindings=bindings, value=self.expr(kernel.value)
+        )
