@@ -17,6 +17,7 @@ for _family in ("creation", "movement", "elementwise", "reduce", "operators", "s
     if find_spec(f"tjit.ops.{_family}"):
         import_module(f"tjit.ops.{_family}")
 import_module("tjit.surface")
+from tjit.printing import get_printoptions, printoptions, set_printoptions
 attach_methods()
 globals().update(FUNCTIONS)
 
