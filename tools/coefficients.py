@@ -115,8 +115,9 @@ def _cos(n: int):
 
 
 def _atan(n: int):
+    """Up to tan(pi/8)."""
     f = _by_square(lambda r: (mp.atan(r) - r) / r**3)
-    return remez(f, _by_square(lambda r: r**3 / mp.atan(r)), TINY, 1, n)
+    return remez(f, _by_square(lambda r: r**3 / mp.atan(r)), TINY, (mp.sqrt(2) - 1) ** 2 * mpf("1.001"), n)
 
 
 def _asin(n: int):
@@ -134,8 +135,8 @@ def _erf(n: int):
 
 
 def _erf_tail(end: float) -> Callable[[int], tuple[list[mpf], mpf]]:
-    """erf(x) = 1 - exp(-p(x)) from the split to `end`."""
-    return lambda n: remez(lambda x: -mp.log(mp.erfc(x)), mp.erfc, ERF_SPLIT, end, n)
+    """erf(x) = 1 - exp(-x p(x)) from the split to `end`."""
+    return lambda n: remez(lambda x: -mp.log(mp.erfc(x)) / x, lambda x: x * mp.erfc(x), ERF_SPLIT, end, n)
 
 
 def _erfc(k: float, end: float) -> Callable[[int], tuple[list[mpf], mpf]]:
@@ -152,6 +153,13 @@ def _erfc(k: float, end: float) -> Callable[[int], tuple[list[mpf], mpf]]:
     return lambda n: remez(f, lambda t: 1 / f(t), at(0), at(end), n)
 
 
+def _erfc_slope(k: float, end: float) -> Callable[[int], tuple[list[mpf], mpf]]:
+    """The derivative of the polynomial of `_erfc`."""
+    c, _ = _erfc(k, end)(24)
+    d = [i * x for i, x in enumerate(c)][1:]
+    return lambda n: remez(lambda t: mp.polyval(d[::-1], t), lambda t: mpf(1), -1, 1 - 2 * k / (end + k), n)
+
+
 TABLES: Sequence[tuple[str, dict[str, tuple[Callable[[int], tuple[list[mpf], mpf]], int]]]] = (
     ("EXP", {"f32": (_exp, 5), "f64": (_exp, 10)}),
     ("EXP2", {"f32": (_exp2, 6), "f64": (_exp2, 11)}),
@@ -160,11 +168,13 @@ TABLES: Sequence[tuple[str, dict[str, tuple[Callable[[int], tuple[list[mpf], mpf
     ("LOG", {"f32": (_log, 3), "f64": (_log, 7)}),
     ("SIN", {"f32": (_sin, 3), "f64": (_sin, 6)}),
     ("COS", {"f32": (_cos, 3), "f64": (_cos, 6)}),
-    ("ATAN", {"f32": (_atan, 9), "f64": (_atan, 20)}),
+    ("ATAN", {"f32": (_atan, 5), "f64": (_atan, 12)}),
     ("ASIN", {"f32": (_asin, 5), "f64": (_asin, 12)}),
     ("ERF", {"f32": (_erf, 7), "f64": (_erf, 12)}),
-    ("ERF_TAIL", {"f32": (_erf_tail(4.0), 7), "f64": (_erf_tail(6.0), 17)}),
-    ("ERFC", {"f32": (_erfc(3.0, 10.5), 11), "f64": (_erfc(4.0, 27.5), 24)}),
+    ("ERF_TAIL", {"f32": (_erf_tail(4.0), 6), "f64": (_erf_tail(6.0), 16)}),
+    ("ERFC", {"f64": (_erfc(4.0, 27.5), 24)}),
+    ("ERFC_SLOPE", {"f64": (_erfc_slope(4.0, 27.5), 4)}),
+    ("ERFC_OF_F32", {"f64": (_erfc(3.0, 10.5), 11)}),
     ("LOG_TAIL", {"f64": (_log_tail, 8)}),
     # f32 pow is computed in f64, to f32's accuracy
     ("POW_LOG", {"f64": (_log, 5)}),
@@ -195,6 +205,8 @@ def _constants() -> dict[str, dict[str, list[float]]]:
         "LOG2_E": {t: _split(1 / LN2, two[t]) for t in two},
         "LOG10_E": {t: _split(1 / mp.log(10), two[t]) for t in two},
         "HALF_PI": {t: _split(mp.pi / 2, two[t] + two[t][:1]) for t in two},
+        # multiples up to 4 of the first part are exact
+        "QUARTER_PI": {"f32": _split(mp.pi / 4, (21, 24)), "f64": _split(mp.pi / 4, (50, 53))},
         "HALF_PI_SHORT": {"f64": _split(mp.pi / 2, (33, 33, 33, 53))},
     }
 
