@@ -19,6 +19,7 @@ pytest.importorskip("tjit.codegen.schedule", reason="there is no scheduler yet")
 from tjit.codegen.schedule import Placed, schedule
 from tjit.codegen.triton.interpreter import interpret
 
+COMPILED = {"f32": 90, "bf16": 80, "i64": 80, "bool": 80}  # all dtypes do; these keep the test short
 KINDS = ("elementwise", "movement", "create", "reduce", "contract", "index")
 PRIMITIVES = [op for op in OPS.values() if op.kind in KINDS and op.name != "constant"]
 ALLOWED = {
@@ -75,7 +76,7 @@ def random_inputs(types, low, high, rng, ranges=()):
         if t.dtype.kind == "int":
             a, b = max(int(np.ceil(a)), 0 if not t.dtype.is_signed else -100), int(np.floor(b))
             values = rng.integers(a, max(a, b) + 1, t.shape)
-        made.append(np.ascontiguousarray(values > 0 if t.dtype.kind == "bool" else values).astype(t.dtype.numpy))
+        made.append(np.asarray(values > 0 if t.dtype.kind == "bool" else values).astype(t.dtype.numpy))
     return made
 
 
@@ -101,7 +102,7 @@ def test_primitive_agrees_with_its_reference(op, dtype, rng):
         inputs = random_inputs(types, sample.low, sample.high, rng, sample.ranges)
         expected = references(graph, inputs)
 
-        got = run(graph, inputs, arch=80 if dtype.name == "f32" else None)
+        got = run(graph, inputs, arch=COMPILED.get(dtype.name))
 
         for a, b, value in zip(got, expected, graph.outputs, strict=True):
             assert a.shape == b.shape

@@ -138,12 +138,12 @@ class _Rows:
 
     def emit(self) -> TritonKernel:
         self._emit_points()
-        written: set[Buffer] = set()
+        stored: set[Buffer] = set()
         for loop in self.kernel.loops:
-            if written & {e.buffer for s in loop.body for e in _loads(s)}:
+            if stored & {e.buffer for s in loop.body for e in _loads(s)}:
                 self.source.line("tl.debug_barrier()", "reads what the loop above wrote")
             self._emit_loop(loop)
-            written |= written((loop,))
+            stored |= written((loop,))
         programs = self.points if self._single else (self.points + (self.block_points - 1)) // self.block_points
         warps = min(16, max(1, self.tile // 256))
         return self.source.finish(programs, warps=warps)
