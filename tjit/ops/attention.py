@@ -80,19 +80,18 @@ def embedding(
     Raises:
         ArgumentError: max_norm or scale_grad_by_freq is asked for.
     """
-    from tjit.ops.index import index_select
+    from tjit.ops.index import take_dim
 
     if max_norm is not None or scale_grad_by_freq:
         raise ArgumentError("embedding supports neither max_norm nor scale_grad_by_freq", user_location())
     t = as_tensor_operand(input, "embedding")
     if t.dtype.kind != "int" or weight.ndim != 2:
         raise TypeRuleError(f"embedding needs int rows and a matrix, not {t.type_} and {weight.type_}", user_location())
-    flat = reshape(t, (t.numel(),))
-    rows = index_select(weight, 0, flat)
+    rows = take_dim(weight, t, 0)
     if padding_idx is not None:
         padding_idx = padding_idx if padding_idx >= 0 else padding_idx + weight.shape[0]
-        rows = where(reshape(flat, (*flat.shape, 1)) == padding_idx, rows.detach(), rows)
-    return reshape(rows, (*t.shape, weight.shape[1]))
+        rows = where(reshape(t, (*t.shape, 1)) == padding_idx, rows.detach(), rows)
+    return rows
 
 
 def scaled_dot_product_attention(

@@ -12,6 +12,7 @@ import numpy as np
 
 from tjit.dtypes import i32, i64
 from tjit.errors import ArgumentError, DimensionError, TypeRuleError
+from tjit.ir.graph import Literal
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -26,7 +27,7 @@ from tjit.ops.reduce import mean
 from tjit.ops.reduce import sum as sum_
 from tjit.tensor import Tensor
 
-__all__ = ["REDUCTIONS", "cross_entropy", "nll_loss", "one_hot"]
+__all__ = ["REDUCTIONS", "cross_entropy", "nll_loss"]
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -140,8 +141,8 @@ class _Classes:
 
     def coefficients(self, smoothing: float) -> Tensor:
         """q in loss = -sum(q * log p) over the classes, for rows that count."""
-        q = where(self.is_target, 1.0 - smoothing + smoothing / self.extent, smoothing / self.extent)
-        q = cast(q, self.dtype)
+        spread = smoothing / self.extent
+        q = where(self.is_target, Literal(1.0 - smoothing + spread, self.dtype), Literal(spread, self.dtype))
         return q if self.weight is None else q * self.weight
 
     def is_valid(self) -> Tensor:
@@ -257,12 +258,12 @@ def _cross_entropy_reference(
 
 
 def _class_samples(**more: Any) -> tuple[Sample, ...]:
-    """Class targets are drawn from [0, 3), and there are at least three classes."""
+    """Class targets are drawn from 0 to 2, and there are at least three classes."""
 
     def sample(shape: tuple[int, ...], target: tuple[int, ...], reduction: str, ignore: int = -100, weighted: bool = False) -> Sample:
         attrs = {"ignore_index": ignore, "reduction": reduction, **more}
         weight = ((shape[1 if len(shape) > 1 else 0],),) if weighted else ()
-        ranges = ((-3.0, 3.0), (0, 3), *(((0.5, 2.0),) * weighted))
+        ranges = ((-3.0, 3.0), (0, 2), *(((0.5, 2.0),) * weighted))
         return Sample((shape, target, *weight), dtypes=(None, "i64", *((None,) * weighted)), attrs=attrs, ranges=ranges)
 
     return (
@@ -356,27 +357,3 @@ SOFT_CROSS_ENTROPY = register(
         ),
     )
 )
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """i64[*s, c] with 1 at each element's class.
-
-    Args:
-        tensor: i[*s], classes.
-        num_classes: c; -1 takes the largest class plus one, which needs an eager tensor.
-
-    Raises:
-        TypeRuleError: an eager tensor holds a negative class or one that is not below `num_classes`.
-    """
-    t = as_tensor_operand(tensor, "one_hot")
-    if not t.is_traced:
-        low, high = (int(t.array.min()), int(t.array.max())) if t.array.size else (0, -1)
-        if low < 0:
-            raise TypeRuleError("Class values must be non-negative.", user_location())
-        num_classes = high + 1 if num_classes == -1 else num_classes
-        if high >= num_classes:
-            raise TypeRuleError("Class values must be smaller than num_classes.", user_location())
-    elif num_classes == -1:
-        raise ArgumentError("one_hot needs num_classes while a function is captured", user_location())
-    column = reshape(t, (*t.shape, 1))
-    return cast(iota((*(1,) * t.ndim, num_classes), t.ndim, t.dtype, t.device) == column, i64)
