@@ -194,9 +194,9 @@ def _as_parameter(value: Any) -> Any:
 
 def _line(key: str, value: Any) -> str:
     if not isinstance(value, Tensor):
-        return f"({key}): Object of type: {type(value).__name__}"
+        return f"  ({key}): Object of type: {type(value).__name__}"
     size = "x".join(map(str, value.shape))
-    return f"({key}): Parameter containing: [torch.{value.dtype.long_name} of size {size}]"
+    return f"  ({key}): Parameter containing: [torch.{value.dtype.long_name} of size {size}]"
 
 
 class ParameterList(Module):

@@ -13,6 +13,7 @@ from tjit.ops.attention import feature_dropout as dropout2d
 from tjit.ops.attention import feature_dropout as dropout3d
 from tjit.ops.contract import linear
 from tjit.ops.cross_entropy import cross_entropy, nll_loss
+from tjit.ops.elementwise import sigmoid, tanh
 from tjit.ops.index import one_hot
 from tjit.ops.loss import (
     binary_cross_entropy,
@@ -34,7 +35,6 @@ from tjit.ops.margin import (
     soft_margin_loss,
     triplet_margin_loss,
 )
-from tjit.ops.math import sigmoid, tanh
 from tjit.ops.movement import reshape
 from tjit.ops.nonlinear import (
     celu,

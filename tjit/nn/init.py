@@ -50,7 +50,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Tensor:
     """Values drawn from the normal distribution of `mean` and `std` between a and b, by the inverse of its distribution."""
-    from tjit.ops.math import erfinv
+    from tjit.ops.elementwise import erfinv
 
     low, high = (math.erf((limit - mean) / std / math.sqrt(2)) for limit in (a, b))
     uniform_(tensor, low, high, generator)

@@ -14,7 +14,7 @@ from tjit.dtypes import bf16 as bf16_
 from tjit.errors import ArgumentError, DTypeError, TypeRuleError
 from tjit.location import user_location
 from tjit.nn.parameter import Buffer, Parameter
-from tjit.ops.conversion import cast
+from tjit.ops.elementwise import cast
 from tjit.ops.public import write_into
 from tjit.tensor import Tensor
 

@@ -13,10 +13,10 @@ from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.nonlinear import logsigmoid
 from tjit.ops.cross_entropy import checked_reduction
 from tjit.ops.elementwise import abs, cast, exp, log, log1p, maximum, minimum, neg, sigmoid, sign, where
 from tjit.ops.movement import broadcast_to
+from tjit.ops.nonlinear import logsigmoid
 from tjit.ops.operands import as_tensor_operand, broadcast_shapes, common_dtype
 from tjit.ops.records import in_f32
 from tjit.ops.reduce import mean

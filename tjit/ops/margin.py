@@ -8,11 +8,9 @@ from typing import Any
 from tjit.dtypes import i64
 from tjit.errors import ArgumentError
 from tjit.location import user_location
-from tjit.ops.compare import where
-from tjit.ops.conversion import cast
 from tjit.ops.creation import iota
+from tjit.ops.elementwise import cast, exp, log, log1p, where
 from tjit.ops.loss import reduced
-from tjit.ops.math import exp, log, log1p
 from tjit.ops.movement import reshape
 from tjit.ops.nonlinear import logsigmoid
 from tjit.ops.normalize import cosine_similarity, pairwise_distance

@@ -12,9 +12,7 @@ from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.arithmetic import neg
-from tjit.ops.compare import where
-from tjit.ops.math import exp, expm1, log1p, sigmoid, tanh
+from tjit.ops.elementwise import exp, expm1, log1p, neg, sigmoid, tanh, where
 from tjit.ops.movement import reshape, slice_dims
 from tjit.ops.operands import as_tensor_operand, normalize_dim
 from tjit.ops.public import public, write_into
