@@ -119,6 +119,8 @@ def test_work_is_shared_between_threads(native):
 
     pool = native.create(3)
     first = threads_of(pool)
+    time.sleep(0.01)  # longer than workers spin
+    assert threads_of(pool) == first
     native.resize(pool, 2)
     second = threads_of(pool)
     native.resize(pool, 1)
