@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import math
 import operator
 import pathlib
@@ -37,7 +36,6 @@ from tjit.ir.op import Op
 from tjit.location import Location
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "triton"
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 
 def toy(name, scalar):
@@ -536,6 +534,24 @@ def test_comparison(name, dtype, rng):
     got = run(kernel, a, b)
 
     np.testing.assert_array_equal(got, getattr(operator, name)(a, b))
+
+
+SPECIAL = np.array([0.0, -0.0, 1.5, -1.5, np.inf, -np.inf, np.nan, 2.5], "f4")
+
+
+@pytest.mark.parametrize("name", ["neg", "sigmoid", "round", "floor_mod", "maximum", "minimum", "div"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_special_values(name):
+    x, y = np.repeat(SPECIAL, 8), np.tile(SPECIAL, 8)
+    reference = REFERENCES.get(name) or getattr(np, name)
+    operands = (x,) if name in ("neg", "sigmoid", "round") else (x, y)
+
+    got = run(scalar_kernel(name, dt.f32, len(operands)), *operands)
+
+    expected = reference(*operands)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    numbers = ~np.isnan(expected) & ((expected != 0) | (name not in ("maximum", "minimum")))
+    np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(expected)[numbers])
 
 
 def test_int_powers_and_far_shifts():
