@@ -39,9 +39,7 @@ class Literal:
     dtype: DType
 
     def __post_init__(self) -> None:
-        with np.errstate(all="ignore"):  # a number out of range becomes inf, or wraps
-            exact = np.asarray(self.value).astype(self.dtype.numpy).item()  # rounded to the dtype once, here
-        object.__setattr__(self, "value", exact)
+        object.__setattr__(self, "value", _rounded(self.value, self.dtype))  # to the dtype once, here
 
     @property
     def type(self) -> TensorType:
@@ -53,6 +51,15 @@ class Literal:
 
     def __hash__(self) -> int:
         return hash((self.dtype.name, repr(self.value)))
+
+
+def _rounded(value: bool | int | float, dtype: DType) -> bool | int | float:
+    """The number of `dtype` next to `value`: floats out of range become inf, ints wrap."""
+    if dtype.kind == "int" and isinstance(value, int):
+        low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
+        return (int(value) - low) % (1 << dtype.bits) + low
+    with np.errstate(all="ignore"):
+        return np.asarray(value).astype(dtype.numpy).item()
 
 
 class Value:

@@ -1,0 +1,102 @@
+"""Constants: numbers known while compiling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tjit.ir.graph import Graph, Literal, Node, Operand
+from tjit.ir.op import OPS
+from tjit.ir.types import TensorType
+from tjit.passes.rewrite import Rewriter, rewrite, with_operands
+
+__all__ = ["fold_constants", "is_zero", "known_number", "make_full"]
+
+_MOVES = ("alias", "broadcast_to", "detach", "flip", "permute", "reshape", "slice")  # of one number it stays one number
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Compute what depends on numbers only, and read filled tensors as numbers.
+
+    An elementwise node of numbers and of tensors filled with one number becomes a `full`, by the op's reference; a
+    `full` among the operands of an elementwise node becomes a number where another operand has the result's shape.
+
+    Before:
+        graph f(%x: f32[4]) -> f32[4] {
+          %0: f32[] = full(value=2.0, shape=(), dtype=f32, device=cpu)  # model.py:2
+          %1: f32[] = mul(%0, 0.25)                                     # model.py:3
+          %2: f32[4] = broadcast_to(%1, shape=(4,))                     # model.py:4
+          %3: f32[4] = add(%x, %2)                                      # model.py:4
+          return %3
+        }
+
+    After:
+        graph f(%x: f32[4]) -> f32[4] {
+          %0: f32[] = full(value=2.0, shape=(), dtype=f32, device=cpu)     # model.py:2
+          %1: f32[] = full(value=0.5, shape=(), dtype=f32, device=cpu)     # model.py:3
+          %2: f32[4] = full(value=0.5, shape=(4,), dtype=f32, device=cpu)  # model.py:4
+          %3: f32[4] = add(%x, 0.5)                                        # model.py:4
+          return %3
+        }
+    """
+    return rewrite(graph, _fold)
+
+
+def known_number(rewriter: Rewriter, operand: Operand) -> Literal | None:
+    """The number that `operand` is, or that it is filled with."""
+    if isinstance(operand, Literal):
+        return operand
+    node = rewriter.producer(operand)
+    if node is None:
+        return None
+    if node.op.name == "full":
+        return Literal(node.attrs["value"], node.attrs["dtype"])
+    if node.op.name == "constant" and not node.attrs["shape"]:
+        return Literal(node.op.reference(**node.attrs).item(), node.attrs["dtype"])
+    return None
+
+
+def is_zero(number: Literal | None) -> bool:
+    """Whether it is 0, and not -0."""
+    return number is not None and number.value == 0 and math.copysign(1.0, number.value) > 0
+
+
+def make_full(rewriter: Rewriter, number: Literal, type: TensorType, node: Node) -> tuple[Operand, ...]:
+    """A tensor of `type` filled with `number`, in place of `node`."""
+    attrs: dict[str, Any] = {"value": number.value, "shape": type.shape, "dtype": type.dtype, "device": type.device}
+    return tuple(rewriter.add(node, OPS["full"], [], [type], **attrs))
+
+
+def _fold(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
+    if node.op.kind == "elementwise":
+        return _fold_elementwise(rewriter, node)
+    if len(node.operands) != 1 or len(node.results) != 1:
+        return None
+    number = known_number(rewriter, node.operands[0])
+    moved = number is not None and node.op.name in _MOVES
+    if number is not None and (moved or (node.op.name == "sum" and is_zero(number))):
+        return make_full(rewriter, number, node.result.type, node)
+    return None
+
+
+def _fold_elementwise(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
+    numbers = [known_number(rewriter, o) for o in node.operands]
+    if not any(numbers):
+        return None
+    type = node.result.type
+    if all(n is not None for n in numbers):
+        return make_full(rewriter, _computed(node, [n for n in numbers if n is not None]), type, node)
+    kept = any(n is None and o.type.shape == type.shape for n, o in zip(numbers, node.operands, strict=True))
+    operands = [o if n is None else n for n, o in zip(numbers, node.operands, strict=True)]
+    # identity, since a literal that was one already comes back as it is
+    if not kept or all(a is b for a, b in zip(operands, node.operands, strict=True)):
+        return None
+    return tuple(rewriter.emit(with_operands(node, operands)))
+
+
+def _computed(node: Node, numbers: list[Literal]) -> Literal:
+    with np.errstate(all="ignore"):
+        found = node.op.reference(*(n.dtype.numpy.type(n.value) for n in numbers), **node.attrs)
+    return Literal(np.asarray(found).item(), node.result.type.dtype)

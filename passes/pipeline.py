@@ -1,0 +1,76 @@
+"""The passes in their order, and the runner that verifies each result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tjit.errors import VerifyError
+from tjit.ir.graph import Graph
+from tjit.ir.printer import print_graph
+from tjit.ir.verify import verify
+from tjit.passes.algebra import simplify_algebra, simplify_algebra_fast
+from tjit.passes.common_nodes import merge_common_nodes
+from tjit.passes.constants import fold_constants
+from tjit.passes.dead_nodes import eliminate_dead_nodes
+from tjit.passes.decomposition import decompose
+from tjit.passes.matmul_chains import reorder_matmul_chains
+
+__all__ = ["DEFAULT", "FAST_MATH", "Pass", "PassRun", "run_passes"]
+
+Pass = Callable[[Graph], Graph]
+
+DEFAULT: tuple[Pass, ...] = (
+    eliminate_dead_nodes,  # first: nothing later should look at dead nodes
+    merge_common_nodes,  # before matmul chains: a product written twice is one that is read twice
+    reorder_matmul_chains,  # before decompose: products of vectors are still products, not reshapes around them
+    decompose,  # before algebra: identities are of primitives
+    fold_constants,  # before algebra: rules then see plain numbers
+    simplify_algebra,
+    merge_common_nodes,  # after algebra: identities make equal nodes equal in text
+    eliminate_dead_nodes,  # last: what folding and rules no longer read
+)
+
+# Identities of real numbers too, for those who ask for them.
+FAST_MATH: tuple[Pass, ...] = tuple(simplify_algebra_fast if p is simplify_algebra else p for p in DEFAULT)
+
+
+class PassRun(NamedTuple):
+    """What a pass did: `after is before` where nothing changed. `seconds` are without verification."""
+
+    name: str
+    before: Graph
+    after: Graph
+    seconds: float
+
+
+def run_passes(
+    graph: Graph, passes: Sequence[Pass] = DEFAULT, observe: Callable[[PassRun], None] | None = None
+) -> Graph:
+    """Run `passes` in order, and verify the graph after each that changed it.
+
+    Args:
+        observe: called after each pass: what dumps and timings are made of.
+
+    Raises:
+        VerifyError: a pass broke the graph. Its notes name the pass and show the graph before and after.
+        Exception: a pass crashed; a note names it and shows the graph.
+    """
+    for one in passes:
+        start = time.perf_counter()
+        try:
+            after = one(graph)
+            seconds = time.perf_counter() - start
+            if after is not graph:
+                verify(after)
+        except VerifyError as error:
+            error.add_note(f"after pass {one.__name__}; before it:\n{print_graph(graph)}")
+            raise
+        except Exception as error:
+            error.add_note(f"in pass {one.__name__}, on\n{print_graph(graph)}")
+            raise
+        if observe is not None:
+            observe(PassRun(one.__name__, graph, after, seconds))
+        graph = after
+    return graph
