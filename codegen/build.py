@@ -16,7 +16,6 @@ from tjit.codegen.kernel import (
     ContractKernel,
     Expr,
     Index,
-    Kernel,
     Load,
     Loop,
     LoopKernel,
@@ -190,7 +189,10 @@ def _axis_symbol(prefix: str, number: int, extent: Dim) -> Symbol:
 class _Loops:
     """Builds one LoopKernel."""
 
-    def __init__(self, program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf) -> None:
+    def __init__(
+        self, program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf, needed: Callable[[Value], bool]
+    ) -> None:
+        self.needed = needed
         self.program = program
         self.group = group
         self.store_to = store_to
@@ -221,9 +223,23 @@ class _Loops:
         if self._keep_rows(bodies):
             self.expander.memo.clear()
             bodies = self._bodies()
+        stores = self._reduction_stores()
+        if stores and self.loops[-1]:
+            self.loops.append([])
+            bodies.append([])
+        bodies[-1].extend(stores)
         loops = tuple(Loop(tuple(axes), tuple(body)) for axes, body in zip(self.loops, bodies, strict=True))
         outputs = [s.buffer for body in bodies for s in body if isinstance(s, Store) and not s.buffer.row]
         return LoopKernel(name, (), tuple(dict.fromkeys(outputs)), tuple(self.parallel), loops, None, 1, location)
+
+    def _reduction_stores(self) -> list[Statement]:
+        """Reductions that other kernels or the caller read go to memory."""
+        found: list[Statement] = []
+        for item, reduce in self.reduced.items():
+            if self.needed(item.value):
+                at = tuple(substitute(d, self.symbols_of[item]) for d in item.value_index())
+                found.append(Store(self.store_to(item.value), at, Reduced(reduce), item.node.location))
+        return found
 
     def _place(self, item: Item) -> None:
         """Choose the item's loop: the first with its extents that comes after what it needs."""
@@ -398,10 +414,12 @@ def _contiguous(shape: Indices) -> Indices:
     return tuple(reversed(strides))
 
 
-def build_loops(program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf, name: str) -> LoopKernel:
+def build_loops(
+    program: Program, group: Group, buffer_of: BufferOf, store_to: BufferOf, needed: Callable[[Value], bool], name: str
+) -> LoopKernel:
     """The kernel of a group without a contraction. Its axes, vector and tasks are still to be chosen."""
     last = group.items[-1]
-    return _Loops(program, group, buffer_of, store_to).build(name, last.node.location if last.node else None)
+    return _Loops(program, group, buffer_of, store_to, needed).build(name, last.node.location if last.node else None)
 
 
 # -- the other kernels -------------------------------------------------------------------------------------------------
@@ -478,6 +496,3 @@ def copy_kernel(source: Expr | Callable[[Indices], Expr], target: Buffer, name: 
     value = source(at) if callable(source) else source
     store = Store(target, at, value, location)
     return LoopKernel(name, (), (target,), axes, (Loop((), (store,)),), None, 1, location)
-
-
-Kernels = Kernel

@@ -267,7 +267,7 @@ class _Scheduler:
             buffers = tuple(dict.fromkeys((*kernel_buffers(exprs, []), target)))
             self._step(replace(kernel, buffers=buffers))
         else:
-            self._loop_step(build_loops(self.program, group, self._buffer_of, self._store_to, name))
+            self._loop_step(build_loops(self.program, group, self._buffer_of, self._store_to, self._needed(group), name))
 
     def _copy_operand(self, item: Any, operand: Any, target: Buffer) -> LoopKernel:
         from tjit.codegen.build import Expander
@@ -277,7 +277,7 @@ class _Scheduler:
 
     def _needed(self, group: Group) -> Callable[[Value], bool]:
         def needed(value: Value) -> bool:
-            if len(group.items) == 1 or value in self.graph.outputs:
+            if value in self.graph.outputs or (group.kind == "contract" and len(group.items) == 1):
                 return True
             return any(
                 read.value is value for item in self.program.items if item not in group.items for read in item.reads

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import ContractKernel, Expr, Load, kernel_symbols, walk
+from tjit.codegen.kernel import Accumulator, ContractKernel, Expr, Load, kernel_symbols, walk
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.indices import Integers
 from tjit.codegen.llvm.scalars import Lane
@@ -53,6 +53,8 @@ def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target) -> 
     part = _Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
     ints, b = part.ints, part.b
     values = [store.value for store in kernel.epilogue]
+    sums = {e.dtype for value in values for e in walk(value) if isinstance(e, Accumulator)}
+    result = sums.pop() if sums else kernel.accumulate  # sums are rounded to the dtype the graph gives them
     width = target.lanes(kernel.accumulate.itemsize)
     element = element_type(kernel.accumulate)
     m, n = kernel.m.symbol, kernel.n.symbol
@@ -65,7 +67,8 @@ def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target) -> 
                 ints.symbols[m.name] = ints.add(part["m"], i)
                 at = b.gep(part["sums"], [ints.add(ints.mul(i, part["stride"]), j)], source_etype=element)
                 kind = element if emitter.lanes.width == 1 else ir.VectorType(element, width)
-                emitter.accumulator = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
+                total = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
+                emitter.accumulator = emitter.scalars.cast(total, result)
                 with emitter.scope():
                     for store in kernel.epilogue:
                         emitter.store(store)

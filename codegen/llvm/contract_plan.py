@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store
 from tjit.codegen.llvm.contract_lanes import lane_order
@@ -229,6 +230,7 @@ def round_up(x: Dim, unit: int) -> Dim:
     return ceil_div(x, unit) * unit
 
 
+@lru_cache(maxsize=8)
 def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     """Decide how `kernel` runs on `target`."""
     kernel = _results_along_n(kernel)
@@ -363,7 +365,7 @@ def _direct(kernel: ContractKernel) -> Direct | None:
     if len(kernel.epilogue) != 1:
         return None
     (store,) = kernel.epilogue
-    if not isinstance(store.value, Accumulator) or store.buffer.dtype is not kernel.accumulate:
+    if not isinstance(store.value, Accumulator) or not store.value.dtype is store.buffer.dtype is kernel.accumulate:
         return None
     split = _split(kernel, _offset(store), kernel.m, kernel.n)
     if split is None or split[2] != 1:

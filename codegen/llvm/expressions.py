@@ -20,20 +20,22 @@ from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
 __all__ = ["ExprEmitter", "Lanes", "features_of", "varies"]
 
 
-def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool]) -> bool:
-    """Whether `expr` depends on one of the symbols `over` (a reduction's result does not: it is a value by then)."""
+def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:
+    """Whether `expr` depends on one of the symbols `over`. `reduced`: whether results of reductions do."""
     known = memo.get(id(expr))
     if known is not None:
         return known
     if isinstance(expr, Compute):
-        result = any(varies(o, over, memo) for o in expr.operands)
+        result = any(varies(o, over, memo, reduced) for o in expr.operands)
     elif isinstance(expr, Load):
         dims = (*expr.index, *(d for pair in expr.conditions for d in pair))
-        result = any(s in over for d in dims for s in symbols(d)) or any(varies(e, over, memo) for _, e, _ in expr.bindings)
+        result = any(s in over for d in dims for s in symbols(d)) or any(
+            varies(e, over, memo, reduced) for _, e, _ in expr.bindings
+        )
     elif isinstance(expr, Index):
         result = any(s in over for s in symbols(expr.value))
     else:
-        result = isinstance(expr, Accumulator)
+        result = isinstance(expr, Accumulator) or (reduced and isinstance(expr, Reduced))
     memo[id(expr)] = result
     return result
 
@@ -70,6 +72,7 @@ class ExprEmitter:
         reduced: what finished reductions are, by the id of their statement.
         accumulator: what `Accumulator` is, in a contraction's epilogue.
         error: pointer to the i32 set on a failed check.
+        columns: lanes are parallel points of their own, with a result of each reduction in each lane.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class ExprEmitter:
         reduced: dict[int, Lane] | None = None,
         accumulator: Lane | None = None,
         scalar: ExprEmitter | None = None,
+        columns: bool = False,
     ) -> None:
+        self.columns = columns
         self.b = builder
         self.target = target
         self.lanes = lanes
@@ -136,7 +141,7 @@ class ExprEmitter:
         known = self._memo.get(id(expr))
         if known is not None:
             return known
-        if self.lanes.width > 1 and not isinstance(expr, (Const, Accumulator)) and not varies(expr, self._lane, self._varies):
+        if self.lanes.width > 1 and not isinstance(expr, Const) and not varies(expr, self._lane, self._varies, self.columns):
             value = self._broadcast(self.scalar.emit(expr))
         else:
             value = self._emit(expr)

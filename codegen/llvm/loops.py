@@ -273,7 +273,7 @@ class _Loops:
         emitters = [
             ExprEmitter(
                 self.b, self.target, Lanes(vector.symbol, width, mask), self.ints, self.pointers,
-                error=self.error, reduced={}, scalar=scalar,
+                error=self.error, reduced={}, scalar=scalar, columns=True,
             )
             for _ in range(count)
         ]

@@ -35,8 +35,7 @@ class Trace:
         self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}
         self.forced_location: Location | None = None
         self._twins: dict[int, Traced] = {}
-        self._initial: dict[int, Value] = {}
-        self._written: dict[int, Tensor] = {}
+        self.inputs: dict[Value, Tensor] = {}  # graph inputs, to the tensor that each stands for
 
     # -- values --------------------------------------------------------------------------------------------------------
 
@@ -58,10 +57,14 @@ class Trace:
             if not self.may_lift:
                 raise CaptureError(f"a decomposition uses an outer {tensor.type_} tensor", self.location())
             value = self.builder.input(tensor.type_, tensor.__dict__.get("name"))
-            self.lifted.append(tensor)
+            self.lift(tensor)
             twin = self._twins[id(tensor)] = Traced(value)
-            self._initial[id(tensor)] = value
+            self.inputs[value] = tensor
         return twin
+
+    def lift(self, tensor: Tensor) -> None:
+        """An eager tensor was met for the first time."""
+        self.lifted.append(tensor)
 
     def _refresh(self, view: Tensor) -> None:
         """Compute a view again from its base, which was written."""
@@ -91,8 +94,6 @@ class Trace:
         if target._view is None:
             data = target._data if isinstance(target._data, Traced) else self._twin(target)
             data.value = new
-            if not isinstance(target._data, Traced):
-                self._written[id(target)] = target
         else:
             from tjit.ops.views import write_through
 
@@ -120,10 +121,17 @@ class Trace:
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def written(self) -> list[tuple[Tensor, Value]]:
-        """Eager tensors whose memory the function changes, with the value each ends with."""
-        pairs = ((t, self._twins[id(t)].value) for t in self._written.values())
-        return [(t, v) for t, v in pairs if v is not self._initial[id(t)]]
+    def handle_of(self, value: Value) -> Tensor | None:
+        """The tensor that an input of the graph stands for; None for a lifted number."""
+        return self.inputs.get(value)
+
+    def writes(self) -> list[Tensor]:
+        """The tensors behind inputs whose memory the function changes."""
+        return [t for v, t in self.inputs.items() if self.value_of(t) is not v]
+
+    def inputs_of(self, tensor: Tensor) -> Value:
+        """The graph input that `tensor` came in as."""
+        return next(v for v, t in self.inputs.items() if t is tensor)
 
 
 @contextmanager

@@ -1,0 +1,242 @@
+"""A Python function and its arguments in, a graph out, with all that a call must do around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tjit import dtypes
+from tjit.capture.pytree import Tree, flatten, unflatten
+from tjit.capture.trace import Trace, tracing
+from tjit.errors import CaptureError
+from tjit.ir.dims import Dim
+from tjit.ir.graph import Graph, GraphBuilder, Value
+from tjit.ir.types import TensorType
+from tjit.ops.apply import TapeNode
+from tjit.tensor import Tensor, Traced
+
+__all__ = ["Captured", "Result", "Source", "capture_function"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an input of the graph comes from at each call.
+
+    kind: "argument" (the `position`-th array argument), "tensor" (an eager tensor met while capturing), "grad" (the `.grad` of
+    `tensor`), or "number" (`holder[key]`, a float).
+    """
+
+    kind: str
+    position: int = 0
+    tensor: Tensor | None = None
+    holder: Any = None
+    key: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a leaf of the returned value is.
+
+    kind: "output" (the `position`-th returned output), "argument" (an argument handed back), "tensor" (an eager tensor handed back),
+    or "value" (a Python value).
+    """
+
+    kind: str
+    position: int = 0
+    value: Any = None
+    requires_grad: bool = False
+
+
+@dataclass
+class Captured:
+    """A captured function.
+
+    Attributes:
+        graph: inputs as `sources`; outputs are the returned ones, then new gradients, then those written back.
+        sources: one per graph input.
+        tree, results: the structure of the returned value, and its leaves.
+        grads: (source of the tensor whose `.grad` is set, output position or None for `.grad = None`).
+        requires: positions of inputs that require grad and reach a returned output that does.
+        wanted: requires_grad of every lifted tensor as capture saw it.
+    """
+
+    graph: Graph
+    sources: tuple[Source, ...]
+    tree: Tree
+    results: tuple[Result, ...]
+    grads: tuple[tuple[Source, int | None], ...]
+    requires: tuple[int, ...]
+    wanted: tuple[tuple[Tensor, bool], ...]
+    grad_absent: tuple[Tensor, ...]
+
+
+class _FunctionTrace(Trace):
+    """A trace of a whole function: lifts numbers and gradients too."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        super().__init__(builder)
+        self.sources: list[Source] = []
+        self.arguments: dict[int, int] = {}
+        self.grad_absent: dict[int, Tensor] = {}
+        self.lifted_grads: dict[int, Tensor] = {}
+        self.numbers: dict[tuple[int, Any], Tensor] = {}
+
+    def lift(self, tensor: Tensor) -> None:
+        self.sources.append(Source("tensor", tensor=tensor))
+
+    def grad_of(self, tensor: Tensor) -> Tensor | None:
+        """`.grad` as the function sees it: set during capture, or an input of its own."""
+        if id(tensor) in self.grads:
+            return self.grads[id(tensor)][1]
+        if tensor._grad is None:
+            self.grad_absent[id(tensor)] = tensor
+            return None
+        handle = self.lifted_grads.get(id(tensor))
+        if handle is None:
+            # a handle of its own: the tensor in `.grad` may be another one at the next call
+            value = self.builder.input(tensor._grad.type_, _grad_name(tensor))
+            self.sources.append(Source("grad", tensor=tensor))
+            handle = self.lifted_grads[id(tensor)] = Tensor(Traced(value))
+            self.inputs[value] = handle
+        return handle
+
+    def lift_number(self, holder: Any, key: Any) -> Any:
+        """`holder[key]`, a float that may change between calls, as a 0-d tensor of f64; anything else as it is."""
+        value = holder[key]
+        if not isinstance(value, float):
+            return value
+        place = (id(holder), key)
+        if place not in self.numbers:
+            name = key if isinstance(key, str) else "number"
+            self.numbers[place] = Tensor(Traced(self.builder.input(TensorType(dtypes.f64, ()), name)))
+            self.sources.append(Source("number", holder=holder, key=key))
+        return self.numbers[place]
+
+
+def _grad_name(tensor: Tensor) -> str:
+    return f"{tensor.__dict__.get('name', 'x')}_grad"
+
+
+def capture_function(
+    fn: Callable[..., Any],
+    tree: Tree,
+    leaves: Sequence[Any],
+    shapes: Sequence[tuple[Dim, ...] | None],
+    names: Sequence[str],
+    name: str,
+) -> Captured:
+    """Capture `fn(*args, **kwargs)`, where `(args, kwargs)` has the structure `tree` and the `leaves`.
+
+    Args:
+        shapes: for each leaf the shape to capture with (symbolic or not), None where the leaf is a Python value.
+        names: of the leaves, for dumps.
+
+    Raises:
+        CaptureError: the function cannot be captured.
+    """
+    trace = _FunctionTrace(GraphBuilder(name))
+    handles: list[Any] = []
+    arrays: list[Tensor] = []
+    for leaf, shape, leaf_name in zip(leaves, shapes, names, strict=True):
+        if shape is None:
+            handles.append(leaf)
+            continue
+        handle = _argument(trace, leaf, shape, leaf_name, len(arrays))
+        arrays.append(handle)
+        handles.append(handle)
+    args, kwargs = unflatten(tree, handles)
+    with tracing(trace):
+        returned = fn(*args, **kwargs)
+    return _Finish(trace, arrays).run(returned)
+
+
+def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: str, position: int) -> Tensor:
+    dtype = leaf.dtype if isinstance(leaf, Tensor) else dtypes.from_numpy(leaf.dtype)
+    value = trace.builder.input(TensorType(dtype, shape), name)
+    trace.sources.append(Source("argument", position))
+    handle = Tensor(Traced(value), requires_grad=isinstance(leaf, Tensor) and leaf.requires_grad)
+    trace.inputs[value] = handle
+    trace.arguments[id(handle)] = position
+    return handle
+
+
+class _Finish:
+    """From the end of a trace to its result."""
+
+    def __init__(self, trace: _FunctionTrace, arrays: list[Tensor]) -> None:
+        self.trace = trace
+        self.arrays = arrays
+        self.outputs: list[Value] = []
+        self.position: dict[Value, int] = {}
+
+    def run(self, returned: Any) -> Captured:
+        trace = self.trace
+        leaves, tree = flatten(returned)
+        with tracing(trace):
+            results = tuple(self._result(leaf) for leaf in leaves)
+            grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
+            written = [(trace.inputs_of(t), trace.value_of(t)) for t in trace.writes()]
+        writes: dict[int, int] = {}
+        inputs = {v: i for i, v in enumerate(trace.builder.inputs)}
+        for source, value in written:
+            writes[len(self.outputs)] = inputs[source]
+            self.outputs.append(value)
+        graph = trace.builder.finish(self.outputs, writes)
+        lifted = tuple((s.tensor, s.tensor._requires_grad) for s in trace.sources if s.kind == "tensor" and s.tensor is not None)
+        return Captured(
+            graph, tuple(trace.sources), tree, results, grads, self._requires(leaves), lifted, tuple(trace.grad_absent.values())
+        )
+
+    def _output(self, value: Value) -> int:
+        """The position of `value` among the outputs; one value is returned once."""
+        if value not in self.position:
+            self.position[value] = len(self.outputs)
+            self.outputs.append(value)
+        return self.position[value]
+
+    def _result(self, leaf: Any) -> Result:
+        if isinstance(leaf, np.ndarray):
+            raise CaptureError(
+                f"the function returns a NumPy array of shape {leaf.shape} that is fixed at capture",
+                hint="compute it from the arguments with tjit functions",
+            )
+        if not isinstance(leaf, Tensor):
+            return Result("value", value=leaf)
+        if id(leaf) in self.trace.arguments:
+            return Result("argument", self.trace.arguments[id(leaf)])
+        if not leaf.is_traced:
+            return Result("tensor", value=leaf)
+        return Result("output", self._output(self.trace.value_of(leaf)), requires_grad=leaf.requires_grad)
+
+    def _unchanged(self, tensor: Tensor, grad: Tensor | None) -> bool:
+        """Whether `.grad` is the tensor it was, perhaps written in place (then it is among the writes)."""
+        return grad is not None and grad is self.trace.lifted_grads.get(id(tensor))
+
+    def _grad(self, tensor: Tensor, grad: Tensor | None) -> tuple[Source, int | None]:
+        position = self.trace.arguments.get(id(tensor))
+        source = Source("tensor", tensor=tensor) if position is None else Source("argument", position)
+        return source, None if grad is None else self._output(self.trace.value_of(grad))
+
+    def _requires(self, leaves: list[Any]) -> tuple[int, ...]:
+        """Input positions that returned tensors have a history on."""
+        found: set[int] = set()
+        stack = [t._grad_fn for t in leaves if isinstance(t, Tensor) and t.is_traced and t._grad_fn is not None]
+        seen = set(map(id, stack))
+        tensors = {id(self.trace.handle_of(v)): i for i, v in enumerate(self.trace.builder.inputs)}
+        while stack:
+            node = stack.pop()
+            for edge in node.edges:
+                if edge is None:
+                    continue
+                if not isinstance(edge[0], TapeNode):
+                    if id(edge[0]) in tensors:
+                        found.add(tensors[id(edge[0])])
+                elif id(edge[0]) not in seen:
+                    seen.add(id(edge[0]))
+                    stack.append(edge[0])
+        return tuple(sorted(found))
+
+

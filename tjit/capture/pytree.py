@@ -1,0 +1,53 @@
+"""Nested containers of arguments and results: taken apart into leaves, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Tree", "flatten", "unflatten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The structure of a value: `kind` is None for a leaf, else the container's type; `keys` of a dict, or a namedtuple's type."""
+
+    kind: type | None
+    children: tuple[Tree, ...] = ()
+    keys: tuple[Any, ...] = ()
+
+
+_LEAF = Tree(None)
+
+
+def flatten(value: Any) -> tuple[list[Any], Tree]:
+    """The leaves of nested tuples, lists and dicts, and the structure they came from."""
+    leaves: list[Any] = []
+    return leaves, _flatten(value, leaves)
+
+
+def _flatten(value: Any, leaves: list[Any]) -> Tree:
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return Tree(kind, tuple(_flatten(v, leaves) for v in value))
+    if kind is dict:
+        return Tree(dict, tuple(_flatten(v, leaves) for v in value.values()), tuple(value))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return Tree(kind, tuple(_flatten(v, leaves) for v in value))
+    leaves.append(value)
+    return _LEAF
+
+
+def unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
+    """The value that `flatten` took apart, with other leaves."""
+    return _unflatten(tree, iter(leaves))
+
+
+def _unflatten(tree: Tree, leaves: Any) -> Any:
+    if tree.kind is None:
+        return next(leaves)
+    children = [_unflatten(c, leaves) for c in tree.children]
+    if tree.kind is dict:
+        return dict(zip(tree.keys, children, strict=True))
+    return tree.kind(children) if tree.kind in (tuple, list) else tree.kind(*children)
