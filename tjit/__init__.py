@@ -13,9 +13,10 @@ from tjit.dtypes import set_default_dtype
 from tjit.ops.public import FUNCTIONS, attach_methods
 from tjit.tensor import Size, Tensor
 
-for _family in ("creation", "movement", "elementwise", "reduce", "operators", "shape", "index", "indexing", "contract", "composite"):
+for _family in ("creation", "movement", "elementwise", "reduce", "operators", "shape", "index", "indexing", "contract", "composite", "random"):
     if find_spec(f"tjit.ops.{_family}"):
         import_module(f"tjit.ops.{_family}")
+from tjit.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 import_module("tjit.surface")
 from tjit.printing import get_printoptions, printoptions, set_printoptions
 attach_methods()
