@@ -12,6 +12,7 @@ import importlib.util
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from tjit.errors import ArgumentError
 from tjit.runtime.cache import default_cache
@@ -98,7 +99,7 @@ def _after_fork() -> None:
     _function("tjit.pool_forked", None, ctypes.c_void_p)(_pointer)
 
 
-def _function(name: str, *types: type | None) -> Callable[..., int | None]:
+def _function(name: str, *types: Any) -> Callable[..., int | None]:
     assert _loaded is not None
     return ctypes.CFUNCTYPE(*types)(_loaded.address(name))
 

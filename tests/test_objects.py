@@ -1,0 +1,136 @@
+"""Modules to object code: the same bytes on every run and thread, equal text once, and refusals that are named."""
+
+from __future__ import annotations
+
+import threading
+
+import llvmlite.binding as llvm
+import pytest
+from llvmlite import ir
+
+from tjit.codegen.llvm import objects
+from tjit.codegen.llvm.objects import assembly, compile_module, compile_modules, module_text, optimized_text
+from tjit.codegen.llvm.target import TARGETS, Target, host_target, named_target
+from tjit.errors import CodegenError
+
+
+def emit(name: str) -> ir.Module:
+    i64 = ir.IntType(64)
+    module = ir.Module(name, context=ir.Context())
+    function = ir.Function(module, ir.FunctionType(i64, [i64]), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    slot = builder.alloca(i64)
+    builder.store(builder.add(function.args[0], i64(1)), slot)
+    builder.ret(builder.load(slot, typ=i64))
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_every_target_gives_an_object_of_its_machine(name):
+    data = compile_module(emit("f"), named_target(name))
+
+    assert data[:4] == b"\x7fELF"
+    assert data[18] == {"x86_64": 62, "aarch64": 183}[named_target(name).architecture]
+
+
+def test_the_same_module_gives_the_same_bytes():
+    assert compile_module(emit("f"), host_target()) == compile_module(emit("f"), host_target())
+
+
+def test_module_and_text_are_the_same():
+    text = module_text(emit("f"), host_target())
+
+    assert compile_module(text, host_target()) == compile_module(emit("f"), host_target())
+
+
+def test_modules_come_back_in_order():
+    names = [f"f{i}" for i in range(12)]
+    alone = [compile_module(emit(name), host_target()) for name in names]
+
+    assert compile_modules([emit(name) for name in names], host_target(), threads=3) == alone
+    assert compile_modules([emit(name) for name in names], host_target(), threads=1) == alone
+    assert compile_modules([], host_target()) == []
+
+
+def test_equal_text_is_compiled_once(monkeypatch):
+    compiled: list[str] = []
+    original = compile_module
+
+    def count(module: str, target: Target, *, scalar: bool = False) -> bytes:
+        compiled.append(module)
+        return original(module, target, scalar=scalar)
+
+    monkeypatch.setattr(objects, "compile_module", count)
+    first, second, third = compile_modules([emit("f"), emit("g"), emit("f")], host_target())
+
+    assert len(compiled) == 2
+    assert first == third != second
+
+
+def test_many_threads_compile_at_once():
+    expected = {name: compile_module(emit(name), host_target()) for name in ("f", "g")}
+    found: list[bool] = []
+
+    def work(name: str) -> None:
+        found.extend(compile_module(emit(name), host_target()) == expected[name] for _ in range(20))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("f", "g") * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found == [True] * 120
+
+
+def test_stack_slots_become_registers():
+    assert "alloca" not in optimized_text(emit("f"), host_target())
+
+
+def test_scalar_loops_are_vectorized_on_request():
+    text = """
+    define void @f(ptr noalias %x, ptr noalias %y, i64 %n) {
+      br label %loop
+    loop:
+      %i = phi i64 [ 0, %0 ], [ %next, %loop ]
+      %p = getelementptr float, ptr %x, i64 %i
+      %v = load float, ptr %p
+      %w = fadd float %v, 1.0
+      %q = getelementptr float, ptr %y, i64 %i
+      store float %w, ptr %q
+      %next = add nuw i64 %i, 1
+      %more = icmp ult i64 %next, %n
+      br i1 %more, label %loop, label %done
+    done:
+      ret void }
+    """
+    target = host_target()
+    text = f'target triple = "{target.triple}"\n{text}'
+
+    assert "x float>" in optimized_text(text, target, scalar=True)
+    assert "x float>" not in optimized_text(text, target)
+
+
+def test_assembly_is_text_of_the_target():
+    assert "ret" in assembly(emit("f"), named_target("aarch64"))
+    assert "lea" in assembly(emit("f"), named_target("x86-64"))
+
+
+def test_text_that_does_not_parse_is_named():
+    with pytest.raises(CodegenError, match="LLVM cannot parse a module: .*expected top-level entity"):
+        compile_module("not llvm", host_target())
+
+
+def test_a_module_that_does_not_verify_is_named():
+    module = "define void @f() { %p = alloca i32\n store i32 0, ptr %p\n ret void }\n!llvm.module.flags = !{!0}\n!0 = !{i32 1}"
+
+    with pytest.raises(CodegenError, match="LLVM refuses a module: .*module flag"):
+        compile_module(module, host_target())
+
+
+def test_errors_leave_the_compiler_usable():
+    with pytest.raises(CodegenError):
+        compile_modules(["bad", "worse"], host_target(), threads=2)
+
+    assert compile_module(emit("f"), host_target())[:4] == b"\x7fELF"
+    assert llvm.get_global_context() is not None
