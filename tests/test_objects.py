@@ -117,14 +117,14 @@ def test_assembly_is_text_of_the_target():
 
 
 def test_text_that_does_not_parse_is_named():
-    with pytest.raises(CodegenError, match="LLVM cannot parse a module: .*expected top-level entity"):
+    with pytest.raises(CodegenError, match=r"LLVM cannot parse a module: .*expected top-level entity"):
         compile_module("not llvm", host_target())
 
 
 def test_a_module_that_does_not_verify_is_named():
-    module = "define void @f() { %p = alloca i32\n store i32 0, ptr %p\n ret void }\n!llvm.module.flags = !{!0}\n!0 = !{i32 1}"
+    module = "define void @f() { ret void }\n!llvm.module.flags = !{!0}\n!0 = !{i32 1}"
 
-    with pytest.raises(CodegenError, match="LLVM refuses a module: .*module flag"):
+    with pytest.raises(CodegenError, match=r"LLVM refuses a module: .*module flag"):
         compile_module(module, host_target())
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from llvmlite import ir
 from llvmlite.ir.instructions import StoreAtomicInstr
@@ -37,6 +38,8 @@ from llvmlite.ir.instructions import StoreAtomicInstr
 from tjit.errors import CodegenError
 
 __all__ = ["emit_threads"]
+
+Value = Any  # llvmlite's builder has no types
 
 _PTR, _I1, _I8, _I32, _I64, _VOID = (
     ir.PointerType(),
@@ -206,13 +209,13 @@ class _Pool:
                     b.store(_I64(0), deadline)
         b.ret(_PTR(None))
 
-    def leave_job(self, b: _Builder, pool: ir.Value) -> None:
+    def leave_job(self, b: _Builder, pool: Value) -> None:
         old = b.atomic_rmw("sub", b.field(pool, "state"), _I64(1), "acq_rel")
         last = b.icmp_signed("==", b.and_(old, _I64(_ACTIVE | _WAITING)), _I64(1 | _WAITING))
         with b.if_then(last):
             b.call_function("futex", b.field(pool, "state"), _I32(_FUTEX_WAKE), _I32(1))
 
-    def sleep(self, b: _Builder, pool: ir.Value, epoch: ir.Value) -> None:
+    def sleep(self, b: _Builder, pool: Value, epoch: Value) -> None:
         sleepers = b.field(pool, "sleepers")
         b.atomic_rmw("add", sleepers, _I32(1), "seq_cst")
         now = b.epoch(b.load_atomic(b.field(pool, "state"), "seq_cst", 8, typ=_I64))
@@ -277,7 +280,7 @@ class _Pool:
         b.store(_PTR(None), b.field(pool, "handles"))
         b.ret_void()
 
-    def end_workers(self, b: _Builder, pool: ir.Value, workers: ir.Value) -> None:
+    def end_workers(self, b: _Builder, pool: Value, workers: Value) -> None:
         following = b.following_epoch(pool)
         state = b.field(pool, "state")
         b.store_atomic(b.or_(following, _I64(_STOP)), state, "seq_cst", 8)
@@ -324,7 +327,7 @@ class _Pool:
             b.store(b.add(task, _I64(1)), count)
         b.ret_void()
 
-    def open_job(self, b: _Builder, pool: ir.Value, kernel: ir.Value, args: ir.Value, tasks: ir.Value) -> None:
+    def open_job(self, b: _Builder, pool: Value, kernel: Value, args: Value, tasks: Value) -> None:
         workers = b.load_field(pool, "workers", _I32)
         with b.if_then(b.icmp_signed("==", workers, _I32(0)), likely=False):
             b.call_function("start", pool)
@@ -382,26 +385,26 @@ class _Builder(ir.IRBuilder):
         super().__init__(function.append_basic_block("entry"))
         self.owner = owner
 
-    def call_function(self, name: str, *operands: ir.Value) -> ir.Value:
+    def call_function(self, name: str, *operands: Value) -> Value:
         return self.call(self.owner.functions[name], operands)
 
-    def call_kernel(self, kernel: ir.Value, args: ir.Value, task: ir.Value, tasks: ir.Value) -> None:
+    def call_kernel(self, kernel: Value, args: Value, task: Value, tasks: Value) -> None:
         self.call(kernel, [args, task, tasks])
 
-    def store_atomic(self, value: ir.Value, ptr: ir.Value, ordering: str, align: int) -> ir.Instruction:
+    def store_atomic(self, value: Value, ptr: Value, ordering: str, align: int) -> ir.Instruction:
         # llvmlite 0.50's own asks an opaque pointer for its pointee.
         store = StoreAtomicInstr(self.block, value, ptr, ordering, align)
         self._insert(store)
         return store
 
-    def field(self, pool: ir.Value, name: str) -> ir.Value:
+    def field(self, pool: Value, name: str) -> Value:
         return self.gep(pool, [_I64(_FIELDS[name])], inbounds=True, source_etype=_I8)
 
-    def load_field(self, pool: ir.Value, name: str, type_: ir.Type) -> ir.Value:
+    def load_field(self, pool: Value, name: str, type_: ir.Type) -> Value:
         return self.load(self.field(pool, name), typ=type_)
 
     @contextmanager
-    def loop(self) -> Iterator[Callable[[ir.Value], None]]:
+    def loop(self) -> Iterator[Callable[[Value], None]]:
         """Repeat until the function that is given is called with a true condition."""
         body, done = self.append_basic_block("loop"), self.append_basic_block("done")
         self.branch(body)
@@ -410,37 +413,37 @@ class _Builder(ir.IRBuilder):
         self.branch(body)
         self.position_at_end(done)
 
-    def branch_if(self, condition: ir.Value, target: ir.Block) -> None:
+    def branch_if(self, condition: Value, target: ir.Block) -> None:
         following = self.append_basic_block()
         self.cbranch(condition, target, following)
         self.position_at_end(following)
 
-    def has(self, state: ir.Value, bits: int) -> ir.Value:
+    def has(self, state: Value, bits: int) -> Value:
         return self.icmp_signed("!=", self.and_(state, _I64(bits)), _I64(0))
 
-    def epoch(self, state: ir.Value) -> ir.Value:
+    def epoch(self, state: Value) -> Value:
         return self.trunc(self.lshr(state, _I64(32)), _I32)
 
-    def following_epoch(self, pool: ir.Value) -> ir.Value:
+    def following_epoch(self, pool: Value) -> Value:
         """The next job's state, neither open nor joined. Only the holder of the lock changes epochs."""
         state = self.load_atomic(self.field(pool, "state"), "monotonic", 8, typ=_I64)
         return self.add(self.and_(state, _I64(_EPOCH_MASK)), _I64(_EPOCH))
 
-    def try_lock(self, pool: ir.Value) -> ir.Value:
+    def try_lock(self, pool: Value) -> Value:
         taken = self.cmpxchg(self.field(pool, "busy"), _I32(0), _I32(1), "acquire", "monotonic")
         return self.extract_value(taken, 1)
 
-    def unlock(self, pool: ir.Value) -> None:
+    def unlock(self, pool: Value) -> None:
         self.store_atomic(_I32(0), self.field(pool, "busy"), "release", 4)
 
-    def workers_of(self, threads: ir.Value) -> ir.Value:
+    def workers_of(self, threads: Value) -> Value:
         """threads - 1, within [0, _MAX_THREADS - 1]."""
         above = self.icmp_signed(">", threads, _I32(_MAX_THREADS))
         at_most = self.select(above, _I32(_MAX_THREADS), threads)
         is_some = self.icmp_signed(">", at_most, _I32(1))
         return self.sub(self.select(is_some, at_most, _I32(1)), _I32(1))
 
-    def spin(self, spins: ir.Value, deadline: ir.Value) -> ir.Value:
+    def spin(self, spins: Value, deadline: Value) -> Value:
         """Pause once; whether it is time to sleep. Every 16th pause looks at the clock."""
         name, operands = _PAUSE[self.owner.architecture]
         self.call_function(name, *map(_I32, operands))
@@ -452,7 +455,7 @@ class _Builder(ir.IRBuilder):
             self.store(self.call_function("tired", deadline), tired)
         return self.load(tired, typ=_I1)
 
-    def alloca_once(self) -> ir.Value:
+    def alloca_once(self) -> Value:
         """A bit of stack, taken at the function's entry."""
         with self.goto_entry_block():
             return self.alloca(_I1)
