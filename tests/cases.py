@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -87,10 +88,8 @@ def special_values(dtype: DType) -> np.ndarray:
         return np.array([False, True])
     if dtype.kind == "int":
         info = np.iinfo(dtype.numpy)
-        return np.array(sorted({info.min, info.min + 1, info.max, 0, 1, 2, 3, 7, 63} | ({-1, -2, -7} if dtype.is_signed else set())))\
-            .astype(dtype.numpy)  # fmt: skip
-    import ml_dtypes
-
+        signed = (-1, -2, -7) if dtype.is_signed else ()
+        return np.array([info.min, info.min + 1, info.max, 0, 1, 2, 3, 7, 63, *signed]).astype(dtype.numpy)
     info: Any = ml_dtypes.finfo(dtype.numpy)
     limits = [float(v) for v in (info.smallest_subnormal, info.smallest_normal, info.max, info.eps)]
     some = [0.0, math.inf, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 7.0, 20.0, 100.0, 1e4, *limits]

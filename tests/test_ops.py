@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import Case, all_cases, dtypes_of, operands, operands_of, parametrize_cases, special_values
+from numpy_scalars import NumpyScalars
+from tolerances import assert_close, assert_same
 
 import tjit
-from tests.cases import Case, all_cases, dtypes_of, operands, operands_of, parametrize_cases, special_values
-from tests.numpy_scalars import NumpyScalars
-from tests.tolerances import assert_close, assert_same
 from tjit import dtypes
 from tjit.autograd.tape import grad
 from tjit.capture.trace import decomposed_types
@@ -25,6 +25,8 @@ ELEMENTWISE = [op for op in sorted(OPS.values(), key=lambda op: op.name) if op.k
 COMPOSITES = [c for c in CASES if c.op.kind == "composite"]
 SHAPES = ((), (0,), (1,), (3, 0), (7,), (2, 1, 5), (13, 3))
 STEP = 1e-5
+# Operands without a gradient, as in PyTorch: the weights of the classes.
+CONSTANT_OPERANDS = {"nll_loss": (2,), "cross_entropy": (2,)}
 
 
 # gradients
@@ -49,7 +51,8 @@ class _Function:
     def __init__(self, case: Case, rng: np.random.Generator) -> None:
         self.case = case
         self.arrays = operands(case, dtypes.f64, rng)
-        self.active = [i for i, a in enumerate(self.arrays) if a.dtype == np.float64]
+        constant = CONSTANT_OPERANDS.get(case.op.name, ())
+        self.active = [i for i, a in enumerate(self.arrays) if a.dtype == np.float64 and i not in constant]
         self.direction = {i: rng.standard_normal(self.arrays[i].shape) for i in self.active}
         results = _results(case.op, [Tensor(a) for a in self.arrays], case.sample.attrs)
         self.smooth = [i for i, y in enumerate(results) if y.dtype is dtypes.f64]
@@ -69,7 +72,9 @@ class _Function:
             return [None] * len(self.active)
         return list(grad(y, [xs[i] for i in self.active], create_graph=create_graph, allow_unused=True))
 
-    def slope(self, step: float, create_graph: bool = False, weights: dict | None = None) -> tuple[list[Tensor], Tensor | float]:
+    def slope(
+        self, step: float, create_graph: bool = False, weights: dict | None = None
+    ) -> tuple[list[Tensor], Tensor | float]:
         """The operands at `step` along the direction, and the gradient there times `weights`."""
         xs = self.tensors(step)
         weights = self.direction if weights is None else weights
@@ -161,7 +166,9 @@ UNSPECIFIED_SPECIALS = {
 }
 
 
-@pytest.mark.parametrize("op", [op for op in ELEMENTWISE if op.name not in UNSPECIFIED_SPECIALS], ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [op for op in ELEMENTWISE if op.name not in UNSPECIFIED_SPECIALS], ids=lambda op: op.name
+)
 def test_scalar_body_equals_reference_at_special_values(op):
     for dtype in dtypes_of(op):
         sample = op.samples[0]
@@ -218,7 +225,9 @@ def test_type_rule_refuses_dtypes_and_names_the_types(op):
     assert str(types[0]) in str(error.value)
 
 
-@pytest.mark.parametrize("op", [op for op in _same_type_cases() if len(op.samples[0].shapes) > 1], ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [op for op in _same_type_cases() if len(op.samples[0].shapes) > 1], ids=lambda op: op.name
+)
 def test_type_rule_refuses_mixed_types_and_names_both(op):
     dtype, other = dtypes_of(op)[:2]
     rest = len(op.samples[0].shapes) - 2

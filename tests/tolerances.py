@@ -40,5 +40,7 @@ def assert_same(actual: Any, expected: Any) -> None:
     assert actual.shape == expected.shape, f"{actual.shape} is not {expected.shape}"
     if dtypes.from_numpy(expected.dtype).is_floating_point:
         actual, expected = actual.astype(np.float64), expected.astype(np.float64)
-        np.testing.assert_array_equal(np.signbit(actual) & ~np.isnan(actual), np.signbit(expected) & ~np.isnan(expected))
+        np.testing.assert_array_equal(
+            np.signbit(actual) & ~np.isnan(actual), np.signbit(expected) & ~np.isnan(expected)
+        )
     np.testing.assert_array_equal(actual, expected)

@@ -9,9 +9,9 @@ import numpy as np
 
 from tjit.ir.op import Op, Sample, register
 from tjit.ops.arithmetic import add, div, mul, neg, sub
-from tjit.ops.bitwise import bitwise_and
+from tjit.ops.bitwise import bitwise_and, bitwise_or
 from tjit.ops.bounds import maximum
-from tjit.ops.compare import eq, where
+from tjit.ops.compare import eq, le, where
 from tjit.ops.erf import ERFINV_NEAR, ERFINV_TAIL, erf_reference, erfc_reference, erfinv_reference
 from tjit.ops.operands import elementwise
 from tjit.ops.public import public
@@ -156,8 +156,8 @@ def logaddexp2(x: Tensor, other: Tensor) -> Tensor:
 @public(inplace=True)
 def xlogy(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x * log(other); 0 where x is 0 and `other` is not nan."""
-    product = mul(x, log(other))
-    return where(bitwise_and(eq(x, 0), eq(other, other)), 0, product)
+    infinite = bitwise_or(le(other, 0), eq(other, math.inf))
+    return mul(x, log(where(bitwise_and(eq(x, 0), infinite), 1, other)))  # x itself stays, for its gradient at 0
 
 
 @public(inplace=True)
