@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, I32, counted_loop, element_type, i64, least, widen
+from tjit.codegen.llvm.expressions import features_of
+from tjit.codegen.llvm.scalars import LlvmScalars
+from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least
 from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing"]
@@ -61,7 +63,7 @@ class _Packing:
     """The one emission of a packing function."""
 
     def __init__(self, function: ir.Function, packing: Packing, target: Target) -> None:
-        self.packing = packing
+        self.packing, self.target = packing, target
         self.width = i64(packing.width)
         self.lanes = target.lanes(packing.target.itemsize)
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
@@ -115,8 +117,8 @@ class _Packing:
         element = element_type(self.packing.target)
         panel = self._panel(row, p)
         with counted_loop(b, i64(0), count, i64(1)) as r:
-            value = b.load(self._source(b.add(row, r), p), typ=element_type(self.packing.source))
-            b.store(self._widen(value), b.gep(panel, [r], source_etype=element))
+            value = self._read(self._source(b.add(row, r), p), 1)
+            b.store(value, b.gep(panel, [r], source_etype=element))
         with counted_loop(b, count, self.width, i64(1)) as r:
             b.store(ir.Constant(element, None if isinstance(element, ir.IntType) else 0.0), b.gep(panel, [r], source_etype=element))
 
@@ -138,17 +140,19 @@ class _Packing:
         return b.gep(self.panels, [offset], source_etype=element_type(self.packing.target))
 
     def _load(self, pointer: ir.Value, offset: int, size: int) -> ir.Value:
-        vector = ir.VectorType(element_type(self.packing.source), size)
-        pointer = self._element(pointer, i64(offset)) if offset else pointer
-        return self._widen(self.b.load(pointer, typ=vector, align=self.packing.source.itemsize))
+        return self._read(self._element(pointer, i64(offset)) if offset else pointer, size)
+
+    def _read(self, pointer: ir.Value, size: int) -> ir.Value:
+        """`size` elements, as the panels hold them; one: a scalar."""
+        scalars = LlvmScalars(self.b, size, features_of(self.target))
+        source = self.packing.source
+        loaded = self.b.load(pointer, typ=scalars.memory_type(source), align=source.itemsize)
+        return scalars.cast(scalars.from_memory(loaded, source), self.packing.target).value
 
     def _store(self, value: ir.Value, panel: ir.Value, offset: int) -> None:
         b = self.b
         pointer = b.gep(panel, [i64(offset)], source_etype=element_type(self.packing.target)) if offset else panel
         b.store(value, pointer, align=self.packing.target.itemsize)
-
-    def _widen(self, value: ir.Value) -> ir.Value:
-        return widen(self.b, value, self.packing.source, self.packing.target)
 
 
 def _powers_of_two(total: int, largest: int) -> list[int]:

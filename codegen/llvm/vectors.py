@@ -25,7 +25,6 @@ __all__ = [
     "splat",
     "stack",
     "while_loop",
-    "widen",
 ]
 
 I64 = ir.IntType(64)
@@ -125,25 +124,6 @@ def i64(value: int) -> ir.Constant:
 def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     """min(x, y), signed."""
     return b.select(b.icmp_signed("<", x, y), x, y)
-
-
-def widen(b: ir.IRBuilder, x: ir.Value, source: DType, target: DType) -> ir.Value:
-    """Elements as they lie in memory, vector or scalar, in a dtype that holds them all."""
-    if source is target:
-        return x
-    lanes = x.type.count if isinstance(x.type, ir.VectorType) else None
-
-    def shaped(element: ir.Type) -> ir.Type:
-        return element if lanes is None else ir.VectorType(element, lanes)
-
-    result = shaped(element_type(target))
-    if source.name == "bf16":
-        shift = ir.Constant(shaped(I32), 16 if lanes is None else [16] * lanes)
-        x = b.bitcast(b.shl(b.zext(x, shaped(I32)), shift), shaped(ir.FloatType()))
-        return x if target.itemsize == 4 else b.fpext(x, result)
-    if source.is_floating_point:
-        return b.fpext(x, result)
-    return b.sext(x, result) if source.is_signed else b.zext(x, result)
 
 
 def stack(b: ir.IRBuilder, kind: ir.Type, align: int | None = None, block: ir.Block | None = None) -> ir.Value:
