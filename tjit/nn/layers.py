@@ -61,7 +61,9 @@ class Linear(Module):
         bias: f[out_features], drawn likewise, or None.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(empty((out_features, in_features), device=device, dtype=dtype))
@@ -86,7 +88,13 @@ class Bilinear(Module):
     """y[k] = x1 weight[k] x2 + bias[k]."""
 
     def __init__(
-        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
@@ -202,7 +210,9 @@ class Embedding(Module):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         fresh = _weight is None
-        self.weight = Parameter(empty((num_embeddings, embedding_dim), device=device, dtype=dtype) if fresh else _weight, not _freeze)
+        self.weight = Parameter(
+            empty((num_embeddings, embedding_dim), device=device, dtype=dtype) if fresh else _weight, not _freeze
+        )
         if fresh:
             self.reset_parameters()
 
@@ -272,7 +282,12 @@ class RMSNorm(Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dims."""
 
     def __init__(
-        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None, dtype: Any = None
+        self,
+        normalized_shape: Any,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -373,7 +388,14 @@ class _BatchNorm(Module):
                 momentum = 1.0 / self.num_batches_tracked
         batch = self.training or self.running_mean is None
         return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, batch, 0.0 if momentum is None else momentum, self.eps
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            batch,
+            0.0 if momentum is None else momentum,
+            self.eps,
         )
 
     def extra_repr(self) -> str:

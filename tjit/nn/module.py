@@ -31,7 +31,9 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
     def __repr__(self) -> str:
-        return "<All keys matched successfully>" if not self.missing_keys and not self.unexpected_keys else super().__repr__()
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
     __str__ = __repr__
 
@@ -154,7 +156,8 @@ class Module:
         self._check_name(name, self._parameters, "parameter")
         if param is not None and not isinstance(param, Parameter):
             raise DTypeError(
-                f"cannot assign '{type(param).__name__}' object to parameter '{name}' (tjit.nn.Parameter or None required)", user_location()
+                f"cannot assign '{type(param).__name__}' object to parameter '{name}' (tjit.nn.Parameter or None required)",
+                user_location(),
             )
         _move_to(self._parameters, name, param, (self._buffers, self._modules))
         if param is not None:
@@ -164,7 +167,10 @@ class Module:
         """Add a tensor that is state but no parameter under `name`; `persistent` ones are in `state_dict()`."""
         self._check_name(name, self._buffers, "buffer")
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise DTypeError(f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)", user_location())
+            raise DTypeError(
+                f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)",
+                user_location(),
+            )
         _move_to(self._buffers, name, tensor, (self._parameters, self._modules))
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
         if tensor is not None:
@@ -293,7 +299,9 @@ class Module:
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
-    def state_dict(self, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+    def state_dict(
+        self, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
         """Every parameter and persistent buffer by dotted name; the tensors share the module's memory."""
         found: dict[str, Tensor] = OrderedDict() if destination is None else destination
         for name, tensor in self._own_state():
@@ -307,7 +315,9 @@ class Module:
         buffers = ((n, b) for n, b in self._buffers.items() if n not in self._non_persistent)
         return ((n, t) for n, t in (*self._parameters.items(), *buffers) if t is not None)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy `state_dict` into this module's parameters and buffers.
 
         Args:
@@ -331,7 +341,9 @@ class Module:
         ]
         if problems:
             lines = "\n\t".join(problems)
-            raise TypeRuleError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}", user_location())
+            raise TypeRuleError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}", user_location()
+            )
         for key, tensor in own.items():
             if key in state_dict:
                 self._load(key, tensor, state_dict[key], assign)
@@ -385,7 +397,9 @@ class Module:
         """
         device, dtype = _parsed_to(*args, **kwargs)
         if dtype is not None and not dtype.is_floating_point:
-            raise DTypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={dtype!r}", user_location())
+            raise DTypeError(
+                f"nn.Module.to only accepts floating point dtypes, but got desired dtype={dtype!r}", user_location()
+            )
         if device is not None:
             from tjit.ops.creation import usable_device
 
@@ -502,7 +516,11 @@ def _parsed_to(*args: Any, device: Any = None, dtype: Any = None, **_: Any) -> t
     for arg in args:
         if isinstance(arg, Tensor):
             device, dtype = arg.device, arg.dtype
-        elif isinstance(arg, Device) or (isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda")) or isinstance(arg, int):
+        elif (
+            isinstance(arg, Device)
+            or (isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"))
+            or isinstance(arg, int)
+        ):
             device = arg
         elif not isinstance(arg, bool):
             dtype = arg

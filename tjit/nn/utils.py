@@ -32,7 +32,9 @@ def _gradients(parameters: Any) -> list[Tensor]:
     return [p.grad for p in tensors if p.grad is not None]
 
 
-def get_total_norm(tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: Any = None) -> Tensor:
+def get_total_norm(
+    tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: Any = None
+) -> Tensor:
     """The norm of all elements of all `tensors` together.
 
     Raises:
