@@ -7,7 +7,7 @@ import os
 import sys
 from typing import NamedTuple
 
-__all__ = ["Location", "user_location"]
+__all__ = ["Location", "is_internal", "user_location"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -32,12 +32,17 @@ class Location(NamedTuple):
         return f"{self.short}: {text}" if text else self.short
 
 
+def is_internal(file: str) -> bool:
+    """Whether a source file is tjit's own."""
+    return file.startswith(_INTERNAL)
+
+
 def user_location() -> Location | None:
     """The innermost frame outside tjit, or None when there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_INTERNAL):
+        if not is_internal(file):
             return Location(file, frame.f_lineno)
         frame = frame.f_back
     return None

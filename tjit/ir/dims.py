@@ -7,19 +7,24 @@ are equal objects by `==`, and an expression without symbols is an int.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Union
 
 from tjit.errors import ArgumentError
+from tjit.location import is_internal
 
 __all__ = [
     "Call",
     "Dim",
     "DimExpr",
+    "InconclusiveDimError",
     "Symbol",
     "coefficient",
     "evaluate",
     "fold",
+    "inconclusive",
     "is_constant",
     "lower_bound",
     "maximum",
@@ -96,6 +101,53 @@ class Call:
     __repr__ = __str__
 
 
+class InconclusiveDimError(ArgumentError):
+    """A question about a symbolic dim has no one answer. Capture then takes the sizes of the call."""
+
+
+# While a user's function is captured: a comparison that it makes must have one answer for all sizes.
+_asks_user = False
+
+
+@contextmanager
+def inconclusive() -> Iterator[None]:
+    """Inside, `==` between dims raises InconclusiveDimError where user code asks and both answers are possible."""
+    global _asks_user
+    before, _asks_user = _asks_user, True
+    try:
+        yield
+    finally:
+        _asks_user = before
+
+
+def _ask(a: Dim, name: str, b: Dim) -> None:
+    """Raise where user code made the comparison and it may turn out either way."""
+    if is_internal(sys._getframe(2).f_code.co_filename):
+        return
+    difference = a - b
+    low, high = lower_bound(difference), upper_bound(difference)
+    if low <= 0 and (high is None or high >= 0):
+        raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call")
+
+
+def _compare(a: Dim, name: str, b: Dim) -> bool:
+    """An order between dims, where it is known.
+
+    Raises:
+        InconclusiveDimError: it is not.
+    """
+    if name in (">", ">="):
+        return _compare(b, {">": "<", ">=": "<="}[name], a)
+    difference = b - a
+    low, high = lower_bound(difference), upper_bound(difference)
+    least = 1 if name == "<" else 0
+    if low >= least:
+        return True
+    if high is not None and high < least:
+        return False
+    raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call")
+
+
 Atom = Union[Symbol, Call]
 Monomial = tuple[Atom, ...]
 
@@ -120,7 +172,29 @@ class DimExpr:
         self._symbols: tuple[Symbol, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DimExpr) and self.terms == other.terms
+        if isinstance(other, DimExpr) and self.terms == other.terms:
+            return True
+        if _asks_user and isinstance(other, (int, DimExpr)):
+            _ask(self, "==", other)
+        return False
+
+    def __lt__(self, other: Dim) -> bool:
+        return _compare(self, "<", other)
+
+    def __le__(self, other: Dim) -> bool:
+        return _compare(self, "<=", other)
+
+    def __gt__(self, other: Dim) -> bool:
+        return _compare(self, ">", other)
+
+    def __ge__(self, other: Dim) -> bool:
+        return _compare(self, ">=", other)
+
+    def __index__(self) -> int:
+        raise InconclusiveDimError(f"the symbolic dim {self} has no value while the function is captured")
+
+    __int__ = __index__
+    __float__ = __index__
 
     def __hash__(self) -> int:
         return self._hash

@@ -17,7 +17,7 @@ from tjit.ir.printer import RESERVED
 from tjit.ir.types import TensorType
 from tjit.location import Location
 
-__all__ = ["parse_graph"]
+__all__ = ["parse_dim", "parse_graph"]
 
 _T = TypeVar("_T")
 
@@ -55,6 +55,15 @@ def parse_graph(text: str) -> Graph:
             type rule does not give. The message has line and column, and the line with the place marked.
     """
     return _Parser(text).whole()
+
+
+def parse_dim(text: str) -> Dim:
+    """The dim that `text` spells.
+
+    Raises:
+        ParseError: it spells none.
+    """
+    return _Parser(text).dim()
 
 
 class _Token(NamedTuple):
