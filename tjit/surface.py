@@ -14,16 +14,18 @@ from tjit.dtypes import DType, as_dtype
 from tjit.errors import AutogradError, CaptureError, DTypeError, TypeRuleError
 from tjit.location import user_location
 from tjit.ops.apply import apply, assign, state
+from tjit.ops.compare import isclose
 from tjit.ops.conversion import cast
 from tjit.ops.creation import as_tensor, full_like, usable_device
 from tjit.ops.index import unbind
 from tjit.ops.movement import broadcast_to
+from tjit.ops.operands import common_dtype
 from tjit.ops.public import public
 from tjit.ops.shape import CLONE, clone, detach
 from tjit.ops.strides import is_contiguous, strides_of
 from tjit.tensor import Tensor
 
-__all__ = ["RemovableHandle", "from_dlpack", "strided"]
+__all__ = ["RemovableHandle", "from_dlpack", "is_tensor", "result_type", "strided"]
 
 
 def _attach(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,6 +127,50 @@ def __iter__(self: Tensor) -> Iterator[Tensor]:
 @_attach
 def __contains__(self: Tensor, element: Any) -> bool:
     return bool((self == element).any())
+
+
+@public()
+def equal(x: Tensor, other: Tensor) -> bool:
+    """Whether the shapes and all elements are equal.
+
+    Raises:
+        CaptureError: a function is being captured.
+    """
+    _no_value(x, "Python value", "use (x == y).all(), a tensor")
+    return tuple(x.shape) == tuple(other.shape) and bool((x == other).all())
+
+
+@public()
+def allclose(x: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether |x - other| <= atol + rtol |other| for all elements.
+
+    Raises:
+        CaptureError: a function is being captured.
+    """
+    _no_value(x, "Python value", "use tjit.isclose(x, y).all(), a tensor")
+    return bool(isclose(x, other, rtol, atol, equal_nan).all())
+
+
+@public()
+def numel(x: Tensor) -> Any:
+    """Number of elements."""
+    return x.numel()
+
+
+@public()
+def is_nonzero(x: Tensor) -> bool:
+    """The truth value of a tensor of one element."""
+    return bool(x)
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def result_type(x: Any, other: Any) -> DType:
+    """The dtype of an elementwise result of two tensors or numbers."""
+    return common_dtype(x, other)
 
 
 # Arrays
