@@ -22,12 +22,15 @@ __all__ = [
     "f16",
     "f32",
     "f64",
+    "finfo",
     "from_numpy",
     "i8",
     "i16",
     "i32",
     "i64",
+    "iinfo",
     "promote",
+    "promote_types",
     "scalar_dtype",
     "set_default_dtype",
     "u8",
@@ -156,6 +159,53 @@ def scalar_dtype(value: Any) -> DType:
     if isinstance(value, (float, np.floating)):
         return _default
     raise DTypeError(f"expected a number or a tensor, not {type(value).__name__} {value!r}")
+
+
+def promote_types(a: Any, b: Any) -> DType:
+    """The dtype of a result of tensors of two dtypes."""
+    return _promote_two(as_dtype(a), as_dtype(b))
+
+
+class finfo:
+    """The range and precision of a float dtype: bits, eps, max, min, tiny, smallest_normal, resolution.
+
+    Raises:
+        DTypeError: the dtype is not float.
+    """
+
+    def __init__(self, dtype: Any = None) -> None:
+        kind = _default if dtype is None else as_dtype(dtype)
+        if not kind.is_floating_point:
+            raise DTypeError(f"finfo takes a float dtype, not {kind}", hint="use iinfo")
+        info = ml_dtypes.finfo(kind.numpy)
+        self.dtype = kind.long_name
+        self.bits = kind.bits
+        self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
+        self.tiny = self.smallest_normal = float(info.smallest_normal)
+        self.resolution = float(info.resolution)
+
+    def __repr__(self) -> str:
+        fields = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        return f"finfo({', '.join(f'{f}={getattr(self, f):g}' for f in fields)}, dtype={self.dtype})"
+
+
+class iinfo:
+    """The range of an integer dtype: bits, min, max.
+
+    Raises:
+        DTypeError: the dtype is not an integer.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        kind = as_dtype(dtype)
+        if kind.kind != "int":
+            raise DTypeError(f"iinfo takes an integer dtype, not {kind}", hint="use finfo")
+        info = np.iinfo(kind.numpy)
+        self.dtype = kind.long_name
+        self.bits, self.min, self.max = kind.bits, int(info.min), int(info.max)
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
 
 
 def _promote_two(a: DType, b: DType) -> DType:

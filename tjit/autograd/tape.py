@@ -15,7 +15,7 @@ from tjit.location import user_location
 from tjit.ops.apply import TapeNode, state
 from tjit.tensor import Modified, Tensor, Traced
 
-__all__ = ["backward", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = ["backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
 
 class set_grad_enabled:
@@ -76,6 +76,19 @@ class enable_grad(_GradMode):
     """Ops inside are recorded, also within `no_grad`."""
 
     mode = True
+
+
+class inference_mode(no_grad):
+    """`no_grad`; PyTorch's further restrictions on what is computed inside do not apply. Takes `mode=False` to do nothing."""
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__()
+        self.mode = not mode and state.grad
+
+    def __new__(cls, mode: Any = True) -> Any:
+        if callable(mode):
+            return no_grad(mode)
+        return object.__new__(cls)
 
 
 def is_grad_enabled() -> bool:
