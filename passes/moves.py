@@ -46,7 +46,7 @@ def _does_nothing(node: Node) -> bool:
         return attrs["dims"] == tuple(range(len(attrs["dims"])))
     if name == "slice":
         return all(s == 1 for s in attrs["steps"])  # of full extent
-    return name in ("sum", "flip", "prod", "amax", "amin") and attrs["dims"] == ()
+    return name in ("flip", "sum", "prod", "max", "min", "any", "all") and attrs["dims"] == ()
 
 
 def _join_cast(inner: Node, outer: Node) -> dict[str, Any] | None:
