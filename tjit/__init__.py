@@ -22,6 +22,7 @@ from tjit.tensor import Size, Tensor
 
 for _family in iter_modules(ops.__path__):  # importing a family registers its ops, functions and methods
     import_module(f"tjit.ops.{_family.name}")
+import_module("tjit.numpy_protocol")
 attach_methods()
 
 from tjit.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state  # noqa: E402

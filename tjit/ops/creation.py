@@ -709,7 +709,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     Raises:
         ArgumentError: another indexing, or a tensor of more than one dim.
     """
-    from tjit.ops.movement import broadcast_to, permute, reshape
+    from tjit.ops.movement import broadcast_to, reshape
 
     parts = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     if indexing not in ("ij", "xy"):
@@ -722,8 +722,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     rank = len(parts)
     shape = tuple(p.shape[0] if p.ndim else 1 for p in parts)
     grids = [broadcast_to(reshape(p, (1,) * k + (shape[k],) + (1,) * (rank - k - 1)), shape) for k, p in enumerate(parts)]
-    if swap:
-        grids = [permute(g, (1, 0, *range(2, rank))) for g in grids[1::-1] + grids[2:]]
-    return tuple(grids)
+    return tuple(grids[1::-1] + grids[2:] if swap else grids)
 
 
