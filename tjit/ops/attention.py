@@ -148,7 +148,9 @@ def _attention_infer(
         raise TypeRuleError(f"scaled_dot_product_attention needs floats of one dtype, not {q}, {k} and {v}")
     fits = min(q.ndim, k.ndim, v.ndim) >= 2 and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
     if not fits:
-        raise TypeRuleError(f"scaled_dot_product_attention needs query [*, l, e], key [*, s, e], value [*, s, v], not {q}, {k} and {v}")
+        raise TypeRuleError(
+            f"scaled_dot_product_attention needs query [*, l, e], key [*, s, e], value [*, s, v], not {q}, {k} and {v}"
+        )
     batch = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2], what="scaled_dot_product_attention")
     if mask is not None and mask.dtype.kind != "bool" and mask.dtype is not q.dtype:
         raise TypeRuleError(f"scaled_dot_product_attention needs a mask of bool or {q.dtype}, not {mask}")

@@ -108,7 +108,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 def _matmul_infer(a: TensorType, b: TensorType) -> TensorType:
     if a.ndim == 0 or b.ndim == 0:
-        raise TypeRuleError(f"matmul needs operands of at least 1 dim, not {a} and {b}", hint="use * for a product with a number")
+        raise TypeRuleError(
+            f"matmul needs operands of at least 1 dim, not {a} and {b}", hint="use * for a product with a number"
+        )
     _same_dtype("matmul", a, b)
     rows = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != rows:
@@ -228,7 +230,9 @@ def _linear_infer(x: TensorType, weight: TensorType, bias: TensorType | None = N
     y = x.with_shape((*x.shape[:-1], *weight.shape[:-1]))
     if bias is not None:
         if bias.dtype is not x.dtype:
-            raise TypeRuleError(f"linear needs operands of one dtype, not {x} and bias {bias}", hint="convert one with .to(dtype)")
+            raise TypeRuleError(
+                f"linear needs operands of one dtype, not {x} and bias {bias}", hint="convert one with .to(dtype)"
+            )
         if broadcast_shapes(y.shape, bias.shape, what="linear") != y.shape:
             raise TypeRuleError(f"linear needs a bias that broadcasts to its result {y}, not {bias}")
     return y
@@ -281,7 +285,9 @@ def _with_ranks(name: str, ranks: tuple[int, ...], *xs: Any) -> list[Tensor]:
         if x.ndim != rank:
             wanted = " and ".join(f"{r}-D" for r in ranks)
             got = " and ".join(str(t.type_) for t in tensors)
-            raise TypeRuleError(f"{name} needs {wanted} tensors, not {got}", user_location(), hint="matmul takes any ranks")
+            raise TypeRuleError(
+                f"{name} needs {wanted} tensors, not {got}", user_location(), hint="matmul takes any ranks"
+            )
     return tensors
 
 
@@ -316,7 +322,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     a, b = _with_ranks("dot", (1, 1), input, tensor)
     if a.shape[0] != b.shape[0]:
         raise TypeRuleError(
-            f"dot needs vectors of one length: {a.type_} and {b.type_} have {a.shape[0]} and {b.shape[0]}", user_location()
+            f"dot needs vectors of one length: {a.type_} and {b.type_} have {a.shape[0]} and {b.shape[0]}",
+            user_location(),
         )
     return matmul(a, b)
 
@@ -329,7 +336,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
         return a * b
     if a.shape[-1] != b.shape[-1]:
         raise TypeRuleError(
-            f"inner needs equal last dims: {a.type_} and {b.type_} have {a.shape[-1]} and {b.shape[-1]}", user_location()
+            f"inner needs equal last dims: {a.type_} and {b.type_} have {a.shape[-1]} and {b.shape[-1]}",
+            user_location(),
         )
     y = matmul(_flatten(a), _swap(_flatten(b)))
     return reshape(y, (*a.shape[:-1], *b.shape[:-1]))

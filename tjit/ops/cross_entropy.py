@@ -35,7 +35,9 @@ REDUCTIONS = ("none", "mean", "sum")
 def checked_reduction(reduction: str) -> str:
     """`reduction`, one of `REDUCTIONS`."""
     if reduction not in REDUCTIONS:
-        raise ArgumentError(f"{reduction} is not a valid value for reduction", user_location(), hint="one of none, mean, sum")
+        raise ArgumentError(
+            f"{reduction} is not a valid value for reduction", user_location(), hint="one of none, mean, sum"
+        )
     return reduction
 
 
@@ -149,7 +151,9 @@ class _Classes:
         return (self.target >= 0) & (self.target < self.extent)
 
 
-def _nll(logp: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
+def _nll(
+    logp: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
     classes = _Classes(logp, target, weight, ignore_index)
     if smoothing:
         terms = classes.coefficients(smoothing) * logp
@@ -168,7 +172,13 @@ def _nll_loss(x: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore
 
 
 def _cross_entropy(
-    x: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int, reduction: str, label_smoothing: float
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
 ) -> Tensor:
     return _nll(log_softmax(x, _class_dim(x.ndim)), target, weight, ignore_index, reduction, label_smoothing)
 
@@ -219,7 +229,11 @@ def _nll_reference(
     counts = target != ignore_index
     outside = counts & ((target < 0) | (target >= extent))
     if outside.any():
-        raise DimensionError(f"Target {target[outside].flat[0]} is out of bounds.", user_location(), hint=f"classes are 0 to {extent - 1}")
+        raise DimensionError(
+            f"Target {target[outside].flat[0]} is out of bounds.",
+            user_location(),
+            hint=f"classes are 0 to {extent - 1}",
+        )
     w = np.ones(extent, logp.dtype) if weight is None else weight
     classes = np.where(counts, target, 0)
     picked = np.take_along_axis(logp, np.expand_dims(classes, dim), dim).squeeze(dim)
@@ -260,7 +274,9 @@ def _cross_entropy_reference(
 def _class_samples(**more: Any) -> tuple[Sample, ...]:
     """Class targets are drawn from 0 to 2, and there are at least three classes."""
 
-    def sample(shape: tuple[int, ...], target: tuple[int, ...], reduction: str, ignore: int = -100, weighted: bool = False) -> Sample:
+    def sample(
+        shape: tuple[int, ...], target: tuple[int, ...], reduction: str, ignore: int = -100, weighted: bool = False
+    ) -> Sample:
         attrs = {"ignore_index": ignore, "reduction": reduction, **more}
         weight = ((shape[1 if len(shape) > 1 else 0],),) if weighted else ()
         ranges = ((-3.0, 3.0), (0, 2), *(((0.5, 2.0),) * weighted))

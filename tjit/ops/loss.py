@@ -47,7 +47,9 @@ def _pair(name: str, input: Any, target: Any, may_broadcast: bool = True) -> tup
     if tuple(x.shape) != tuple(t.shape):
         if not may_broadcast:
             raise ArgumentError(
-                f"{name} needs a target of input's shape: {x.type_} and target {t.type_}", user_location(), hint="reshape the target"
+                f"{name} needs a target of input's shape: {x.type_} and target {t.type_}",
+                user_location(),
+                hint="reshape the target",
             )
         warnings.warn(
             f"Using a target size ({t.shape}) that is different to the input size ({x.shape}). "
@@ -76,7 +78,9 @@ def _pair_loss(
 
     def infer(x: TensorType, target: TensorType, reduction: str, **_: Any) -> TensorType:
         if not x.is_float or x != target:
-            raise TypeRuleError(f"{name} needs two float tensors of one type, not {x} and {target}", hint="convert with .float()")
+            raise TypeRuleError(
+                f"{name} needs two float tensors of one type, not {x} and {target}", hint="convert with .float()"
+            )
         return x if reduction == "none" else x.with_shape(())
 
     def decompose(x: Tensor, target: Tensor, reduction: str, **attrs: Any) -> Tensor:
@@ -122,7 +126,12 @@ _APART = ((0.2, 3.0), (-3.0, 0.0))  # never equal: |x - t| has a kink there
 
 
 def mse_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean", weight: Tensor | None = None
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """(input - target)^2, reduced."""
     x, t = _pair("mse_loss", input, target)
@@ -144,7 +153,12 @@ MSE_LOSS = _pair_loss("mse_loss", lambda x, t: _square(x - t), _mse_slopes, lamb
 
 
 def l1_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean", weight: Tensor | None = None
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """|input - target|, reduced."""
     x, t = _pair("l1_loss", input, target)
@@ -162,7 +176,12 @@ L1_LOSS = _pair_loss("l1_loss", lambda x, t: abs(x - t), _l1_slopes, lambda x, t
 
 
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean", beta: float = 1.0
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
 ) -> Tensor:
     """d^2 / (2 beta) where d = |input - target| < beta, else d - beta / 2; reduced."""
     x, t = _pair("smooth_l1_loss", input, target)
@@ -190,7 +209,11 @@ def _smooth_l1_reference(x: np.ndarray, t: np.ndarray, beta: float) -> np.ndarra
 
 
 SMOOTH_L1_LOSS = _pair_loss(
-    "smooth_l1_loss", _smooth_l1, _smooth_l1_slopes, _smooth_l1_reference, ((_ANY, {"beta": 1.0}), (_ANY, {"beta": 0.5}))
+    "smooth_l1_loss",
+    _smooth_l1,
+    _smooth_l1_slopes,
+    _smooth_l1_reference,
+    ((_ANY, {"beta": 1.0}), (_ANY, {"beta": 0.5})),
 )
 
 
@@ -256,7 +279,9 @@ def _bce_slopes(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bce_reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     if not ((x >= 0) & (x <= 1)).all():
-        raise TypeRuleError("all elements of input should be between 0 and 1", user_location(), hint="apply sigmoid first")
+        raise TypeRuleError(
+            "all elements of input should be between 0 and 1", user_location(), hint="apply sigmoid first"
+        )
     floor = np.asarray(-100, x.dtype)
     return (t - 1) * np.maximum(np.log1p(-x), floor) - t * np.maximum(np.log(x), floor)
 

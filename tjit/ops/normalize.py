@@ -186,7 +186,9 @@ def _norm_infer(name: str) -> Any:
             raise TypeRuleError(f"{name} needs floats, not {x}", hint="convert with .float()")
         for p in parameters:
             if p.dtype is not x.dtype or p.shape != x.shape[x.ndim - rank :]:
-                raise TypeRuleError(f"{name} needs weight and bias of its rows' type, {x.with_shape(x.shape[x.ndim - rank :])}, not {p}")
+                raise TypeRuleError(
+                    f"{name} needs weight and bias of its rows' type, {x.with_shape(x.shape[x.ndim - rank :])}, not {p}"
+                )
         return x
 
     return infer
@@ -207,7 +209,9 @@ def _centred(x: Tensor, rank: int, eps: float) -> tuple[Tensor, Tensor]:
     return c, rsqrt(mean(c * c, dims, keepdim=True) + eps)
 
 
-def _layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, rank: int, eps: float) -> Tensor:
+def _layer_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, rank: int, eps: float
+) -> Tensor:
     c, r = _centred(_widen(x), rank, eps)
     y = c * r
     y = y if weight is None else y * weight
@@ -340,7 +344,9 @@ def group_norm(
     """
     x = as_tensor_operand(input, "group_norm")
     if x.ndim < 2 or x.shape[1] % num_groups != 0:
-        raise TypeRuleError(f"group_norm needs channels (dim 1) that {num_groups} groups divide, not {x.type_}", user_location())
+        raise TypeRuleError(
+            f"group_norm needs channels (dim 1) that {num_groups} groups divide, not {x.type_}", user_location()
+        )
     rows = reshape(x, (x.shape[0], num_groups, product(x.shape[1:]) // num_groups))
     y = reshape(apply(LAYER_NORM, rows, rank=1, eps=float(eps)), x.shape)
     return _scale_and_shift(y, weight, bias)
@@ -399,7 +405,9 @@ def batch_norm(
     dims = (0, *range(2, x.ndim))
     count = product(x.shape[d] for d in dims)
     if isinstance(count, int) and count == 1:
-        raise ArgumentError(f"Expected more than 1 value per channel when training, got input size {x.shape}", user_location())
+        raise ArgumentError(
+            f"Expected more than 1 value per channel when training, got input size {x.shape}", user_location()
+        )
     centre = mean(wide_x, dims, keepdim=True)
     centred = wide_x - centre
     variance = mean(centred * centred, dims, keepdim=True)
