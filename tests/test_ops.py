@@ -297,3 +297,17 @@ def test_compiled_equals_reference(case, rng):
                 assert_same(a.array, e.array)
             else:
                 assert_close(a.array, e.array, case.op.tolerance)
+
+
+# narrow floats
+
+
+def test_statistics_of_many_f16_elements_neither_overflow_nor_vanish():
+    x = tjit.full((70000,), 100.0, dtype=tjit.float16, requires_grad=True)
+
+    mean = x.mean()
+    mean.backward()
+
+    assert mean.array == 100.0
+    np.testing.assert_allclose(x.grad.array[0], 1 / 70000, rtol=1e-2)
+    assert x.detach().var().array == 0.0

@@ -113,8 +113,9 @@ def _var_reference(x: np.ndarray, dims: Dims, correction: float, keepdim: bool) 
 
 
 def _var_vjp(g: Tensor, y: Tensor, x: Tensor, dims: Dims, correction: float, keepdim: bool) -> tuple[Tensor]:
-    slope = div(mul(restore_dims(g, x, dims, keepdim), 2), _freedom(x, dims, correction))
-    return (mul(slope, sub(x, apply(MEAN, x, dims=dims, keepdim=True))),)
+    w = wide(x)
+    slope = div(mul(restore_dims(wide(g), x, dims, keepdim), 2), _freedom(w, dims, correction))
+    return (cast(mul(slope, sub(w, apply(MEAN, w, dims=dims, keepdim=True))), x.dtype),)
 
 
 def _std_vjp(g: Tensor, y: Tensor, x: Tensor, dims: Dims, correction: float, keepdim: bool) -> tuple[Tensor]:

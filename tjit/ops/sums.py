@@ -172,7 +172,8 @@ def _mean_decompose(x: Tensor, dims: Dims, keepdim: bool) -> Tensor:
 
 
 def _mean_vjp(g: Tensor, y: Tensor, x: Tensor, dims: Dims, keepdim: bool) -> tuple[Tensor]:
-    return (broadcast_to(restore_dims(div(g, extent(x, dims)), x, dims, keepdim), x.shape),)
+    share = cast(div(wide(g), extent(wide(x), dims)), x.dtype)  # a count beyond 65504 is infinite in f16
+    return (broadcast_to(restore_dims(share, x, dims, keepdim), x.shape),)
 
 
 MEAN = register(
