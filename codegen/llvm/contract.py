@@ -16,6 +16,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Axis, ContractKernel, Expr
 from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, load_arguments
 from tjit.codegen.llvm.contract_plan import FEW_ROWS, ColumnClass, Operand, Pack, Plan, RowClass, plan_contract
+from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
 from tjit.codegen.llvm.indices import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
@@ -320,7 +321,7 @@ class _Contract:
         ints = self.ints
         row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
         offset = ints.add(ints.dim(operand.base), ints.add(ints.mul(rows.start, row), ints.mul(k.start, step)))
-        element = element_type(operand.buffer.dtype)
+        element = ir.IntType(operand.buffer.dtype.bits)
         return _Strided(self._at(self.pointers[operand.buffer.name], offset, element), row, step)
 
     def _run_microkernel(
@@ -334,11 +335,11 @@ class _Contract:
         add: ir.Value,
     ) -> None:
         """Call the microkernel of the tile's class of rows and of columns."""
-        operands = [k.size, a.pointer, a.row, a.k, panel.pointer, panel.k, *c, columns.size, self.b.zext(add, I64)]
+        b_step = panel.row if self.plan.dots else panel.k
+        operands = [k.size, a.pointer, a.row, a.k, panel.pointer, b_step, *c, columns.size, self.b.zext(add, I64)]
 
         def call(height: RowClass, width: ColumnClass) -> None:
-            tile = Tile(self.kernel.accumulate, height.rows, width.vectors, width.masked)
-            self.b.call(self._microkernel(tile), operands)
+            self.b.call(self._microkernel(height, width), operands)
 
         self._choose(
             rows.size,
@@ -364,9 +365,14 @@ class _Contract:
             function = self.parts["epilogue"] = emit_epilogue(self.module, self.kernel, self.plan.target)
         self.b.call(function, [self.args, *self.batch, c, c_row, rows.start, rows.size, columns.start, columns.size])
 
-    def _microkernel(self, tile: Tile) -> ir.Function:
-        name = tile.name(self.plan.target)
-        return self._depend(name, MICROKERNEL, lambda: emit_microkernel(tile, self.plan.target))
+    def _microkernel(self, height: RowClass, width: ColumnClass) -> ir.Function:
+        dtype, target = self.kernel.accumulate, self.plan.target
+        if self.plan.dots:
+            assert self.plan.b is not None
+            dots = DotTile(dtype, self.plan.b.buffer.dtype, height.rows)
+            return self._depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
+        tile = Tile(dtype, height.rows, width.vectors, width.masked)
+        return self._depend(tile.name(target), MICROKERNEL, lambda: emit_microkernel(tile, target))
 
     def _depend(self, name: str, type_: ir.FunctionType, emit: Callable[[], ir.Module]) -> ir.Function:
         self.dependencies.setdefault(name, Dependency(name, emit))

@@ -22,6 +22,8 @@ _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
 _B_BYTES = 2 << 20  # of b: more is worth packing
 FEW_ROWS = 64
+_DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost as much
+_DOT_K_BLOCK = 4096
 _FEW_STEPS = 256
 _MOST_TASKS = 64
 _SPLIT_TASKS = 16  # smaller than a cell of _M_CELL x _N_BLOCK: only to feed this many
@@ -96,6 +98,7 @@ class Plan:
         k_block, m_block, n_block: of packed panels.
         m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
         m_group: rows that are finished before others are begun, for which unfinished sums are kept.
+        dots: whether tiles are dot products along k (`dot_kernel`).
         order_a, order_b: axis of the lanes, "rows" or "k", of operands that are filled.
         along_n: whether neighbouring tiles of a row are computed one after the other, rather than those of a column.
     """
@@ -115,6 +118,7 @@ class Plan:
     m_group: Dim
     pack_a: Pack
     pack_b: Pack
+    dots: bool
     order_a: str
     order_b: str
     along_n: bool
@@ -145,6 +149,8 @@ class Plan:
     def column_classes(self) -> tuple[ColumnClass, ...]:
         """The widths of tiles that occur, rising."""
         full = ColumnClass(self.columns, self.vectors, masked=False, exact=True)
+        if self.dots:
+            return (full,)
         extent = self.kernel.n.extent
         if not isinstance(extent, int):
             edges = [min(v * self.lanes, self.columns - 1) for v in range(1, self.vectors + 1)]
@@ -233,13 +239,15 @@ def round_up(x: Dim, unit: int) -> Dim:
 @lru_cache(maxsize=8)
 def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     """Decide how `kernel` runs on `target`."""
-    kernel = _results_along_n(kernel)
-    rows, vectors = register_tile(kernel.accumulate, target)
-    columns = vectors * target.lanes(kernel.accumulate.itemsize)
+    kernel = _few_rows(_results_along_n(kernel), target.lanes(kernel.accumulate.itemsize))
     a, b = _operand(kernel, kernel.a, kernel.m), _operand(kernel, kernel.b, kernel.n)
+    dots = b is not None and b.order == "k" and _at_most(kernel.m.extent, _DOT_ROWS)
+    rows, vectors = _tile(kernel, target, dots)
+    columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
-    k_block = _even_blocks(k, _K_BLOCK, 1)
+    # without panels only the sums' rounding asks for blocks
+    k_block = _even_blocks(k, _DOT_K_BLOCK if dots else _K_BLOCK, 1)
     m_cell = _even_blocks(m, _M_CELL, rows)
     n_cell = n_block = _even_blocks(n, _N_BLOCK, columns)
     flops = batch * m * n * k * 2
@@ -262,13 +270,42 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
-        pack_a=_pack_a(kernel, a, rows, columns),
-        pack_b=_pack_b(kernel, b, target),
-        order_a=lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
+        pack_a=_fill_for_dots(kernel, a) if dots else _pack_a(kernel, a, rows, columns),
+        pack_b=Pack.NONE if dots else _pack_b(kernel, b, target),
+        dots=dots,
+        order_a="k" if dots else lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
         order_b=lane_order(kernel, kernel.b, kernel.n.symbol, "rows"),
         # with few steps of k the results are most of the memory: write them in order
         along_n=isinstance(k, int) and k <= _FEW_STEPS,
     )
+
+
+def _few_rows(kernel: ContractKernel, lanes: int) -> ContractKernel:
+    """The kernel with a and b exchanged, if it has few columns and more rows: lanes along the longer side."""
+    m, n = kernel.m.extent, kernel.n.extent
+    if not _at_most(n, lanes // 4) or _at_most(m, n if isinstance(n, int) else 0):
+        return kernel
+    return _exchanged(kernel)
+
+
+def _tile(kernel: ContractKernel, target: Target, dots: bool) -> tuple[int, int]:
+    """Rows and vectors of a tile: fewer rows leave registers to more vectors, which read longer pieces of b's rows."""
+    m = kernel.m.extent
+    rows, vectors = register_tile(kernel.accumulate, target)
+    if dots:
+        assert isinstance(m, int)
+        return max(1, min(m, 4)), 8
+    if not _at_most(m, rows - 1) or not isinstance(kernel.n.extent, int):
+        return rows, vectors
+    m = max(1, m)
+    lanes = target.lanes(kernel.accumulate.itemsize)
+    useful = max(1, -(-kernel.n.extent // lanes))
+    # sums, one row of b, one element of a
+    return m, min(useful, 8, (target.registers - 1) // (m + 1))
+
+
+def _fill_for_dots(kernel: ContractKernel, a: Operand | None) -> Pack:
+    return Pack.NONE if a is not None and a.buffer.dtype is kernel.accumulate and a.k_stride == 1 else Pack.FILL
 
 
 def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) -> Pack:
@@ -326,6 +363,10 @@ def _results_along_n(kernel: ContractKernel) -> ContractKernel:
     strides = [(coefficient(o, kernel.m.symbol), coefficient(o, kernel.n.symbol)) for o in map(_offset, kernel.epilogue)]
     if any(n == 1 for _, n in strides) or not any(m == 1 for m, _ in strides):
         return kernel
+    return _exchanged(kernel)
+
+
+def _exchanged(kernel: ContractKernel) -> ContractKernel:
     return replace(kernel, m=kernel.n, n=kernel.m, a=kernel.b, b=kernel.a)
 
 
