@@ -71,11 +71,11 @@ class DType:
         """Bits of one element in memory (8 for bool)."""
         return 8 * self.itemsize
 
-    def __str__(self) -> str:
-        return self.name
-
     def __repr__(self) -> str:
         return f"torch.{self.long_name}"  # the printed form is PyTorch's (DESIGN 5)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)  # dumps and messages say f32
 
     def __reduce__(self) -> tuple[Any, ...]:
         return as_dtype, (self.name,)

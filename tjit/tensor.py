@@ -67,6 +67,14 @@ class Modified:
         self.type = type
 
 
+def _legacy_data(data: Any, second: Any, sizes: tuple[int, ...]) -> np.ndarray:
+    """The array of `Tensor(2, 3)` or `Tensor([1, 2])`, PyTorch's old constructor: sizes, or elements as floats."""
+    if isinstance(data, int):
+        extents = (data,) if second is False else (data, second, *sizes)
+        return np.zeros(extents, dtypes.default_dtype().numpy)
+    return np.array(getattr(data, "array", data), dtypes.default_dtype().numpy)
+
+
 class Tensor:
     """A multidimensional array of one dtype.
 
@@ -97,7 +105,9 @@ class Tensor:
     _grad: Tensor | None
     _grad_fn: TapeNode | None
 
-    def __init__(self, data: np.ndarray | Traced | Modified, requires_grad: bool = False) -> None:
+    def __init__(self, data: Any = (), requires_grad: Any = False, *sizes: int) -> None:
+        if not isinstance(data, (np.ndarray, Traced, Modified)):
+            data, requires_grad = _legacy_data(data, requires_grad, sizes), False
         self._data = data
         self._requires_grad = requires_grad
         self._grad = None

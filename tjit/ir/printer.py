@@ -71,7 +71,7 @@ def print_attr(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
     if isinstance(value, (DType, Device, DimExpr)):
-        return str(value)
+        return f"{value}"
     return f"<{type(value).__name__} {value}>"  # does not parse; `verify` refuses it
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import DType, as_dtype, bool_, default_dtype, promote, scalar_dtype
+from tjit.dtypes import DType, as_dtype, bool_, default_dtype, i64, promote, scalar_dtype
 from tjit.errors import DimensionError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.location import user_location
@@ -48,6 +48,8 @@ def as_tensor_operand(x: Any, name: str) -> Tensor:
         return full((), x.value, dtype=x.dtype)
     if isinstance(x, (bool, int, float, np.generic)):
         return full((), x, dtype=scalar_dtype(x))
+    if isinstance(x, DimExpr):
+        return full((), x, dtype=i64)
     raise DTypeError(
         f"{name} takes tensors and numbers, not {type(x).__name__}", user_location(), hint="make one with tjit.tensor(...)"
     )
