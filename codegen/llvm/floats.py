@@ -154,8 +154,19 @@ class Floats:
         """z - x*y."""
         return self.fma(self.neg(x), y, z) if isinstance(y, ir.Value) else self.fma(x, -y, z)
 
-    def polynomial(self, x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
-        """Horner's rule; lowest coefficient first."""
+    def polynomial(self, x: ir.Value, coefficients: Sequence[float], square: ir.Value | None = None) -> ir.Value:
+        """The polynomial in x, lowest coefficient first; `square` is x*x where known.
+
+        Long ones are split in two halves of half the latency, but for the last step, whose rounding counts.
+        """
+        first, *rest = coefficients
+        if len(rest) < 4 or (square is None and len(rest) < 6):
+            return self._horner(x, coefficients)
+        square = square or self.mul(x, x)
+        inner = self.fma(self._horner(square, rest[1::2]), x, self._horner(square, rest[::2]))
+        return self.fma(inner, x, first)
+
+    def _horner(self, x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
         result = self.const(coefficients[-1])
         for c in reversed(coefficients[:-1]):
             result = self.fma(result, x, c)
@@ -325,8 +336,7 @@ class Floats:
         """(x[0] + x[1]) / (y[0] + y[1]), within 0.6 ulp."""
         reciprocal = self.div(1.0, y[0])
         q = self.mul(x[0], reciprocal)
-        rest = self.sub_product(x[0], q, y[0])
-        rest = self.fnma(q, y[1], self.add(rest, x[1]))
+        rest = self.add(self.sub_product(x[0], q, y[0]), self.fnma(q, y[1], x[1]))
         return self.fma(rest, reciprocal, q)
 
     def sub_product(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:

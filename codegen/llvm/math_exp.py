@@ -40,16 +40,24 @@ def _reduce(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     return n, r, f.fma(n, -low, f.sub(exact, r))
 
 
-def parts(f: Floats, x: ir.Value) -> Reduced:
-    """exp(x) before scaling, to more than the format's precision."""
-    n, r, error = _reduce(f, x)
-    return Reduced(n, r, f.fma(f.mul(r, r), f.polynomial(r, EXP[f.name]), error))
+def parts(f: Floats, x: ir.Value, half: bool = False) -> Reduced:
+    """exp(x) before scaling, to more than the format's precision; `half`: of exp(2x), with r and small halved."""
+    up = 2 if half else 1
+    n = f.sub(f.fma(x, up * LOG2_E[f.name][0], f.magic), f.magic)
+    high, low = (v / up for v in LN2[f.name])
+    r = f.fma(n, -high, x)  # exact
+    rest = f.mul(n, -low)
+    whole = f.add(r, rest)
+    square = f.mul(whole, whole)
+    q = f.polynomial(whole, [c * up ** (k + 1) for k, c in enumerate(EXP[f.name])], square)
+    return Reduced(n, r, f.fma(square, q, rest))
 
 
 def exp(f: Floats, x: ir.Value) -> ir.Value:
     x = f.clamp_above(f.clamp_below(x, _least(f)), _limit(f))
     n, r, _ = _reduce(f, x)
-    t = f.fma(f.mul(r, r), f.polynomial(r, EXP[f.name]), r)
+    square = f.mul(r, r)
+    t = f.fma(square, f.polynomial(r, EXP[f.name], square), r)
     return f.scale(f.add(t, 1.0), n)
 
 
@@ -73,10 +81,11 @@ def expm1(f: Floats, x: ir.Value) -> ir.Value:
 def tanh(f: Floats, x: ir.Value) -> ir.Value:
     """expm1(2x) / (expm1(2x) + 2)."""
     a = f.clamp_above(f.abs(x), 0.375 * (f.mantissa + 3))
-    p = parts(f, f.add(a, a))
-    s = f.power_of_two(p.n)
-    c = f.sub(s, 1.0)  # inexact only where the result is 1
-    high, low = f.fast_two_sum(c, f.mul(s, p.r))
+    p = parts(f, a, half=True)
+    s = f.power_of_two(f.add(p.n, 1.0))
+    c = f.fma(s, 0.5, -1.0)  # inexact only where the result is 1
+    high = f.fma(s, p.r, c)
+    low = f.fma(s, p.r, f.sub(c, high))
     e, e_low = f.fast_two_sum(high, f.fma(s, p.small, low))
     d, d_low = f.fast_two_sum(f.const(2.0), e)
     return f.copysign(f.quotient((e, e_low), (d, f.add(d_low, e_low))), x)

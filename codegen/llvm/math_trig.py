@@ -24,9 +24,9 @@ class Angle:
 
 def _reduce_with_fma(f: Floats, n: ir.Value, a: ir.Value) -> Pair:
     first, second, third = HALF_PI[f.name]
-    exact = f.fma(n, -first, a)
-    high = f.fma(n, -second, exact)
-    return high, f.fma(n, -third, f.fma(n, -second, f.sub(exact, high)))
+    p, p_low = f.two_product(n, -second)
+    high, low = f.two_sum(f.fma(n, -first, a), p)
+    return high, f.add(low, f.fma(n, -third, p_low))
 
 
 def _reduce_without_fma(f: Floats, n: ir.Value, a: ir.Value) -> Pair:
