@@ -200,6 +200,8 @@ class DimExpr:
         return self._hash
 
     def __add__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         if isinstance(other, int) and other == 0:
             return self
         terms = dict(self.terms)
@@ -213,12 +215,18 @@ class DimExpr:
         return self * -1
 
     def __sub__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         return self + (-other)
 
     def __rsub__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         return -self + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         if isinstance(other, int) and other == 1:
             return self
         terms: dict[Monomial, int] = {}
@@ -231,15 +239,23 @@ class DimExpr:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         return _divide(self, other)[0]
 
     def __rfloordiv__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         return _divide(other, self)[0]
 
     def __mod__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         return _divide(self, other)[1]
 
     def __rmod__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, DimExpr)):
+            return NotImplemented
         return _divide(other, self)[1]
 
     def __str__(self) -> str:

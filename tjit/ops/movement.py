@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tjit.errors import ArgumentError, TypeRuleError
-from tjit.ir.dims import Dim, product
+from tjit.ir.dims import Dim, DimExpr, product
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -154,7 +154,7 @@ def _complete_shape(x: Tensor, shape: tuple[Any, ...]) -> tuple[Dim, ...]:
         shape = tuple(size // known if i in unknown else d for i, d in enumerate(shape))
     elif known != size:
         raise TypeRuleError(f"shape {text} is invalid for the {size} elements of {x.type_}", user_location())
-    return tuple(d if not hasattr(d, "__index__") else d.__index__() for d in shape)
+    return tuple(d if isinstance(d, DimExpr) or not hasattr(d, "__index__") else d.__index__() for d in shape)
 
 
 def _reshape_infer(x: TensorType, shape: tuple[Dim, ...]) -> TensorType:

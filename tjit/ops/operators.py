@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Literal
 from tjit.ops import arithmetic, bitwise, compare, powers, rounding
 from tjit.ops.public import write_into
@@ -14,7 +15,7 @@ from tjit.tensor import Tensor
 
 __all__: list[str] = []
 
-_OPERANDS = (Tensor, bool, int, float, np.ndarray, np.generic, Literal)
+_OPERANDS = (Tensor, bool, int, float, np.ndarray, np.generic, Literal, DimExpr)
 
 
 def _matmul(x: Any, other: Any) -> Tensor:
