@@ -1,0 +1,178 @@
+"""Products of matrices: every combination of ranks, dtypes, and what the errors say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+import tjit
+from tjit.capture.trace import trace_graph
+from tjit.dtypes import f16, f32
+from tjit.errors import TypeRuleError
+from tjit.ir.types import TensorType
+from tjit.ops.contract import linear, matmul
+
+SHAPES = (
+    ((4,), (4,)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((3, 4), (4, 5)),
+    ((2, 3, 4), (4, 5)),
+    ((6, 2, 3, 4), (4,)),
+    ((3, 4), (2, 4, 5)),
+    ((4,), (2, 4, 5)),
+    ((2, 1, 3, 4), (6, 4, 5)),
+    ((6, 3, 4), (2, 1, 4, 5)),
+    ((2, 0, 4), (4, 5)),
+    ((3, 0), (0, 5)),
+    ((1, 1), (1, 1)),
+)
+
+
+@pytest.mark.parametrize(("a", "b"), SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.int8])
+def test_matmul_is_numpys(a, b, dtype, rng):
+    x, y = (rng.uniform(-5, 5, s).astype(dtype) for s in (a, b))
+
+    z = matmul(tjit.tensor(x), tjit.tensor(y))
+
+    assert_close(z.numpy(), np.matmul(x, y))
+
+
+@pytest.mark.parametrize(("a", "b"), SHAPES, ids=str)
+def test_matmul_and_its_gradients_are_torchs(a, b, rng):
+    torch = pytest.importorskip("torch")
+    arrays = [rng.standard_normal(s) for s in (a, b)]
+    ours = [tjit.tensor(x, requires_grad=True) for x in arrays]
+    theirs = [torch.tensor(x, requires_grad=True) for x in arrays]
+
+    y, t = matmul(*ours), torch.matmul(*theirs)
+    (y * y).sum().backward()
+    (t * t).sum().backward()
+
+    assert_close(y.detach().numpy(), t.detach().numpy())
+    for x, r in zip(ours, theirs, strict=True):
+        assert_close(x.grad.numpy(), r.grad.numpy(), 10)
+
+
+def test_half_precision_accumulates_in_f32():
+    ones = tjit.ones(1, 4096, dtype=tjit.float16)
+
+    y = ones @ ones.T
+
+    assert y.dtype is f16
+    assert y.item() == 4096  # sums in f16 stop at 2048
+
+
+def test_a_batch_times_one_matrix_is_one_larger_product():
+    graph = trace_graph(
+        "f", lambda a, b: matmul_decomposed(a, b), [TensorType(f32, (2, 3, 4)), TensorType(f32, (4, 5))]
+    )
+
+    text = str(graph)
+
+    assert "reshape(%input, shape=(6, 4))" in text
+    assert "broadcast_to" not in text
+
+
+def matmul_decomposed(a, b):
+    from tjit.ops.contract import MATMUL
+
+    return MATMUL.decompose(a, b)
+
+
+def test_linear_is_x_times_the_transposed_weight_plus_bias(rng):
+    x, w, b = (rng.standard_normal(s) for s in ((2, 3, 4), (5, 4), (5,)))
+
+    y = linear(tjit.tensor(x), tjit.tensor(w), tjit.tensor(b))
+
+    assert_close(y.numpy(), x @ w.T + b)
+
+
+def test_linear_is_one_node_in_a_graph():
+    types = [TensorType(f32, s) for s in ((3, 4), (5, 4), (5,))]
+
+    graph = trace_graph("f", linear, types)
+
+    assert [n.op.name for n in graph.nodes] == ["linear"]
+
+
+def test_named_products(rng):
+    a, b, v, u = (rng.standard_normal(s) for s in ((3, 4), (4, 5), (4,), (4,)))
+    base = rng.standard_normal((3, 5))
+    ta, tb, tv, tu, tbase = map(tjit.tensor, (a, b, v, u, base))
+
+    assert_close(tjit.mm(ta, tb).numpy(), a @ b)
+    assert_close(tjit.mv(ta, tv).numpy(), a @ v)
+    assert_close(tjit.dot(tv, tu).numpy(), np.dot(v, u))
+    assert_close(tjit.outer(tv, tu).numpy(), np.outer(v, u))
+    assert_close(tjit.inner(ta, tv).numpy(), np.inner(a, v))
+    assert_close(tjit.addmm(tbase, ta, tb, beta=0.5, alpha=2).numpy(), 0.5 * base + 2 * (a @ b))
+    assert_close(ta.mm(tb).numpy(), a @ b)
+
+
+def test_addmm_with_beta_zero_ignores_nan(rng):
+    a, b = rng.standard_normal((3, 4)), rng.standard_normal((4, 5))
+
+    y = tjit.addmm(tjit.full((3, 5), float("nan"), dtype=tjit.float64), tjit.tensor(a), tjit.tensor(b), beta=0)
+
+    assert_close(y.numpy(), a @ b)
+
+
+def test_bmm_is_torchs(rng):
+    a, b, base = (rng.standard_normal(s) for s in ((2, 3, 4), (2, 4, 5), (3, 5)))
+
+    assert_close(tjit.bmm(tjit.tensor(a), tjit.tensor(b)).numpy(), a @ b)
+    assert_close(tjit.baddbmm(tjit.tensor(base), tjit.tensor(a), tjit.tensor(b)).numpy(), base + a @ b)
+
+
+def test_matmul_of_shapes_that_do_not_fit_says_both_extents():
+    a = tjit.ones(4, 8)
+
+    with pytest.raises(TypeRuleError) as error:
+        a @ a
+
+    lines = str(error.value).split("\n")
+    assert lines[0] == "matmul needs a's columns to equal b's rows: f32[4, 8] @ f32[4, 8] has 8 and 4"
+    assert lines[1].startswith("  at test_contract.py:")
+    assert lines[1].endswith("a @ a")
+    assert lines[2] == "  hint: transpose one operand, for example b.T"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tjit.ones(3) @ tjit.tensor(2.0), "matmul needs operands of at least 1 dim, not f32[3] and f32[]"),
+        (
+            lambda: tjit.ones(2, 3) @ tjit.ones(3, 2, dtype=tjit.float64),
+            "matmul needs operands of one dtype: f32[2, 3] @ f64[3, 2] has f32 and f64",
+        ),
+        (
+            lambda: tjit.ones(2, 3, dtype=tjit.bool) @ tjit.ones(3, 2, dtype=tjit.bool),
+            "matmul needs numbers: bool[2, 3] @ bool[3, 2] has bool",
+        ),
+        (
+            lambda: tjit.bmm(tjit.ones(2, 3, 4), tjit.ones(1, 4, 5)),
+            "bmm needs equal batch dims: f32[2, 3, 4] @ f32[1, 4, 5] has 2 and 1",
+        ),
+        (lambda: tjit.mm(tjit.ones(3), tjit.ones(3, 2)), "mm needs 2-D and 2-D tensors, not f32[3] and f32[3, 2]"),
+        (
+            lambda: tjit.dot(tjit.ones(3), tjit.ones(2)),
+            "dot needs vectors of one length: f32[3] and f32[2] have 3 and 2",
+        ),
+        (
+            lambda: linear(tjit.ones(2, 3), tjit.ones(3, 2)),
+            "linear needs input's last dim to equal weight's: f32[2, 3] and weight f32[3, 2] have 3 and 2",
+        ),
+        (
+            lambda: tjit.ones(2, 3, 4) @ tjit.ones(5, 4, 6),
+            "matmul needs shapes that broadcast: [2] and [5] differ in dim -1, 2 against 5",
+        ),
+    ],
+)
+def test_messages(call, message):
+    with pytest.raises(TypeRuleError) as error:
+        call()
+
+    assert error.value.message == message
