@@ -174,8 +174,8 @@ def _select(conditions: Any, value: Expr, other: Expr) -> Expr:
     for e, n in conditions:
         low = Compute(OPS["ge"], (Index(e, i64), Const(0, i64)), (), bool_)
         high = Compute(OPS["lt"], (Index(e, i64), Index(n, i64)), (), bool_)
-        both = Compute(OPS["logical_and"], (low, high), (), bool_)
-        test = both if test is None else Compute(OPS["logical_and"], (test, both), (), bool_)
+        both = Compute(OPS["bitwise_and"], (low, high), (), bool_)
+        test = both if test is None else Compute(OPS["bitwise_and"], (test, both), (), bool_)
     return Compute(OPS["where"], (test, value, other), (), value.dtype) if test is not None else value
 
 
@@ -471,12 +471,13 @@ def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: B
     _, picks, source = node.operands
     dim = node.attrs["dim"]
     expander = Expander(program, buffer_of)
-    spanned = picks.type.shape if node.op.name != "index_add" else source.type.shape
+    whole = node.op.name in ("index_add", "index_copy")  # the index picks whole slices
+    spanned = source.type.shape if whole else picks.type.shape
     axes = tuple(Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(spanned))
     at = tuple(a.index for a in axes)
     extent = item.value.type.shape[dim]
     symbol = Symbol("g0", 0, extent - 1)
-    if node.op.name == "index_add":
+    if whole:
         rank = picks.type.ndim
         pick = expander.operand(picks, at[dim : dim + rank])
         index = (*at[:dim], symbol.dim, *at[dim + rank :])
@@ -485,7 +486,7 @@ def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: B
         index = (*at[:dim], symbol.dim, *at[dim + 1 :])
     value = expander.operand(source, at)
     target = store_to(item.value)
-    add = node.op.name != "scatter"
+    add = node.op.name in ("scatter_add", "index_add")
     return ScatterKernel(name, (), (target,), axes, target, index, ((symbol, pick, extent),), value, add, node.location)
 
 

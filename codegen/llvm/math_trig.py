@@ -45,9 +45,9 @@ def _reduce(f: Floats, a: ir.Value) -> Angle:
     return Angle(*reduce_huge(f, f.gt(a, limit), a, (f.to_bits(t), high, low)))
 
 
-def _sin_tail(f: Floats, angle: Angle, z: ir.Value) -> ir.Value:
-    """sin(high + low) - high."""
-    return f.fma(f.mul(angle.high, z), f.polynomial(z, SIN[f.name]), angle.low)
+def _sin_tail(f: Floats, high: ir.Value, low: ir.Value, z: ir.Value) -> ir.Value:
+    """sin(high) - high + low."""
+    return f.fma(f.mul(high, z), f.polynomial(z, SIN[f.name]), low)
 
 
 def _cos(f: Floats, angle: Angle, z: ir.Value) -> Pair:
@@ -63,7 +63,7 @@ def _odd(f: Floats, quadrant: ir.Value) -> ir.Value:
 def _wave(f: Floats, angle: Angle, quadrant: ir.Value) -> ir.Value:
     """sin(quadrant * pi/2 + high + low)."""
     b, z = f.builder, f.mul(angle.high, angle.high)
-    sin = f.add(angle.high, _sin_tail(f, angle, z))
+    sin = f.add(angle.high, _sin_tail(f, angle.high, angle.low, z))
     cos = f.add(*_cos(f, angle, z))
     sign = b.and_(b.shl(quadrant, f.iconst(f.bits - 2)), f.iconst(f.sign_bit))
     return f.flip(f.select(_odd(f, quadrant), cos, sin), sign)
@@ -81,9 +81,11 @@ def cos(f: Floats, x: ir.Value) -> ir.Value:
 
 def tan(f: Floats, x: ir.Value) -> ir.Value:
     angle = _reduce(f, f.abs(x))
-    z = f.mul(angle.high, angle.high)
-    sin, sin_low = f.fast_two_sum(angle.high, _sin_tail(f, angle, z))
-    cos, cos_low = f.fast_two_sum(*_cos(f, angle, z))
+    z, z_low = f.two_product(angle.high, angle.high)
+    cos, cos_low = _cos(f, angle, z)
+    cos, cos_low = f.fast_two_sum(cos, f.fma(z_low, -0.5, cos_low))
+    # sin and cos of the same angle: the slope of sin tells in the last bit
+    sin, sin_low = f.fast_two_sum(angle.high, _sin_tail(f, angle.high, f.mul(angle.low, cos), z))
     odd = _odd(f, angle.quadrant)
     numerator = f.select(odd, cos, sin), f.select(odd, cos_low, sin_low)
     denominator = f.select(odd, sin, cos), f.select(odd, sin_low, cos_low)

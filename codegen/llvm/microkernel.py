@@ -93,6 +93,15 @@ class _Microkernel:
         a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
         sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(self.tile.rows)]
         columns = [self._load(bp, j, mask) for j in range(self.tile.vectors)]
+        import os
+        D = int(os.environ.get("PFD", "0"))
+        if D:
+            ahead = byte_gep(b, bp, b.mul(b_k, I64(D)))
+            for j in range(self.tile.vectors):
+                q = b.gep(ahead, [I64(j * self.lanes)], source_etype=self.element)
+                from tjit.codegen.llvm.vectors import declare
+                f = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
+                b.call(f, [q, I32(0), I32(3), I32(1)])
         updated = []
         for i in range(self.tile.rows):
             x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.element))

@@ -19,6 +19,9 @@ workers that joined have left: it never waits for one that was late. A worker jo
 one to the open state it saw, so a job cannot change under it. A caller that does not get the lock, because another
 call or an enclosing one has it, runs its tasks itself.
 
+Some schedulers start or wake a thread on the processor of the one that does it, which is busy with the job: the caller
+notes its processor before it wakes or starts workers, and a worker that finds itself there moves away first.
+
 A worker without a job spins, then sleeps on the epoch. It announces itself in `sleepers` before it checks the epoch; a
 caller changes the epoch before it reads `sleepers`; all four are sequentially consistent, so one sees the other.
 
@@ -58,6 +61,7 @@ _FIELDS = {
     "kernel": 8,
     "args": 16,
     "tasks": 24,
+    "processor": 32,  # where the caller was when it last woke or started workers
     "next": 64,  # own cache line: every thread adds to it
     "busy": 128,
     "wanted": 132,
@@ -73,6 +77,7 @@ _EPOCH_MASK = -_EPOCH
 
 _SPIN_NANOSECONDS = 150_000
 _MAX_THREADS = 1024
+_MASK_WORDS = 16  # of a set of processors, as in glibc: 1024 bits
 
 _FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98}
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # the private ones
@@ -95,6 +100,7 @@ def emit_threads(architecture: str) -> ir.Module:
     pool.emit_futex()
     pool.emit_tired()
     pool.emit_run()
+    pool.emit_move_away()
     pool.emit_worker()
     pool.emit_wait()
     pool.emit_start()
@@ -123,6 +129,9 @@ class _Pool:
         declare("pthread_sigmask", _I32, [_I32, _PTR, _PTR])
         declare("sigfillset", _I32, [_PTR])
         declare("sched_yield", _I32, [])
+        declare("sched_getcpu", _I32, [])
+        declare("sched_getaffinity", _I32, [_I32, _I64, _PTR])
+        declare("sched_setaffinity", _I32, [_I32, _I64, _PTR])
         declare("clock_gettime", _I32, [_I32, _PTR])
         declare("syscall", _I64, [_I64], var_arg=True)
         name, operands = _PAUSE[architecture]
@@ -183,6 +192,34 @@ class _Pool:
             b.call_kernel(kernel, args, task, tasks)
         b.ret_void()
 
+    def emit_move_away(self) -> None:
+        """void move_away(pool): go to another allowed processor if this one is the caller's."""
+        b, (pool,) = self.define("move_away", _VOID, _PTR)
+        b.function.attributes.add("noinline")
+        stay = b.append_basic_block("stay")
+        here = b.call_function("sched_getcpu")
+        b.branch_if(
+            b.icmp_signed("!=", here, b.load_atomic(b.field(pool, "processor"), "monotonic", 4, typ=_I32)), stay
+        )
+        b.branch_if(b.icmp_unsigned(">=", here, _I32(64 * _MASK_WORDS)), stay)
+        size, allowed, others = _I64(8 * _MASK_WORDS), b.alloca(_I64, _MASK_WORDS), b.alloca(_I64, _MASK_WORDS)
+        got = b.call_function("sched_getaffinity", _I32(0), size, allowed)
+        b.branch_if(b.icmp_signed("<", got, _I32(0)), stay)
+        index, bit = b.lshr(here, _I32(6)), b.zext(b.and_(here, _I32(63)), _I64)
+        any_other = _I64(0)
+        for word in range(_MASK_WORDS):
+            is_here = b.icmp_signed("==", index, _I32(word))
+            without = b.select(is_here, b.not_(b.shl(_I64(1), bit)), _I64(-1))
+            rest = b.and_(b.load(b.gep(allowed, [_I64(word)], source_etype=_I64), typ=_I64), without)
+            b.store(rest, b.gep(others, [_I64(word)], source_etype=_I64))
+            any_other = b.or_(any_other, rest)
+        b.branch_if(b.icmp_signed("==", any_other, _I64(0)), stay)
+        b.call_function("sched_setaffinity", _I32(0), size, others)
+        b.call_function("sched_setaffinity", _I32(0), size, allowed)
+        b.branch(stay)
+        b.position_at_end(stay)
+        b.ret_void()
+
     def emit_worker(self) -> None:
         """void *worker(pool): a worker's life."""
         b, (pool,) = self.define("worker", _PTR, _PTR)
@@ -191,6 +228,7 @@ class _Pool:
         b.store(b.sub(b.epoch(b.load_atomic(state, "acquire", 8, typ=_I64)), _I32(1)), seen)
         b.store(_I64(0), deadline)
         b.store(_I32(0), spins)
+        b.call_function("move_away", pool)
         with b.loop() as leave_if:
             found = b.load_atomic(state, "acquire", 8, typ=_I64)
             leave_if(b.has(found, _STOP))
@@ -206,6 +244,7 @@ class _Pool:
                         b.store(_I64(0), deadline)
                 with idle, b.if_then(b.spin(spins, deadline)):
                     self.sleep(b, pool, epoch)
+                    b.call_function("move_away", pool)
                     b.store(_I64(0), deadline)
         b.ret(_PTR(None))
 
@@ -253,6 +292,7 @@ class _Pool:
         signals, before = b.alloca(ir.ArrayType(_I64, 16)), b.alloca(ir.ArrayType(_I64, 16))
         b.call_function("sigfillset", signals)
         b.call_function("pthread_sigmask", _I32(_SIG_SETMASK), signals, before)
+        self.note_processor(b, pool)
         with b.if_then(b.icmp_unsigned("!=", handles, _PTR(None))), b.loop() as leave_if:
             index = b.load(count, typ=_I32)
             leave_if(b.icmp_signed(">=", index, wanted))
@@ -266,6 +306,9 @@ class _Pool:
         b.store(started, b.field(pool, "workers"))
         b.store_atomic(started, b.field(pool, "wanted"), "monotonic", 4)
         b.ret_void()
+
+    def note_processor(self, b: _Builder, pool: Value) -> None:
+        b.store_atomic(b.call_function("sched_getcpu"), b.field(pool, "processor"), "monotonic", 4)
 
     def emit_stop(self) -> None:
         """void stop(pool): take the lock, end the workers. The lock stays held."""
@@ -341,6 +384,7 @@ class _Pool:
             helpers = b.sub(tasks, _I64(1))
             few = b.icmp_signed("<", helpers, _I64(_MAX_THREADS))
             count = b.trunc(b.select(few, helpers, _I64(_MAX_THREADS)), _I32)
+            self.note_processor(b, pool)
             b.call_function("futex", b.field(pool, "epoch"), _I32(_FUTEX_WAKE), count)
 
     def emit_create(self) -> None:

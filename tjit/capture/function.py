@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tjit import dtypes
+from tjit.autograd.tape import grad
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.trace import Trace, tracing
 from tjit.errors import CaptureError
@@ -16,6 +17,7 @@ from tjit.ir.dims import Dim
 from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
 from tjit.ops.apply import TapeNode
+from tjit.ops.creation import zeros
 from tjit.tensor import Tensor, Traced
 
 __all__ = ["Captured", "Result", "Source", "capture_function"]
@@ -60,6 +62,8 @@ class Captured:
         tree, results: the structure of the returned value, and its leaves.
         grads: (source of the tensor whose `.grad` is set, output position or None for `.grad = None`).
         requires: positions of inputs that require grad and reach a returned output that does.
+        joint: where there are some: the graph with one more input for the cotangent of each returned output that requires grad,
+            in order, and one more output for the gradient of each input in `requires`.
         wanted: requires_grad of every lifted tensor as capture saw it.
     """
 
@@ -69,6 +73,7 @@ class Captured:
     results: tuple[Result, ...]
     grads: tuple[tuple[Source, int | None], ...]
     requires: tuple[int, ...]
+    joint: Graph | None
     wanted: tuple[tuple[Tensor, bool], ...]
     grad_absent: tuple[Tensor, ...]
 
@@ -140,11 +145,12 @@ def capture_function(
     trace = _FunctionTrace(GraphBuilder(name))
     handles: list[Any] = []
     arrays: list[Tensor] = []
+    same: dict[int, Tensor] = {}  # one array passed twice is one input
     for leaf, shape, leaf_name in zip(leaves, shapes, names, strict=True):
-        if shape is None:
-            handles.append(leaf)
+        if shape is None or id(leaf) in same:
+            handles.append(same.get(id(leaf), leaf))
             continue
-        handle = _argument(trace, leaf, shape, leaf_name, len(arrays))
+        handle = same[id(leaf)] = _argument(trace, leaf, shape, leaf_name, len(arrays))
         arrays.append(handle)
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
@@ -179,15 +185,19 @@ class _Finish:
             results = tuple(self._result(leaf) for leaf in leaves)
             grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
             written = [(trace.inputs_of(t), trace.value_of(t)) for t in trace.writes()]
+        requires = self._requires(leaves)
+        returned_nodes = len(trace.builder.nodes)
         writes: dict[int, int] = {}
         inputs = {v: i for i, v in enumerate(trace.builder.inputs)}
         for source, value in written:
             writes[len(self.outputs)] = inputs[source]
             self.outputs.append(value)
         graph = trace.builder.finish(self.outputs, writes)
+        joint = self._joint(leaves, results, requires, writes) if requires else None
+        assert len(graph.nodes) == returned_nodes
         lifted = tuple((s.tensor, s.tensor._requires_grad) for s in trace.sources if s.kind == "tensor" and s.tensor is not None)
         return Captured(
-            graph, tuple(trace.sources), tree, results, grads, self._requires(leaves), lifted, tuple(trace.grad_absent.values())
+            graph, tuple(trace.sources), tree, results, grads, requires if joint else (), joint, lifted, tuple(trace.grad_absent.values())
         )
 
     def _output(self, value: Value) -> int:
@@ -220,14 +230,35 @@ class _Finish:
         source = Source("tensor", tensor=tensor) if position is None else Source("argument", position)
         return source, None if grad is None else self._output(self.trace.value_of(grad))
 
+    def _joint(
+        self, leaves: list[Any], results: tuple[Result, ...], requires: tuple[int, ...], writes: dict[int, int]
+    ) -> Graph | None:
+        """The graph with the gradients of what is returned, from the tape that capture recorded."""
+        trace, builder = self.trace, self.trace.builder
+        wanted = [trace.handle_of(builder.inputs[i]) for i in requires]
+        seeded: dict[int, Tensor] = {}
+        for leaf, result in zip(leaves, results, strict=True):
+            if result.kind == "output" and result.requires_grad:
+                seeded.setdefault(result.position, leaf)
+        outputs = [seeded[p] for p in sorted(seeded)]
+        cotangents = [Tensor(Traced(builder.input(t.type_, f"d{n}"))) for n, t in enumerate(outputs)]
+        with tracing(trace):
+            found = grad(outputs, wanted, cotangents, retain_graph=True, allow_unused=True)
+            gradients = [
+                trace.value_of(zeros(w.shape, dtype=w.dtype) if g is None else g) for g, w in zip(found, wanted, strict=True)
+            ]
+        return builder.finish([*self.outputs, *gradients], writes)
+
     def _requires(self, leaves: list[Any]) -> tuple[int, ...]:
-        """Input positions that returned tensors have a history on."""
+        """Input positions that returned tensors have a history on; none where that history was freed by a backward()."""
         found: set[int] = set()
         stack = [t._grad_fn for t in leaves if isinstance(t, Tensor) and t.is_traced and t._grad_fn is not None]
         seen = set(map(id, stack))
         tensors = {id(self.trace.handle_of(v)): i for i, v in enumerate(self.trace.builder.inputs)}
         while stack:
             node = stack.pop()
+            if node.freed:
+                return ()
             for edge in node.edges:
                 if edge is None:
                     continue

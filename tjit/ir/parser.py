@@ -63,7 +63,7 @@ def parse_dim(text: str) -> Dim:
     Raises:
         ParseError: it spells none.
     """
-    return _Parser(text).dim()
+    return _Parser(text).whole_dim()
 
 
 class _Token(NamedTuple):
@@ -181,6 +181,12 @@ class _Parser:
         if self.next.kind != "end":
             self.fail(f"expected the end of the text after the graph, found {self.next}")
         return Graph(name, tuple(inputs), tuple(nodes), tuple(outputs), writes)
+
+    def whole_dim(self) -> Dim:
+        self.declaring = True
+        dim = self.dim()
+        self.expect_kind("end", "the end of the dim")
+        return dim
 
     def read_bounds(self) -> None:
         """Read the header's `where` ahead of the types: expressions normalise by the bounds of their symbols."""

@@ -1,0 +1,86 @@
+"""The signature of a call: what has to be equal for the same machine code to serve it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tjit.capture.pytree import Tree
+from tjit.errors import CaptureError, DTypeError
+from tjit.ops.apply import state
+from tjit.tensor import Tensor
+
+__all__ = ["Signature", "array_leaf", "array_of", "read_signature"]
+
+
+def array_leaf(leaf: Any) -> bool:
+    """Whether a leaf of the arguments is an array: an input of the graph. Others are Python values."""
+    return isinstance(leaf, (Tensor, np.ndarray))
+
+
+def array_of(leaf: Any) -> np.ndarray:
+    return leaf if isinstance(leaf, np.ndarray) else leaf.array
+
+
+class Signature(tuple):
+    """(family, extents): `family` is all but the extents of arrays."""
+
+    __slots__ = ()
+
+    @property
+    def family(self) -> Any:
+        return self[0]
+
+    def shapes(self) -> str:
+        return " ".join("[" + ", ".join(map(str, s)) + "]" for s in self[1])
+
+    def __str__(self) -> str:
+        kinds = [str(part[1]) if isinstance(part, tuple) else repr(part) for part in self[0][1:]]
+        return f"{', '.join(kinds)} of shapes {self.shapes()}"
+
+
+def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
+    """The signature of a call with these leaves.
+
+    Raises:
+        CaptureError: a Python value among them cannot be compared and hashed.
+    """
+    family: list[Any] = [tree]
+    extents: list[tuple[int, ...]] = []
+    places: dict[int, int] = {}
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            array = leaf.array
+            kind = (Tensor, array.dtype.str if array.dtype.kind != "V" else array.dtype.name, leaf.requires_grad and state.grad)
+        elif isinstance(leaf, np.ndarray):
+            array, kind = leaf, (np.ndarray, leaf.dtype.str if leaf.dtype.kind != "V" else leaf.dtype.name, False)
+        else:
+            family.append(_static(leaf))
+            continue
+        same = places.setdefault(id(leaf), i)
+        layout = None if array.flags.c_contiguous else _layout(array)
+        family.append((*kind, array.ndim, layout, same if same != i else None))
+        extents.append(array.shape)
+    family.append(state.grad)
+    return Signature((tuple(family), tuple(extents)))
+
+
+def _static(leaf: Any) -> Any:
+    """A Python value as part of the signature; True, 1 and 1.0 are three values."""
+    try:
+        hash(leaf)
+    except TypeError:
+        raise CaptureError(
+            f"an argument of type {type(leaf).__name__} cannot be part of a compiled function's signature",
+            hint="pass tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
+        ) from None
+    return type(leaf), leaf if leaf == leaf else "nan"
+
+
+def _layout(array: np.ndarray) -> tuple[Any, ...]:
+    """What is fixed of a strided array: which strides are 0 or 1 element; others are read at each call."""
+    size = array.dtype.itemsize
+    if any(s % size for s in array.strides) or not array.flags.aligned:
+        raise DTypeError("an array with strides that are no multiple of its element is not supported", hint="pass a copy")
+    return tuple(s // size if s in (0, size) else None for s in array.strides)

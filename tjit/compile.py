@@ -1,0 +1,245 @@
+"""@compile from top to bottom: capture, passes, schedule, codegen, run.
+
+    Python function --capture--> Graph --passes--> Graph --schedule--> Schedule --emit--> Image --load--> Program
+
+A `CompiledFunction` keeps one variant for each signature it was called with (dtypes, ranks, structure, Python values), and makes
+a dim symbolic when it is seen with a second value.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+
+from tjit.capture.guards import take_guards
+from tjit.capture.inputs import Signature, array_leaf, read_signature
+from tjit.capture.pytree import Tree, flatten
+from tjit.compiled import Variant, build_variant
+from tjit.errors import ArgumentError, TjitError
+from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
+from tjit.ops.apply import state
+from tjit.stages import Lowered
+
+__all__ = ["CacheInfo", "CompiledFunction", "compile"]
+
+
+class CacheInfo(NamedTuple):
+    """Calls that found a variant, captures, and why each capture after the first was made."""
+
+    hits: int
+    misses: int
+    reasons: tuple[str, ...]
+
+
+def compile(
+    fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None, fast_math: bool = False
+) -> Any:
+    """Compile `fn`: its first call with a signature captures and compiles it, later calls run machine code.
+
+    Args:
+        fn: a function of tensors, NumPy arrays, nested containers of them, and Python values. Or an `nn.Module`.
+        dynamic: None: a dim becomes symbolic when it is seen with a second value. True: every dim is symbolic from the start.
+            False: never; each shape is compiled for itself.
+        fast_math: allow identities that hold for real numbers but not for every float.
+
+    Raises:
+        CaptureError: when called, if `fn` cannot be captured whole.
+    """
+    if fn is None:
+        return functools.partial(compile, dynamic=dynamic, fast_math=fast_math)
+    if isinstance(fn, CompiledFunction):
+        return fn
+    if not callable(fn):
+        raise ArgumentError(f"compile takes a function, not {type(fn).__name__} {fn!r}")
+    return CompiledFunction(fn, dynamic, fast_math)
+
+
+@dataclass
+class _Family:
+    """The variants of calls that differ in extents only."""
+
+    seen: list[tuple[tuple[int, ...], ...]] = field(default_factory=list)
+    variants: list[Variant] = field(default_factory=list)
+    static_only: bool = False
+
+
+class CompiledFunction:
+    """A function that runs as machine code. Call it like the function it wraps."""
+
+    def __init__(self, fn: Callable[..., Any], dynamic: bool | None, fast_math: bool) -> None:
+        self._tjit_function = fn
+        self._dynamic = dynamic
+        self._fast_math = fast_math
+        self._lock = threading.RLock()
+        self._exact: dict[Signature, list[tuple[Variant, tuple[int, ...]]]] = {}
+        self._families: dict[Any, _Family] = {}
+        self._hits = 0
+        self._misses = 0
+        self._reasons: list[str] = []
+        functools.update_wrapper(self, fn, updated=())
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if state.trace is not None:
+            return self._tjit_function(*args, **kwargs)  # called while another function is captured: a part of that
+        leaves, tree = flatten((args, kwargs))
+        signature = read_signature(tree, leaves)
+        for variant, symbols in self._exact.get(signature, ()):
+            if variant.valid():
+                self._hits += 1
+                return variant.call(leaves, symbols)
+        return self._miss(signature, tree, leaves)
+
+    def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
+        with self._lock:
+            for variant, symbols in self._exact.get(signature, ()):  # another thread may have made it meanwhile
+                if variant.valid():
+                    break
+            else:
+                variant, symbols = self._variant(signature, tree, leaves)
+        return variant.call(leaves, symbols)
+
+    def _variant(self, signature: Signature, tree: Tree, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]]:
+        """The variant for a signature that has no valid one: a symbolic one that fits, or a new capture."""
+        family = self._families.setdefault(signature.family, _Family())
+        if len(self._exact) > 4096:
+            self._exact.clear()
+        for variant in family.variants:
+            symbols = variant.bind(leaves)
+            if symbols is not None and variant.valid():
+                self._exact.setdefault(signature, []).append((variant, symbols))
+                return variant, symbols
+        self._misses += 1
+        if self._misses > 1:
+            self._reasons.append(self._reason(signature, family))
+        stale = self._exact.get(signature, [])
+        if len(stale) > 8:
+            del stale[0]
+        extents = tuple(tuple(leaf.shape) for leaf in leaves if array_leaf(leaf))
+        family.seen.append(extents)
+        variant = self._capture(tree, leaves, family, signature)
+        family.variants.append(variant)
+        symbols = variant.bind(leaves)
+        assert symbols is not None
+        self._exact.setdefault(signature, []).append((variant, symbols))
+        return variant, symbols
+
+    def _reason(self, signature: Signature, family: _Family) -> str:
+        """Why nothing that exists serves this call, in words."""
+        for variant, _ in self._exact.get(signature, ()):
+            return variant.reason() or "a Python value changed"
+        if family.variants:
+            return family.variants[-1].reason() or f"a new shape: {signature.shapes()}"
+        return f"a new signature: {signature}"
+
+    def _capture(self, tree: Tree, leaves: list[Any], family: _Family, signature: Signature) -> Variant:
+        shapes = self._shapes(leaves, family)
+        symbolic = any(not isinstance(d, int) for s in shapes if s is not None for d in s)
+        names = leaf_names(self._tjit_function, tree)
+        if symbolic:
+            try:
+                with inconclusive():
+                    return self._build(tree, leaves, shapes, names)
+            except InconclusiveDimError:
+                family.static_only = True
+            except TjitError:
+                # where the sizes of this call do, the error was one of symbolic capture
+                family.static_only = True
+        static = [tuple(leaf.shape) if array_leaf(leaf) else None for leaf in leaves]
+        return self._build(tree, leaves, static, names)
+
+    def _build(self, tree: Tree, leaves: list[Any], shapes: Sequence[Any], names: list[str]) -> Variant:
+        guards = take_guards(self._tjit_function)
+        return build_variant(
+            self._tjit_function, tree, leaves, shapes, names, guards, name=_name(self._tjit_function), fast_math=self._fast_math
+        )
+
+    def _shapes(self, leaves: list[Any], family: _Family) -> list[tuple[Dim, ...] | None]:
+        """Shapes to capture with: a dim that was seen with several values is a symbol, equal histories are one symbol."""
+        history: dict[tuple[int, ...], Symbol] = {}
+        shapes: list[tuple[Dim, ...] | None] = []
+        arrays = 0
+        for leaf in leaves:
+            if not array_leaf(leaf):
+                shapes.append(None)
+                continue
+            dims: list[Dim] = []
+            for d, extent in enumerate(leaf.shape):
+                past = tuple(seen[arrays][d] for seen in family.seen)
+                varies = self._dynamic is True or (self._dynamic is None and len(set(past)) > 1)
+                if not varies or family.static_only:
+                    dims.append(extent)
+                    continue
+                symbol = history.setdefault(past, Symbol(f"s{len(history)}"))
+                dims.append(symbol.dim)
+            shapes.append(tuple(dims))
+            arrays += 1
+        return shapes
+
+    # -- looking inside ------------------------------------------------------------------------------------------------
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """The stages of the program that a call with these arguments runs, without running it."""
+        leaves, tree = flatten((args, kwargs))
+        signature = read_signature(tree, leaves)
+        with self._lock:
+            for variant, _ in self._exact.get(signature, ()):
+                if variant.valid():
+                    return variant.lowered()
+            return self._variant(signature, tree, leaves)[0].lowered()
+
+    def variant_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+        """The variant that a call with these arguments runs; captured if there is none. For export."""
+        leaves, tree = flatten((args, kwargs))
+        signature = read_signature(tree, leaves)
+        with self._lock:
+            for variant, _ in self._exact.get(signature, ()):
+                if variant.valid():
+                    return variant
+            return self._variant(signature, tree, leaves)[0]
+
+    def cache_info(self) -> CacheInfo:
+        """Hits, misses, and the reason of every capture after the first."""
+        return CacheInfo(self._hits, self._misses, tuple(self._reasons))
+
+    def __repr__(self) -> str:
+        return f"<compiled {_name(self._tjit_function)}, {self._misses} captures>"
+
+
+def _name(fn: Any) -> str:
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return name if name.isidentifier() else "main"
+
+
+def leaf_names(fn: Callable[..., Any], tree: Tree) -> list[str]:
+    """A name for every leaf of (args, kwargs): the parameter's, with the path inside a container."""
+    args, kwargs = tree.children
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    for i, child in enumerate(args.children):
+        positional = parameters[i] if i < len(parameters) else None
+        fixed = positional is not None and positional.kind is not inspect.Parameter.VAR_POSITIONAL
+        names += _paths(child, positional.name if fixed and positional else f"arg{i}")
+    for key, child in zip(kwargs.keys, kwargs.children, strict=True):
+        names += _paths(child, key)
+    return names
+
+
+def _paths(tree: Tree, path: str) -> list[str]:
+    if tree.kind is None:
+        return [path]
+    keys = tree.keys or range(len(tree.children))
+    return [name for key, child in zip(keys, tree.children, strict=True) for name in _paths(child, f"{path}_{key}")]
+
+

@@ -1,0 +1,363 @@
+"""One captured and compiled variant of a function: how it is built, when it is valid, and how it is called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tjit.autograd.compiled import Joint, split_joint
+from tjit.capture.function import Captured, Source, capture_function
+from tjit.capture.guards import Guards
+from tjit.capture.inputs import array_leaf, array_of
+from tjit.capture.pytree import Tree, unflatten
+from tjit.errors import ArgumentError
+from tjit.ir.dims import Dim, Symbol
+from tjit.ir.graph import Graph
+from tjit.ir.printer import print_graph
+from tjit.ops.apply import state
+from tjit.runtime.cache import default_cache
+from tjit.runtime.image import Image
+from tjit.runtime.program import Program, ProgramInfo
+from tjit.stages import Lowered, dump_stage
+from tjit.tensor import Tensor
+
+__all__ = ["Variant", "build_program", "build_variant"]
+
+
+def build_variant(
+    fn: Callable[..., Any],
+    tree: Tree,
+    leaves: Sequence[Any],
+    shapes: Sequence[tuple[Dim, ...] | None],
+    names: Sequence[str],
+    guards: Guards,
+    *,
+    name: str,
+    fast_math: bool,
+) -> Variant:
+    """Capture and compile `fn` for arguments like `leaves`."""
+    start = time.perf_counter()
+    captured = capture_function(fn, tree, leaves, shapes, names, name)
+    seconds = {"capture": time.perf_counter() - start}
+    for source in captured.sources:
+        if source.kind == "number":
+            guards.forget(source.holder, source.key)
+    guards.seal()
+    arrays = [leaf for leaf in leaves if array_leaf(leaf)]
+    return Variant(captured, guards, arrays, fast_math, seconds)
+
+
+class Variant:
+    """A program and the Python around it: guards, where inputs come from, what becomes of outputs."""
+
+    def __init__(
+        self, captured: Captured, guards: Guards, arrays: list[Any], fast_math: bool, seconds: dict[str, float]
+    ) -> None:
+        self.captured = captured
+        self.guards = guards
+        self.fast_math = fast_math
+        self.seconds = seconds
+        self.sources = captured.sources
+        self.returns_numpy = bool(arrays) and all(isinstance(a, np.ndarray) for a in arrays)
+        self.joint: Joint | None = split_joint(captured) if captured.joint is not None else None
+        self.graph = self.joint.forward if self.joint is not None else captured.graph
+        self.strides = tuple(self._strides(i, arrays) for i in range(len(self.sources)))
+        self.program = build_program(self.graph, self.strides, fast_math, seconds)
+        self._backward: Program | None = None
+        self.writes = self.program.info.writes
+
+    # -- validity ------------------------------------------------------------------------------------------------------
+
+    def valid(self) -> bool:
+        """Whether every Python value that capture read is what it was."""
+        return self.guards.hold() and self._tensors_fit()
+
+    def _tensors_fit(self) -> bool:
+        captured = self.captured
+        for tensor, wanted in captured.wanted:
+            if tensor._requires_grad is not wanted:
+                return False
+        for tensor in captured.grad_absent:
+            if tensor._grad is not None:
+                return False
+        for i, source in enumerate(self.sources):
+            if source.kind == "argument" or source.kind == "number":
+                continue
+            t = source.tensor if source.kind == "tensor" else source.tensor._grad  # type: ignore[union-attr]
+            if t is None or not _fits(t, self.graph.inputs[i].type):
+                return False
+        return True
+
+    def reason(self) -> str | None:
+        """What no longer holds, in words."""
+        reason = self.guards.reason()
+        if reason is not None:
+            return reason
+        for tensor, wanted in self.captured.wanted:
+            if tensor._requires_grad is not wanted:
+                return f"requires_grad of a {tensor.type_} tensor changed"
+        for tensor in self.captured.grad_absent:
+            if tensor._grad is not None:
+                return f".grad of a {tensor.type_} tensor was None and is not"
+        return None if self._tensors_fit() else "a tensor that the function uses changed its type"
+
+    # -- binding -------------------------------------------------------------------------------------------------------
+
+    def _strides(self, i: int, arrays: list[Any]) -> tuple[Dim, ...] | None:
+        """The strides of an input as the program knows them: 0 and 1 fixed, others symbols; None: contiguous."""
+        source = self.sources[i]
+        if source.kind == "number":
+            return None
+        array = array_of(arrays[source.position]) if source.kind == "argument" else _tensor_of(source).array
+        if array.flags.c_contiguous:
+            return None
+        size = array.dtype.itemsize
+        fixed = {0: 0, size: 1}
+        return tuple(
+            fixed[s] if s in fixed else Symbol(f"stride{i}_{d}", -(1 << 40)).dim for d, s in enumerate(array.strides)
+        )
+
+    def bind(self, leaves: Sequence[Any]) -> tuple[int, ...] | None:
+        """The symbols' values for a call; None where its shapes do not fit."""
+        return self.program.bind(self._inputs([array_of(leaf) for leaf in leaves if array_leaf(leaf)]))
+
+    def _inputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The arrays of all inputs of the graph, in order."""
+        result: list[np.ndarray] = []
+        for i, source in enumerate(self.sources):
+            if source.kind == "argument":
+                result.append(arrays[source.position])
+            elif source.kind == "number":
+                result.append(np.array(source.holder[source.key], np.float64))
+            else:
+                result.append(_tensor_of(source).array)
+        return result
+
+    # -- calling -------------------------------------------------------------------------------------------------------
+
+    def call(self, leaves: Sequence[Any], values: tuple[int, ...]) -> Any:
+        """Run the program on a call's arguments."""
+        arguments = [leaf for leaf in leaves if array_leaf(leaf)]
+        inputs = self._inputs([array_of(a) for a in arguments])
+        if self.writes:
+            self._check_writes(inputs, arguments)
+        outputs = self.program.run(inputs, values)
+        for i in self.writes:
+            self._wrote(self.sources[i], arguments)
+        tensors = self._tensors(outputs, inputs, arguments)
+        for source, position in self.captured.grads:
+            target = _owner(source, arguments)
+            if isinstance(target, Tensor):
+                target._grad = None if position is None else Tensor(outputs[position])
+        leaves_out = [self._leaf(r, tensors, outputs, arguments) for r in self.captured.results]
+        return unflatten(self.captured.tree, leaves_out)
+
+    def _check_writes(self, inputs: list[np.ndarray], arguments: list[Any]) -> None:
+        """Written memory must be writable and of its own.
+
+        Raises:
+            ArgumentError: it is read-only, or overlaps another input.
+        """
+        for i in self.writes:
+            name = self.graph.inputs[i].name
+            if not inputs[i].flags.writeable:
+                raise ArgumentError(f"the function writes to {name}, which is read-only", hint="pass a copy")
+            for j, other in enumerate(inputs):
+                if i != j and np.may_share_memory(inputs[i], other) and np.shares_memory(inputs[i], other):
+                    raise ArgumentError(
+                        f"the function writes to {name}, whose memory overlaps that of {self.graph.inputs[j].name}",
+                        hint="pass a clone() of one of them",
+                    )
+
+    def _wrote(self, source: Source, arguments: list[Any]) -> None:
+        owner = _tensor_of(source) if source.kind in ("tensor", "grad") else arguments[source.position]
+        if isinstance(owner, Tensor):
+            owner._storage.version += 1
+            owner._seen = owner._storage.version
+
+    def _leaf(self, result: Any, tensors: dict[int, Tensor], outputs: list[np.ndarray], arguments: list[Any]) -> Any:
+        if result.kind == "value" or result.kind == "tensor":
+            return result.value
+        if result.kind == "argument":
+            return arguments[result.position]
+        if self.returns_numpy:
+            return outputs[result.position]
+        return tensors[result.position]
+
+    def _tensors(self, outputs: list[np.ndarray], inputs: list[np.ndarray], arguments: list[Any]) -> dict[int, Tensor]:
+        positions = {r.position for r in self.captured.results if r.kind == "output"}
+        tensors = {i: Tensor(outputs[i]) for i in positions}
+        if self.joint is not None and state.grad:
+            operands = [
+                arguments[s.position] if s.kind == "argument" else s.tensor if s.kind == "tensor" else None for s in self.sources
+            ]
+            self.joint.record(tensors, operands, inputs, outputs, self.backward_program)
+        return tensors
+
+    def backward_program(self) -> Program:
+        """The program of the gradient; built at the first backward."""
+        if self._backward is None:
+            assert self.joint is not None
+            self._backward = build_program(self.joint.backward, (None,) * len(self.joint.backward.inputs), self.fast_math, {})
+        return self._backward
+
+    def lowered(self) -> Lowered:
+        """The stages, built again from the graph."""
+        result = _lowered(self.graph, self.strides, self.fast_math)
+        result.seconds = self.seconds
+        if self.joint is not None:
+            backward = self.joint.backward
+            result.backward = _lowered(backward, (None,) * len(backward.inputs), self.fast_math)
+        return result
+
+
+def _tensor_of(source: Source) -> Tensor:
+    assert source.tensor is not None
+    if source.kind == "grad":
+        assert source.tensor._grad is not None
+        return source.tensor._grad
+    return source.tensor
+
+
+def _owner(source: Source, arguments: list[Any]) -> Any:
+    return arguments[source.position] if source.kind == "argument" else source.tensor
+
+
+def _fits(tensor: Tensor, type: Any) -> bool:
+    data = tensor._data
+    return isinstance(data, np.ndarray) and data.shape == type.shape and data.dtype == type.dtype.numpy
+
+
+# -- building ----------------------------------------------------------------------------------------------------------
+
+
+def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool) -> Lowered:
+    @cache
+    def passes() -> Graph:
+        from tjit.passes.pipeline import DEFAULT, FAST_MATH, run_passes
+
+        return run_passes(graph, FAST_MATH if fast_math else DEFAULT)
+
+    @cache
+    def plan() -> Any:
+        from tjit.codegen.llvm.program import costs
+        from tjit.codegen.llvm.target import host_target
+        from tjit.codegen.schedule import schedule
+
+        return schedule(passes(), costs(host_target()), strides)
+
+    return Lowered(graph, passes, plan)
+
+
+def build_program(
+    graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, seconds: dict[str, float]
+) -> Program:
+    """The program of a captured graph: from the disk cache where it was built before, without loading LLVM."""
+    start = time.perf_counter()
+    text = print_graph(graph)
+    dump_stage(graph.name, "graph", lambda: text)
+    key = _program_key(text, strides, fast_math)
+    found = _from_cache(key) if not os.environ.get("TJIT_DUMP") else None
+    if found is not None:
+        seconds["load"] = time.perf_counter() - start
+        return found
+    return _build(graph, strides, fast_math, key, seconds)
+
+
+def _build(
+    graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, key: str, seconds: dict[str, float]
+) -> Program:
+    from tjit.codegen.llvm.module import compile_schedule
+    from tjit.codegen.llvm.target import host_target
+
+    low = _lowered(graph, strides, fast_math)
+    clock = _Clock(seconds)
+    low.passes()
+    clock.lap("passes")
+    plan = low.schedule()
+    clock.lap("schedule")
+    for stage in ("passes", "schedule", "llvm", "asm", "triton"):
+        dump_stage(graph.name, stage, lambda stage=stage: low.text(stage))
+    cache = default_cache()
+    image = compile_schedule(plan, host_target(), cache)
+    clock.lap("codegen")
+    info = _info(plan)
+    cache.put(key, "program", _pack(info, image), label=graph.name)
+    program = Program(image, info)
+    clock.lap("load")
+    return program
+
+
+class _Clock:
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self.last
+        self.last = now
+
+
+def _info(plan: Any) -> ProgramInfo:
+    checks = tuple((n, s.location.file, s.location.line) for n, s in enumerate(plan.steps) if s.location is not None)
+    return ProgramInfo(
+        tuple(s.name for s in plan.symbols),
+        tuple(p.type for p in plan.inputs),
+        tuple(p.type for p in plan.outputs),
+        tuple(p.strides for p in plan.inputs),
+        plan.writes,
+        plan.arena,
+        checks,
+    )
+
+
+def _pack(info: ProgramInfo, image: Image) -> bytes:
+    text = info.to_json().encode()
+    return len(text).to_bytes(8, "little") + text + image.to_bytes()
+
+
+def _from_cache(key: str) -> Program | None:
+    data = default_cache().get(key, "program")
+    if data is None:
+        return None
+    size = int.from_bytes(data[:8], "little")
+    return Program(Image.from_bytes(data[8 + size :]), ProgramInfo.from_json(data[8 : 8 + size].decode()))
+
+
+def _program_key(text: str, strides: Sequence[Any], fast_math: bool) -> str:
+    parts = (text, repr(strides), fast_math, _compiler_version(), _processor())
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+@cache
+def _compiler_version() -> str:
+    """Changes whenever a file of the package does."""
+    root = os.path.dirname(os.path.abspath(__file__))
+    stamp = hashlib.blake2b(digest_size=16)
+    for folder, _, files in sorted(os.walk(root, followlinks=True)):
+        for file in sorted(files):
+            if file.endswith(".py"):
+                status = os.stat(os.path.join(folder, file))
+                stamp.update(f"{folder}/{file} {status.st_size} {status.st_mtime_ns}".encode())
+    return stamp.hexdigest()
+
+
+@cache
+def _processor() -> str:
+    """What LLVM would generate code for here, told apart without loading LLVM."""
+    import platform
+
+    flags = ""
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        pass
+    return f"{platform.machine()} {platform.processor()} {flags}"
