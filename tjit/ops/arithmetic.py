@@ -23,7 +23,7 @@ __all__ = [
 
 
 @public(inplace=True)
-def add(x: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
+def add(x: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """x + alpha * other; for bools, whether one holds.
 
     Raises:
@@ -46,7 +46,7 @@ ADD = elementwise_op(
 
 
 @public(inplace=True, aliases=("subtract",))
-def sub(x: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
+def sub(x: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """x - alpha * other.
 
     Raises:
@@ -71,13 +71,13 @@ SUB = elementwise_op(
 
 
 @public()
-def rsub(x: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
+def rsub(x: Tensor | float, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """other - alpha * x."""
     return sub(other, x, alpha=alpha)
 
 
 @public(inplace=True, aliases=("multiply",))
-def mul(x: Tensor, other: Tensor | float) -> Tensor:
+def mul(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x * other; for bools, whether both hold."""
     return bitwise_and(x, other) if all_bool(x, other) else elementwise(MUL, x, other)
 
@@ -137,7 +137,7 @@ def square(x: Tensor) -> Tensor:
 
 
 @public(inplace=True, aliases=("divide", "true_divide"))
-def div(x: Tensor, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
+def div(x: Tensor | float, other: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
     """x / other; ints and bools become the default float dtype unless the quotient is rounded.
 
     Args:
@@ -187,7 +187,7 @@ def reciprocal(x: Tensor) -> Tensor:
 
 
 @public(inplace=True)
-def floor_divide(x: Tensor, other: Tensor | float) -> Tensor:
+def floor_divide(x: Tensor | float, other: Tensor | float) -> Tensor:
     """floor(x / other), exact for ints, as Python's //. An int divided by 0 gives 0."""
     return elementwise(FLOOR_DIVIDE, x, other)
 
@@ -240,7 +240,7 @@ TRUNC_DIVIDE = elementwise_op(
 
 
 @public(inplace=True)
-def remainder(x: Tensor, other: Tensor | float) -> Tensor:
+def remainder(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x - other * floor(x / other), with the sign of `other`, as Python's %. An int modulo 0 gives 0."""
     return elementwise(REMAINDER, x, other)
 
@@ -277,7 +277,7 @@ REMAINDER = elementwise_op(
 
 
 @public(inplace=True)
-def fmod(x: Tensor, other: Tensor | float) -> Tensor:
+def fmod(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x - other * trunc(x / other), with the sign of x, as C's fmod. An int modulo 0 gives 0."""
     return elementwise(FMOD, x, other)
 

@@ -20,7 +20,7 @@ __all__ = [
 
 
 @public(inplace=True)
-def bitwise_and(x: Tensor, other: Tensor | int) -> Tensor:
+def bitwise_and(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The bits set in both; for bool, whether both hold."""
     return elementwise(BITWISE_AND, x, other)
 
@@ -37,7 +37,7 @@ BITWISE_AND = elementwise_op(
 
 
 @public(inplace=True)
-def bitwise_or(x: Tensor, other: Tensor | int) -> Tensor:
+def bitwise_or(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The bits set in either; for bool, whether one holds."""
     return elementwise(BITWISE_OR, x, other)
 
@@ -54,7 +54,7 @@ BITWISE_OR = elementwise_op(
 
 
 @public(inplace=True)
-def bitwise_xor(x: Tensor, other: Tensor | int) -> Tensor:
+def bitwise_xor(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The bits set in one only; for bool, whether they differ."""
     return elementwise(BITWISE_XOR, x, other)
 
@@ -82,7 +82,7 @@ BITWISE_NOT = elementwise_op(
 
 
 @public(inplace=True)
-def bitwise_left_shift(x: Tensor, other: Tensor | int) -> Tensor:
+def bitwise_left_shift(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x * 2**other, wrapping; a shift by the width or more, or by a negative number, gives 0."""
     return elementwise(LEFT_SHIFT, x, other)
 
@@ -100,7 +100,7 @@ LEFT_SHIFT = elementwise_op(
 
 
 @public(inplace=True)
-def bitwise_right_shift(x: Tensor, other: Tensor | int) -> Tensor:
+def bitwise_right_shift(x: Tensor | float, other: Tensor | float) -> Tensor:
     """floor(x / 2**other); a shift by the width or more, or by a negative number, leaves only the sign."""
     return elementwise(RIGHT_SHIFT, x, other)
 

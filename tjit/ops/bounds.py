@@ -20,7 +20,7 @@ __all__ = ["clamp", "clamp_max", "clamp_min", "fmax", "fmin", "maximum", "minimu
 
 
 @public()
-def maximum(x: Tensor, other: Tensor | float) -> Tensor:
+def maximum(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The larger of the two; nan if one is nan. At ties each gets half of the gradient."""
     return bitwise_or(x, other) if all_bool(x, other) else elementwise(MAXIMUM, x, other)
 
@@ -48,7 +48,7 @@ MAXIMUM = elementwise_op(
 
 
 @public()
-def minimum(x: Tensor, other: Tensor | float) -> Tensor:
+def minimum(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The smaller of the two; nan if one is nan. At ties each gets half of the gradient."""
     return bitwise_and(x, other) if all_bool(x, other) else elementwise(MINIMUM, x, other)
 
@@ -65,13 +65,13 @@ MINIMUM = elementwise_op(
 
 
 @public()
-def fmax(x: Tensor, other: Tensor | float) -> Tensor:
+def fmax(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The larger of the two; a nan gives way to a number."""
     return bitwise_or(x, other) if all_bool(x, other) else elementwise(FMAX, x, other)
 
 
 @public()
-def fmin(x: Tensor, other: Tensor | float) -> Tensor:
+def fmin(x: Tensor | float, other: Tensor | float) -> Tensor:
     """The smaller of the two; a nan gives way to a number."""
     return bitwise_and(x, other) if all_bool(x, other) else elementwise(FMIN, x, other)
 

@@ -11,6 +11,7 @@ from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
+from tjit.ops.bitwise import bitwise_and, bitwise_or
 from tjit.ops.conversion import cast
 from tjit.ops.operands import as_tensor_operand, elementwise
 from tjit.ops.public import public
@@ -24,7 +25,7 @@ __all__ = [
 
 
 @public(inplace=True)
-def eq(x: Tensor, other: Tensor | float) -> Tensor:
+def eq(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x == other, as bool. nan equals nothing."""
     return elementwise(EQ, x, other)
 
@@ -42,7 +43,7 @@ EQ = elementwise_op(
 
 
 @public(inplace=True, aliases=("not_equal",))
-def ne(x: Tensor, other: Tensor | float) -> Tensor:
+def ne(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x != other, as bool."""
     return elementwise(NE, x, other)
 
@@ -67,7 +68,7 @@ def _ordered(op: Op, x: Any, other: Any) -> Tensor:
 
 
 @public(inplace=True, aliases=("less",))
-def lt(x: Tensor, other: Tensor | float) -> Tensor:
+def lt(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x < other, as bool."""
     return _ordered(LT, x, other)
 
@@ -85,7 +86,7 @@ LT = elementwise_op(
 
 
 @public(inplace=True, aliases=("less_equal",))
-def le(x: Tensor, other: Tensor | float) -> Tensor:
+def le(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x <= other, as bool."""
     return _ordered(LE, x, other)
 
@@ -103,7 +104,7 @@ LE = elementwise_op(
 
 
 @public(inplace=True, aliases=("greater",))
-def gt(x: Tensor, other: Tensor | float) -> Tensor:
+def gt(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x > other, as bool."""
     return _ordered(GT, x, other)
 
@@ -121,7 +122,7 @@ GT = elementwise_op(
 
 
 @public(inplace=True, aliases=("greater_equal",))
-def ge(x: Tensor, other: Tensor | float) -> Tensor:
+def ge(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x >= other, as bool."""
     return _ordered(GE, x, other)
 
@@ -205,12 +206,14 @@ def isclose(x: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, eq
         raise TypeRuleError(f"isclose wants two tensors of one dtype, not {x.type_} and {other.type_}", user_location())
     close = eq(x, other)
     if equal_nan:
-        close = close | (isnan(x) & isnan(other))
+        close = bitwise_or(close, bitwise_and(isnan(x), isnan(other)))
     if x.dtype is bool_ or (rtol == 0 and atol == 0):
         return close
     distance = abs(sub(x, other))
     near = le(distance, add(mul(abs(other), rtol), atol))
-    return close | (isfinite(distance) & near)  # an infinite bound does not make inf close to a number
+    return bitwise_or(
+        close, bitwise_and(isfinite(distance), near)
+    )  # an infinite bound does not make inf close to a number
 
 
 @public()

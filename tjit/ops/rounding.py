@@ -67,7 +67,7 @@ def signbit(x: Tensor) -> Tensor:
 
 
 @public(inplace=True)
-def copysign(x: Tensor, other: Tensor | float) -> Tensor:
+def copysign(x: Tensor | float, other: Tensor | float) -> Tensor:
     """|x| with the sign of `other`, also that of -0."""
     return elementwise(COPYSIGN, x, other, to="float")
 
