@@ -29,6 +29,8 @@ _EXPENSIVE = frozenset(
 INLINE_INDEX = frozenset({"gather", "take", "concat", "slice_update"})  # read in place; the others write at computed places
 _MAX_INLINE = 200  # nodes computed in place under one item; beyond, a value is stored
 _MAX_BUFFERS = 24  # in one kernel
+_FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
+_MUCH_WORK = 1 << 13  # elements
 _CHEAP_PROLOGUE = frozenset({"cast"})
 
 
@@ -419,6 +421,8 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
     if any(ea[a] != eb[b] for b, a in pairs.items()):
         return False
     parallel = _common_parallel(ga, gb, pairs, ea, eb)
+    if parallel is not None and _too_serial(program, ga, gb, parallel, ea):
+        return False
     if parallel is None or not _reads_line_up(program, ga, gb, pairs, parallel) or _path_between(program, ga, gb):
         return False
     for symbol, own in gb.axis.items():
@@ -431,6 +435,20 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
         program.group_of[item] = ga
     program.groups.remove(gb)
     return True
+
+
+def _too_serial(program: Program, ga: Group, gb: Group, parallel: list[Symbol], extents: dict[Symbol, Dim]) -> bool:
+    """Whether gb, which waits for reductions of ga, would do much work at few parallel points."""
+    points = _size(tuple(extents[s] for s in parallel))
+    work = [_size(item.domain) for item in gb.items]
+    if not isinstance(points, int) or points >= _FEW_POINTS or not any(i.kind == "reduce" for i in ga.items):
+        return False
+    waits = any(
+        program.item_of.get(read.value) in ga.items and program.item_of[read.value].kind == "reduce"
+        for item in gb.items
+        for read in item.reads
+    )
+    return waits and any(not isinstance(w, int) or w >= _MUCH_WORK for w in work)
 
 
 def _common_parallel(ga: Group, gb: Group, pairs: dict[Symbol, Symbol], ea: Any, eb: Any) -> list[Symbol] | None:

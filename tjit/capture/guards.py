@@ -37,14 +37,14 @@ class _Slot:
 
     def now(self) -> Any:
         holder = self.holder
-        if type(holder) is dict:
+        if isinstance(holder, dict):
             return holder.get(self.key, _MISSING)
         if type(holder) is types.CellType:
             try:
                 return holder.cell_contents
             except ValueError:
                 return _MISSING
-        if type(holder) is list:
+        if isinstance(holder, list):
             return holder[self.key] if self.key < len(holder) else _MISSING
         return getattr(holder, self.key, _MISSING)
 
@@ -60,8 +60,8 @@ class Guards:
 
     def seal(self) -> Guards:
         """Sort the slots by how they are checked."""
-        self._dicts = [(s.holder, s.key, s.expected) for s in self.slots if type(s.holder) is dict]
-        self._others = [s for s in self.slots if type(s.holder) is not dict]
+        self._dicts = [(s.holder, s.key, s.expected) for s in self.slots if isinstance(s.holder, dict)]
+        self._others = [s for s in self.slots if not isinstance(s.holder, dict)]
         return self
 
     def hold(self) -> bool:
