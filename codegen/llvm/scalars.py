@@ -93,7 +93,8 @@ class LlvmScalars:
         return x.dtype
 
     def const(self, value: bool | int | float, like: Lane) -> Lane:
-        return self.constant(value, like.dtype)
+        held = f32 if like.dtype in (f16, bf16) else like.dtype  # a body's constants are as wide as its registers
+        return Lane(self.constant(value, held).value, like.dtype)
 
     def constant(self, value: bool | int | float, dtype: DType) -> Lane:
         """A constant of `dtype`, rounded to it; integers wrap."""
