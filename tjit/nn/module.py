@@ -532,11 +532,9 @@ def zero_gradients(tensors: Any, set_to_none: bool) -> None:
     from tjit.ops.creation import zeros_like
 
     for tensor in tensors:
-        if tensor.grad is None:
-            continue
         if set_to_none:
-            tensor.grad = None
-        else:
+            tensor.grad = None  # without reading it: a captured step then does not depend on what it was
+        elif tensor.grad is not None:
             with no_grad():
                 tensor.grad = _detached(tensor.grad)
                 write_into(tensor.grad, zeros_like(tensor.grad))
