@@ -142,7 +142,11 @@ def _called(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dic
     name = ufunc.__name__
     if method == "reduce" and name in _REDUCTIONS:
         axis = keywords.pop("axis", 0)
-        kept = {k: v for k, v in keywords.items() if v is not None and v is not np._NoValue and (k, v) != ("keepdims", False)}
+        kept = {
+            k: v
+            for k, v in keywords.items()
+            if v is not None and v is not np._NoValue and (k, v) != ("keepdims", False)
+        }
         if set(kept) <= {"keepdims"}:
             return FUNCTIONS[_REDUCTIONS[name]](inputs[0], dim=axis, keepdim=bool(kept))
     if method == "outer" and len(inputs) == 2:
@@ -156,7 +160,9 @@ def _called(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dic
         return result if cast_to is None else result.to(dtypes.from_numpy(cast_to))
     if cast_to is not None:
         keywords["dtype"] = cast_to
-    return _by_numpy(getattr(ufunc, method), inputs, keywords, f"np.{name}" + ("" if method == "__call__" else f".{method}"))
+    return _by_numpy(
+        getattr(ufunc, method), inputs, keywords, f"np.{name}" + ("" if method == "__call__" else f".{method}")
+    )
 
 
 def _by_numpy(fn: Callable[..., Any], args: Any, keywords: dict[str, Any], name: str) -> Any:
@@ -165,11 +171,15 @@ def _by_numpy(fn: Callable[..., Any], args: Any, keywords: dict[str, Any], name:
     Raises:
         CaptureError: a tensor is traced: it has no array.
     """
+
     def unwrap(x: Any) -> Any:
         if isinstance(x, Tensor):
             if x.is_traced:
-                raise CaptureError(f"{name} has no counterpart in tjit for a {x.type_} tensor", user_location(),
-                                   hint="write it with tjit's functions, or call it outside of the compiled function")
+                raise CaptureError(
+                    f"{name} has no counterpart in tjit for a {x.type_} tensor",
+                    user_location(),
+                    hint="write it with tjit's functions, or call it outside of the compiled function",
+                )
             return to_numpy(x)
         if isinstance(x, (list, tuple)):
             return x.__class__(map(unwrap, x)) if not hasattr(x, "_fields") else x
@@ -177,7 +187,6 @@ def _by_numpy(fn: Callable[..., Any], args: Any, keywords: dict[str, Any], name:
 
     result = fn(*(unwrap(a) for a in args), **{k: unwrap(v) for k, v in keywords.items()})
     return _wrap(result)
-
 
 
 def _wrap(result: Any) -> Any:
@@ -259,7 +268,7 @@ def _reshape(a: Any, shape: Any, order: str = "C", copy: Any = None) -> Any:
     return a.reshape(shape)
 
 
-def _tile(A: Any, reps: Any) -> Any:  # noqa: N803 (NumPy's name)
+def _tile(A: Any, reps: Any) -> Any:
     return A.tile(reps)
 
 

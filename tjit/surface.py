@@ -17,7 +17,7 @@ from tjit.ops.apply import apply, assign, state
 from tjit.ops.compare import isclose
 from tjit.ops.conversion import cast
 from tjit.ops.creation import as_tensor, full_like, usable_device
-from tjit.ops.index import unbind
+from tjit.ops.join import unbind
 from tjit.ops.movement import broadcast_to
 from tjit.ops.operands import common_dtype
 from tjit.ops.public import public
@@ -36,7 +36,9 @@ def _attach(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _no_value(x: Tensor, what: str, hint: str) -> None:
     """Raises CaptureError where x stands for a value that is not known yet."""
     if x.is_traced or state.trace is not None:
-        raise CaptureError(f"a {x.type_} tensor has no {what} while the function is captured", user_location(), hint=hint)
+        raise CaptureError(
+            f"a {x.type_} tensor has no {what} while the function is captured", user_location(), hint=hint
+        )
 
 
 # Numbers
@@ -68,7 +70,9 @@ def __bool__(self: Tensor) -> bool:
     _no_value(self, "truth value", "use tjit.where, or @tjit.compile, which captures `if` and `while` from the source")
     if self.array.size != 1:
         count = "no values" if self.array.size == 0 else "more than one value"
-        raise TypeRuleError(f"Boolean value of Tensor with {count} is ambiguous", user_location(), hint="use .any() or .all()")
+        raise TypeRuleError(
+            f"Boolean value of Tensor with {count} is ambiguous", user_location(), hint="use .any() or .all()"
+        )
     return bool(self.array.item())
 
 
@@ -233,7 +237,15 @@ def _writeable(array: np.ndarray) -> np.ndarray:
 
 
 @public(function=False)
-def to(x: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False, **ignored: Any) -> Tensor:
+def to(
+    x: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool = False,
+    non_blocking: bool = False,
+    **ignored: Any,
+) -> Tensor:
     """x with another dtype, or on another device: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`.
 
     Returns:
@@ -257,8 +269,11 @@ def _moved(x: Tensor, device: Device) -> Tensor:
     if device == x.device:
         return x
     usable_device(device)
-    raise CaptureError(f"a {x.type_} tensor cannot move to {device} inside a compiled function", user_location(),
-                       hint="move it before the call")
+    raise CaptureError(
+        f"a {x.type_} tensor cannot move to {device} inside a compiled function",
+        user_location(),
+        hint="move it before the call",
+    )
 
 
 @public(function=False)
@@ -422,7 +437,9 @@ def _set_data(self: Tensor, value: Tensor) -> None:
         self._data, self._storage, self._view = value.array, value._storage, None
 
 
-Tensor.data = property(_get_data, _set_data, doc="The same memory, off the tape; assigning gives the tensor other memory.")  # type: ignore[attr-defined]
+Tensor.data = property(
+    _get_data, _set_data, doc="The same memory, off the tape; assigning gives the tensor other memory."
+)  # type: ignore[attr-defined]
 
 
 # Writing
@@ -464,7 +481,9 @@ def set_(x: Tensor, source: Tensor) -> Tensor:
 
 
 @public(function=False)
-def backward(x: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+def backward(
+    x: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+) -> None:
     """Add the gradient of x to `.grad` of the leaves it was computed from.
 
     Args:
@@ -589,4 +608,3 @@ def _rebuilt(cls: Any, data: Any, requires_grad: bool, attributes: dict[str, Any
     Tensor.__init__(result, data, requires_grad)
     result.__dict__.update(attributes)
     return result
-

@@ -162,7 +162,9 @@ def as_shape(sizes: tuple[Any, ...]) -> tuple[Dim, ...]:
     shape = tuple(d if isinstance(d, DimExpr) else _extent(d) for d in sizes)
     if any(isinstance(d, int) and d < 0 for d in shape):
         negative = next(d for d in shape if isinstance(d, int) and d < 0)
-        raise TypeRuleError(f"trying to create tensor with negative dimension {negative}: {list(shape)}", user_location())
+        raise TypeRuleError(
+            f"trying to create tensor with negative dimension {negative}: {list(shape)}", user_location()
+        )
     return shape
 
 
@@ -214,35 +216,49 @@ def refuse_unknown(keywords: dict[str, Any]) -> None:
 
 
 @public()
-def full_like(x: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def full_like(
+    x: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+) -> Tensor:
     """`full` with x's shape, and x's dtype and device unless given."""
     refuse_unknown(ignored)
     t = x.type_
     return full(
-        t.shape, fill_value, dtype=dtype or t.dtype, device=t.device if device is None else device, requires_grad=requires_grad
+        t.shape,
+        fill_value,
+        dtype=dtype or t.dtype,
+        device=t.device if device is None else device,
+        requires_grad=requires_grad,
     )
 
 
 @public(method=False)
-def zeros_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def zeros_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+) -> Tensor:
     """Zeros of x's shape, and x's dtype and device unless given."""
     return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad, **ignored)
 
 
 @public(method=False)
-def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def ones_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+) -> Tensor:
     """Ones of x's shape, and x's dtype and device unless given."""
     return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad, **ignored)
 
 
 @public(method=False)
-def empty_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def empty_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+) -> Tensor:
     """`empty` of x's shape, and x's dtype and device unless given."""
     return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad, **ignored)
 
 
 @public(function=False)
-def new_full(x: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def new_full(
+    x: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`full` with x's dtype and device unless given."""
     device = x.device if device is None else device
     return full(size, fill_value, dtype=dtype or x.dtype, device=device, requires_grad=requires_grad)
@@ -283,7 +299,9 @@ def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None, requires
 
 
 @public(method=False)
-def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
     """A new tensor with the elements of `data`.
 
     Args:
@@ -438,7 +456,7 @@ def _holds_values(data: Any) -> bool:
 
 
 def _stacked(data: Any, dtype: DType | None, device: Device) -> Tensor:
-    from tjit.ops.index import stack
+    from tjit.ops.join import stack
 
     if not isinstance(data, (list, tuple)):
         return data if isinstance(data, Tensor) else _traced_tensor(data, None, device)
@@ -585,10 +603,15 @@ def _range_size(start: Any, end: Any, step: Any) -> Dim:
         return maximum(size, 0) if not isinstance(size, int) and lower_bound(size) < 0 else size
     if not all(map(math.isfinite, (start, end, step))):
         raise TypeRuleError(f"arange needs finite bounds, not {start} to {end}", user_location())
-    size = -((start - end) // step) if all(isinstance(x, int) for x in (start, end, step)) else math.ceil((end - start) / step)
+    size = (
+        -((start - end) // step)
+        if all(isinstance(x, int) for x in (start, end, step))
+        else math.ceil((end - start) / step)
+    )
     if (end - start) * (1 if step > 0 else -1) < 0:
         raise TypeRuleError(
-            f"upper bound and lower bound inconsistent with step sign: arange from {start} to {end} by {step}", user_location()
+            f"upper bound and lower bound inconsistent with step sign: arange from {start} to {end} by {step}",
+            user_location(),
         )
     return size
 
@@ -603,7 +626,14 @@ def _affine(positions: Tensor, start: Any, step: Any, dtype: DType) -> Tensor:
 
 @public(method=False)
 def linspace(
-    start: float, end: float, steps: Dim = 100, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+    start: float,
+    end: float,
+    steps: Dim = 100,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **ignored: Any,
 ) -> Tensor:
     """`steps` values evenly spaced from start to end, both included.
 
@@ -634,7 +664,14 @@ def linspace(
 
 @public(method=False)
 def logspace(
-    start: float, end: float, steps: Dim = 100, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: float,
+    end: float,
+    steps: Dim = 100,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """base ** linspace(start, end, steps)."""
     kind = default_dtype() if dtype is None else as_dtype(dtype)
@@ -721,7 +758,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         parts[:2] = parts[1::-1]
     rank = len(parts)
     shape = tuple(p.shape[0] if p.ndim else 1 for p in parts)
-    grids = [broadcast_to(reshape(p, (1,) * k + (shape[k],) + (1,) * (rank - k - 1)), shape) for k, p in enumerate(parts)]
+    grids = [
+        broadcast_to(reshape(p, (1,) * k + (shape[k],) + (1,) * (rank - k - 1)), shape) for k, p in enumerate(parts)
+    ]
     return tuple(grids[1::-1] + grids[2:] if swap else grids)
-
-

@@ -1,4 +1,4 @@
-"""Index: ops that move data to and from computed positions, and PyTorch's functions that join and split tensors."""
+"""Index: ops that move data to and from computed positions."""
 
 from __future__ import annotations
 
@@ -7,209 +7,42 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import i64, promote
+from tjit.dtypes import i64
 from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr
+from tjit.ir.dims import Dim, DimExpr, maximum, minimum, upper_bound
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply, state
-from tjit.ops.creation import as_shape, as_tensor, full, iota, zeros
+from tjit.ops.creation import full, iota, zeros
 from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.operands import normalize_dim
 from tjit.ops.public import public
-from tjit.ops.shape import clone, unsqueeze
+from tjit.ops.shape import unsqueeze
 from tjit.tensor import Tensor
 
 __all__ = [
-    "cat",
-    "chunk",
+    "as_index",
     "gather",
+    "index_add_dim",
     "index_put",
     "index_select",
+    "is_negative",
     "masked_select",
-    "narrow",
     "nonzero",
     "one_hot",
+    "position",
     "put_dim",
-    "repeat",
-    "roll",
+    "refuse_capture",
     "scatter",
     "scatter_add",
-    "select",
     "slice_update",
-    "split",
-    "stack",
     "take_dim",
-    "tile",
-    "unbind",
+    "wrapped",
 ]
 
 
-# Joining
-
-
-@public(method=False, aliases=("concat", "concatenate"))
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along `dim`.
-
-    Args:
-        tensors: of one shape but for `dim`; dtypes are promoted; tensors of shape [0] are left out.
-
-    Raises:
-        ArgumentError: no tensors.
-        TypeRuleError: the shapes differ in another dim.
-    """
-    parts = [as_tensor(x) for x in tensors]
-    if not parts:
-        raise ArgumentError("cat needs at least one tensor", user_location())
-    kept = [p for p in parts if tuple(p.shape) != (0,)] or parts[:1]
-    kind = promote(*((p.dtype, 2) for p in parts))
-    d = normalize_dim(dim, max(p.ndim for p in kept))
-    kept = [_cast(p, kind) for p in kept]
-    return clone(kept[0]) if len(kept) == 1 else apply(CONCAT, *kept, dim=d)
-
-
-def _cast(x: Tensor, dtype: Any) -> Tensor:
-    from tjit.ops.elementwise import cast
-
-    return x if x.dtype is dtype else cast(x, dtype)
-
-
-def _concat_infer(*xs: TensorType, dim: int) -> TensorType:
-    first = xs[0]
-    for x in xs:
-        if x.dtype != first.dtype or x.ndim != first.ndim or not first.ndim:
-            raise TypeRuleError(f"concat needs tensors of one dtype and at least one dim, not {first} and {x}")
-        if any(a != b for d, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if d != dim):
-            raise TypeRuleError(f"concat along dim {dim} needs shapes equal in the other dims, not {first} and {x}")
-    total: Dim = 0
-    for x in xs:
-        total = total + x.shape[dim]
-    return first.with_shape((*first.shape[:dim], total, *first.shape[dim + 1 :]))
-
-
-def _concat_vjp(g: Tensor, y: Tensor, *xs: Tensor, dim: int) -> tuple[Tensor, ...]:
-    result: list[Tensor] = []
-    start: Dim = 0
-    for x in xs:
-        result.append(_part(g, dim, start, start + x.shape[dim]))
-        start = start + x.shape[dim]
-    return tuple(result)
-
-
-CONCAT = register(
-    Op(
-        name="concat",
-        kind="index",
-        infer=_concat_infer,
-        reference=lambda *xs, dim: np.concatenate(xs, dim),
-        vjp=_concat_vjp,
-        samples=(
-            Sample(((3, 2), (3, 5)), attrs={"dim": 1}),
-            Sample(((2, 3), (1, 3), (0, 3)), attrs={"dim": 0}),
-        ),
-        dtypes="any",
-        exact=True,
-    )
-)
-
-
-@public(method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors, all of one shape, along a new dim.
-
-    Raises:
-        ArgumentError: no tensors.
-        TypeRuleError: the shapes differ.
-    """
-    parts = [as_tensor(x) for x in tensors]
-    if not parts:
-        raise ArgumentError("stack expects a non-empty list of tensors", user_location())
-    if any(tuple(p.shape) != tuple(parts[0].shape) for p in parts):
-        other = next(p for p in parts if tuple(p.shape) != tuple(parts[0].shape))
-        raise TypeRuleError(f"stack expects each tensor to be equal size, but got {parts[0].type_} and {other.type_}", user_location())
-    d = normalize_dim(dim, parts[0].ndim + 1)
-    return cat([unsqueeze(p, d) for p in parts], d)
-
-
-@public(method=False, aliases=("row_stack",))
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors, as rows where they have one dim, along dim 0."""
-    from tjit.ops.shape import atleast_2d
-
-    return cat([atleast_2d(as_tensor(x)) for x in tensors], 0)
-
-
-@public(method=False)
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors along dim 1, or along dim 0 where they have one dim."""
-    from tjit.ops.shape import atleast_1d
-
-    parts = [atleast_1d(as_tensor(x)) for x in tensors]
-    return cat(parts, 0 if parts and parts[0].ndim == 1 else 1)
-
-
-@public(method=False)
-def dstack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors along dim 2, with dims added where they have fewer."""
-    from tjit.ops.shape import atleast_3d
-
-    return cat([atleast_3d(as_tensor(x)) for x in tensors], 2)
-
-
-@public(method=False)
-def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors as columns of one matrix."""
-    parts = [as_tensor(x) for x in tensors]
-    return cat([reshape(p, (p.numel(), 1)) if p.ndim <= 1 else p for p in parts], 1)
-
-
-# Splitting: views
-
-
-def _part(x: Tensor, dim: int, start: Dim, stop: Dim) -> Tensor:
-    starts = tuple(start if d == dim else 0 for d in range(x.ndim))
-    stops = tuple(stop if d == dim else s for d, s in enumerate(x.shape))
-    return slice_dims(x, starts, stops, (1,) * x.ndim)
-
-
-@public()
-def narrow(x: Tensor, dim: int, start: Any, length: Dim) -> Tensor:
-    """x from `start` on, `length` long, along `dim`; a view.
-
-    Raises:
-        DimensionError: start is outside of the dim.
-        TypeRuleError: the part reaches past the end.
-    """
-    d = normalize_dim(dim, x.ndim)
-    extent = x.shape[d]
-    start = as_index(start)
-    if isinstance(extent, int) and isinstance(start, int):
-        if not -extent <= start <= extent:
-            raise DimensionError(f"start out of range (expected to be in range of [{-extent}, {extent}], but got {start})", user_location())
-        start = start + extent if start < 0 else start
-        if isinstance(length, int) and (length < 0 or start + length > extent):
-            raise TypeRuleError(f"start ({start}) + length ({length}) exceeds dimension size ({extent})", user_location())
-    return _part(x, d, start, start + length)
-
-
-@public()
-def select(x: Tensor, dim: int, index: Any) -> Tensor:
-    """x at one position of `dim`, without that dim; a view.
-
-    Raises:
-        DimensionError: the index is out of range.
-    """
-    from tjit.ops.indexing import position
-
-    if x.ndim == 0:
-        raise DimensionError("select() cannot be applied to a 0-dim tensor.", user_location())
-    d = normalize_dim(dim, x.ndim)
-    if isinstance(index, Tensor) and index.is_traced:
-        return take_dim(x, index, d)
-    start = position(as_index(index), x.shape[d], d)
-    return reshape(_part(x, d, start, start + 1), (*x.shape[:d], *x.shape[d + 1 :]))
+# Positions
 
 
 def as_index(value: Any) -> Dim:
@@ -224,164 +57,6 @@ def as_index(value: Any) -> Dim:
         return value.__index__()
     except (AttributeError, TypeError):
         raise DTypeError(f"an index must be an int, not {type(value).__name__} {value!r}", user_location()) from None
-
-
-@public()
-def split(x: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """x in parts along `dim`, as views.
-
-    Args:
-        split_size: the extent of every part (the last may be smaller), or a list with the extent of each.
-
-    Raises:
-        TypeRuleError: the listed extents do not add up, or the size is not positive.
-    """
-    d = normalize_dim(dim, x.ndim)
-    extent = x.shape[d]
-    sizes = list(split_size) if isinstance(split_size, (tuple, list)) else _equal_sizes(extent, split_size)
-    total: Dim = 0
-    parts = []
-    for size in sizes:
-        parts.append(_part(x, d, total, total + size))
-        total = total + size
-    if total != extent:
-        raise TypeRuleError(f"split sizes {sizes} do not add up to the extent {extent} of dim {d} of {x.type_}", user_location())
-    return tuple(parts)
-
-
-def _equal_sizes(extent: Dim, size: Any) -> list[Dim]:
-    if not isinstance(extent, int):
-        raise CaptureError(f"split of a dim of unknown extent {extent} makes an unknown number of tensors", user_location(),
-                           hint="pass a list of sizes, or chunk a dim that is the same on every call")
-    if size < 0 or (size == 0 and extent):
-        raise TypeRuleError(f"split_size can only be positive, not {size}", user_location())
-    if extent == 0:
-        return [0]
-    return [min(size, extent - start) for start in range(0, extent, size)]
-
-
-@public(method=True, function=True)
-def split_with_sizes(x: Tensor, split_sizes: Sequence[Dim], dim: int = 0) -> tuple[Tensor, ...]:
-    """`split` with the extent of each part."""
-    return split(x, list(split_sizes), dim)
-
-
-@public()
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """x in at most `chunks` parts of equal extent (the last may be smaller) along `dim`, as views.
-
-    Raises:
-        TypeRuleError: chunks is not positive.
-    """
-    if chunks <= 0:
-        raise TypeRuleError(f"chunk expects `chunks` to be greater than 0, got: {chunks}", user_location())
-    d = normalize_dim(dim, x.ndim)
-    extent = x.shape[d]
-    if not isinstance(extent, int) and extent % chunks == 0:
-        return split(x, [extent // chunks] * chunks, d)
-    if isinstance(extent, int) and extent == 0:
-        return split(x, [0] * chunks, d)
-    return split(x, -(-extent // chunks), d)
-
-
-@public()
-def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """x in parts along `dim`: that many of nearly equal extent, or cut at the listed positions; views."""
-    d = normalize_dim(dim, x.ndim)
-    extent = x.shape[d]
-    if isinstance(indices_or_sections, int):
-        base, longer = divmod(extent, indices_or_sections)
-        return split(x, [base + 1] * longer + [base] * (indices_or_sections - longer), d)
-    cuts = [0, *(min(max(c + extent if c < 0 else c, 0), extent) for c in indices_or_sections), extent]
-    return tuple(_part(x, d, a, max(a, b)) for a, b in zip(cuts, cuts[1:], strict=False))
-
-
-@public()
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The parts of x at every position of `dim`, without that dim, as views.
-
-    Raises:
-        CaptureError: the dim's extent is not known while the function is captured.
-    """
-    d = normalize_dim(dim, x.ndim)
-    if not x.ndim:
-        raise DimensionError("Dimension specified as 0 but tensor has no dimensions", user_location())
-    if not isinstance(x.shape[d], int):
-        raise CaptureError(f"unbind of a dim of unknown extent {x.shape[d]} makes an unknown number of tensors", user_location(),
-                           hint="loop with `for i in range(x.shape[0])` instead")
-    return tuple(select(x, d, i) for i in range(x.shape[d]))
-
-
-# Repeating
-
-
-@public()
-def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """x with its elements moved by `shifts` along `dims`, the last ones becoming the first; of all elements in
-    row-major order where dims is None.
-
-    Raises:
-        TypeRuleError: shifts and dims differ in number.
-    """
-    if dims is None or dims == ():
-        return reshape(roll(reshape(x, (x.numel(),)), shifts, 0), x.shape)
-    shifts = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
-    dims = dims if isinstance(dims, (tuple, list)) else (dims,)
-    if len(shifts) != len(dims):
-        raise TypeRuleError(f"shifts and dimensions must align: {len(shifts)} shifts, {len(dims)} dims", user_location())
-    for shift, dim in zip(shifts, dims, strict=True):
-        d = normalize_dim(dim, x.ndim)
-        extent = x.shape[d]
-        shift = shift % extent if not (isinstance(extent, int) and extent == 0) else 0
-        if not (isinstance(shift, int) and shift == 0):
-            cut = extent - shift
-            x = cat([_part(x, d, cut, extent), _part(x, d, 0, cut)], d)
-    return x
-
-
-@public(function=False)
-def repeat(x: Tensor, *repeats: Any) -> Tensor:
-    """x `repeats[i]` times along dim i; more repeats than dims add dims in front.
-
-    Raises:
-        TypeRuleError: fewer repeats than dims.
-    """
-    times = as_shape(repeats)
-    lead = len(times) - x.ndim
-    if lead < 0:
-        raise TypeRuleError(f"repeat needs at least as many numbers as {x.type_} has dims, not {list(times)}", user_location())
-    shape = (1,) * lead + tuple(x.shape)
-    apart = reshape(x, tuple(e for d in shape for e in (1, d)))
-    wide = broadcast_to(apart, tuple(e for n, d in zip(times, shape, strict=True) for e in (n, d)))
-    return clone(reshape(wide, tuple(n * d for n, d in zip(times, shape, strict=True))))
-
-
-@public()
-def tile(x: Tensor, *dims: Any) -> Tensor:
-    """`repeat`, where fewer numbers than dims are filled up with ones in front."""
-    times = as_shape(dims)
-    return repeat(x, (1,) * (x.ndim - len(times)) + times)
-
-
-@public()
-def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
-    """Every element `repeats` times in place along `dim`; along all elements in row-major order where dim is None.
-
-    Args:
-        repeats: a number, or an integer tensor with a number for each position (not while capturing).
-    """
-    if dim is None:
-        x, dim = reshape(x, (x.numel(),)), 0
-    d = normalize_dim(dim, x.ndim)
-    if isinstance(repeats, Tensor):
-        return take_dim(x, _repeated_positions(x.shape[d], repeats), d)
-    wide = broadcast_to(unsqueeze(x, d + 1), (*x.shape[: d + 1], repeats, *x.shape[d + 1 :]))
-    return clone(reshape(wide, (*x.shape[:d], x.shape[d] * repeats, *x.shape[d + 1 :])))
-
-
-def _repeated_positions(extent: Dim, repeats: Tensor) -> Tensor:
-    refuse_capture("repeat_interleave with a tensor of repeats", "pass one number for all positions")
-    return Tensor(np.repeat(np.arange(extent), repeats.array))
 
 
 def refuse_capture(what: str, hint: str) -> None:
@@ -412,12 +87,57 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
     return cast(unsqueeze(x, -1) == iota((num_classes,), 0, t.dtype, t.device), i64)
 
 
+def position(index: Dim, extent: Dim, dim: int) -> Dim:
+    """An index counted from the front.
+
+    Raises:
+        DimensionError: it is out of range, as far as the bounds of symbolic extents tell.
+    """
+    if isinstance(index, int):
+        most = upper_bound(extent)
+        if most is not None and not -most <= index < most:
+            raise DimensionError(
+                f"index {index} is out of bounds for dimension {dim} with size {extent}", user_location()
+            )
+    return index + extent * is_negative(index)
+
+
+def is_negative(index: Dim) -> Dim:
+    """1 for a negative index, else 0; an expression where its sign is not known."""
+    return maximum(minimum(-index, 1), 0)
+
+
+def wrapped(index: Tensor, extent: Dim, dim: int) -> Tensor:
+    """Positions with negative ones counted from the end.
+
+    Raises:
+        DimensionError: one is out of range; while capturing this is not known.
+    """
+    if state.trace is None:
+        array = index.array
+        if not array.size or array.min() >= 0:
+            return _in_range(index, array, extent, dim)
+        _in_range(index, array + (array < 0) * np.int64(extent), extent, dim)
+    from tjit.ops.elementwise import cast, where
+
+    wide = index if index.dtype is i64 else cast(index, i64)
+    size = extent if isinstance(extent, int) else full((), extent, dtype=i64, device=index.device)
+    return where(wide < 0, wide + size, wide)
+
+
+def _in_range(index: Tensor, array: np.ndarray, extent: Dim, dim: int) -> Tensor:
+    if array.size and not (array.min() >= 0 and array.max() < extent):
+        wrong = index.array[(array < 0) | (array >= extent)].flat[0]
+        raise DimensionError(f"index {wrong} is out of bounds for dimension {dim} with size {extent}", user_location())
+    return index
+
+
 # Reading at computed positions
 
 
 def _check_positions(index: np.ndarray, extent: int, dim: int) -> None:
     """Raises DimensionError for a position outside of the dim."""
-    if index.size and not (0 <= index.min() and index.max() < extent):
+    if index.size and not (index.min() >= 0 and index.max() < extent):
         wrong = index[(index < 0) | (index >= extent)].flat[0]
         raise DimensionError(f"index {wrong} is out of bounds for dimension {dim} with size {extent}", user_location())
 
@@ -503,8 +223,6 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     Raises:
         DimensionError: a position is out of range.
     """
-    from tjit.ops.indexing import wrapped
-
     flat = reshape(x, (x.numel(),))
     return take_dim(flat, wrapped(index, flat.shape[0], 0), 0)
 
@@ -529,19 +247,28 @@ def gather(x: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> 
 def _cropped(name: str, x: Tensor, index: Tensor, dim: int | None) -> Tensor:
     """x cut to the index's extents, but for `dim`; a view."""
     if index.ndim != x.ndim:
-        raise TypeRuleError(f"{name} needs an index with as many dims as the tensor: {index.type_} for {x.type_}", user_location())
+        raise TypeRuleError(
+            f"{name} needs an index with as many dims as the tensor: {index.type_} for {x.type_}", user_location()
+        )
     stops: list[Dim] = []
     for d, (extent, wanted) in enumerate(zip(x.shape, index.shape, strict=True)):
         if d != dim and isinstance(extent, int) and isinstance(wanted, int) and wanted > extent:
-            raise TypeRuleError(f"{name} needs an index no larger than the tensor in dim {d}: {index.type_} for {x.type_}", user_location())
+            raise TypeRuleError(
+                f"{name} needs an index no larger than the tensor in dim {d}: {index.type_} for {x.type_}",
+                user_location(),
+            )
         stops.append(extent if d == dim else wanted)
     return slice_dims(x, (0,) * x.ndim, tuple(stops), (1,) * x.ndim)
 
 
 def _gather_infer(x: TensorType, index: TensorType, dim: int) -> TensorType:
     _need_integers("gather", index)
-    if x.ndim != index.ndim or any(a != b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if d != dim):
-        raise TypeRuleError(f"gather along dim {dim} needs an index that equals x in the other dims, not {index} for {x}")
+    if x.ndim != index.ndim or any(
+        a != b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if d != dim
+    ):
+        raise TypeRuleError(
+            f"gather along dim {dim} needs an index that equals x in the other dims, not {index} for {x}"
+        )
     return x.with_shape(index.shape)
 
 
@@ -574,7 +301,6 @@ GATHER = register(
 @public()
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with x and indices broadcast against each other in the other dims; over all elements where dim is None."""
-    from tjit.ops.indexing import wrapped
     from tjit.ops.operands import broadcast_shapes
 
     if dim is None:
@@ -661,7 +387,9 @@ def _index_add_reference(x: np.ndarray, index: np.ndarray, src: np.ndarray, dim:
     return _add_at(x, (slice(None),) * dim + (index,), src)
 
 
-def _index_add_vjp(g: Tensor, y: Tensor, x: Tensor, index: Tensor, src: Tensor, dim: int) -> tuple[Tensor, None, Tensor]:
+def _index_add_vjp(
+    g: Tensor, y: Tensor, x: Tensor, index: Tensor, src: Tensor, dim: int
+) -> tuple[Tensor, None, Tensor]:
     return g, None, take_dim(g, index, dim)
 
 
@@ -708,7 +436,9 @@ def _index_copy_reference(x: np.ndarray, index: np.ndarray, src: np.ndarray, dim
     return y
 
 
-def _index_copy_vjp(g: Tensor, y: Tensor, x: Tensor, index: Tensor, src: Tensor, dim: int) -> tuple[Tensor, None, Tensor]:
+def _index_copy_vjp(
+    g: Tensor, y: Tensor, x: Tensor, index: Tensor, src: Tensor, dim: int
+) -> tuple[Tensor, None, Tensor]:
     kept = put_dim(g, index, _zeros_like(src), dim)
     pulled = take_dim(g, index, dim)
     count = index.type_.size
@@ -779,7 +509,9 @@ def index_put(x: Tensor, indices: Sequence[Any], values: Tensor, accumulate: boo
 
 
 @public(inplace=True)
-def scatter(x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+def scatter(
+    x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
     """x with result[index[i, j], j] = src[i, j] for dim 0, and so on; of a repeated position the last counts.
 
     Args:
@@ -826,7 +558,9 @@ def _scatter_infer(name: str) -> Any:
     def infer(x: TensorType, index: TensorType, src: TensorType, dim: int) -> TensorType:
         _gather_infer(x, index, dim)
         if src != x.with_shape(index.shape):
-            raise TypeRuleError(f"{name} into {x} with index {index} needs a source {x.with_shape(index.shape)}, not {src}")
+            raise TypeRuleError(
+                f"{name} into {x} with index {index} needs a source {x.with_shape(index.shape)}, not {src}"
+            )
         return x
 
     return infer
@@ -874,7 +608,9 @@ def _scatter_add_reference(x: np.ndarray, index: np.ndarray, src: np.ndarray, di
     return _add_at(x, _positions(x, index, dim), src)
 
 
-def _scatter_add_vjp(g: Tensor, y: Tensor, x: Tensor, index: Tensor, src: Tensor, dim: int) -> tuple[Tensor, None, Tensor]:
+def _scatter_add_vjp(
+    g: Tensor, y: Tensor, x: Tensor, index: Tensor, src: Tensor, dim: int
+) -> tuple[Tensor, None, Tensor]:
     return g, None, apply(GATHER, g, index, dim=dim)
 
 
@@ -942,4 +678,3 @@ SLICE_UPDATE = register(
         exact=True,
     )
 )
-

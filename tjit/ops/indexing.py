@@ -12,16 +12,25 @@ import numpy as np
 
 from tjit.dtypes import bool_, i64, u8
 from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, maximum, minimum, product, upper_bound
+from tjit.ir.dims import Dim, DimExpr, maximum, minimum, product
 from tjit.location import user_location
 from tjit.ops.apply import apply, assign, state
-from tjit.ops.creation import full, tensor
-from tjit.ops.index import as_index, index_add_dim, put_dim, refuse_capture, take_dim
+from tjit.ops.creation import flatten_nested, full, nested_shape, tensor
+from tjit.ops.index import (
+    as_index,
+    index_add_dim,
+    is_negative,
+    position,
+    put_dim,
+    refuse_capture,
+    take_dim,
+    wrapped,
+)
 from tjit.ops.movement import ALIAS, _inverse, broadcast_to, permute, reshape, slice_dims
 from tjit.ops.operands import broadcast_shapes
 from tjit.tensor import Tensor
 
-__all__ = ["get_item", "position", "set_item", "with_written", "wrapped"]
+__all__ = ["get_item", "set_item", "with_written"]
 
 
 class _Basic(NamedTuple):
@@ -44,29 +53,11 @@ class _Basic(NamedTuple):
 # Parts of a key
 
 
-def position(index: Dim, extent: Dim, dim: int) -> Dim:
-    """An index counted from the front.
-
-    Raises:
-        DimensionError: it is out of range, as far as the bounds of symbolic extents tell.
-    """
-    if isinstance(index, int):
-        most = upper_bound(extent)
-        if most is not None and not -most <= index < most:
-            raise DimensionError(f"index {index} is out of bounds for dimension {dim} with size {extent}", user_location())
-    return index + extent * _is_negative(index)
-
-
-def _is_negative(index: Dim) -> Dim:
-    """1 for a negative index, else 0; an expression where its sign is not known."""
-    return maximum(minimum(-index, 1), 0)
-
-
 def _bound(value: Any, extent: Dim, default: Dim) -> Dim:
     if value is None:
         return default
     index = as_index(value)
-    return maximum(minimum(index + extent * _is_negative(index), extent), 0)
+    return maximum(minimum(index + extent * is_negative(index), extent), 0)
 
 
 def _slice_bounds(key: slice, extent: Dim) -> tuple[Dim, Dim, int]:
@@ -79,7 +70,9 @@ def _slice_bounds(key: slice, extent: Dim) -> tuple[Dim, Dim, int]:
     if not isinstance(step, int):
         raise CaptureError(f"a slice needs a step that is the same on every call, not {step}", user_location())
     if step <= 0:
-        raise ArgumentError(f"slice step must be positive, not {step}", user_location(), hint="use flip() to reverse a dim")
+        raise ArgumentError(
+            f"slice step must be positive, not {step}", user_location(), hint="use flip() to reverse a dim"
+        )
     start = _bound(key.start, extent, 0)
     return start, maximum(_bound(key.stop, extent, extent), start), step
 
@@ -91,8 +84,8 @@ def _as_part(part: Any) -> Any:
     if isinstance(part, np.generic):
         return part.item() if part.dtype.kind in "biu" else _refuse(part)
     if isinstance(part, (list, tuple, range)):
-        part = tensor(list(part)) if len(part) else tensor([], dtype=i64)
-    elif isinstance(part, np.ndarray):
+        return _listed(list(part))
+    if isinstance(part, np.ndarray):
         part = Tensor(np.ascontiguousarray(part) if part.ndim else part)
     if not isinstance(part, Tensor):
         return part.__index__() if hasattr(part, "__index__") else _refuse(part)
@@ -101,6 +94,14 @@ def _as_part(part: Any) -> Any:
     if part.ndim == 0 and not part.is_traced and state.trace is None:
         return bool(part.array) if part.dtype is bool_ else int(part.array)
     return part != 0 if part.dtype is u8 else part
+
+
+def _listed(part: list[Any]) -> Any:
+    """A list as a NumPy array, known also while capturing, unless it holds tensors."""
+    if any(isinstance(leaf, (Tensor, DimExpr)) for leaf in flatten_nested(part, len(nested_shape(part)))):
+        return _as_part(tensor(part))
+    array = np.array(part if len(part) else (), None if len(part) else np.int64)
+    return array if array.dtype.kind in "biu" else _refuse(part)
 
 
 def _refuse(part: Any) -> Any:
@@ -130,7 +131,7 @@ def _dims_used(part: Any) -> int:
         return 0
     if isinstance(part, Tensor) and part.dtype is bool_:
         return part.ndim
-    return 1
+    return part.ndim if isinstance(part, np.ndarray) and part.dtype == np.bool_ else 1
 
 
 def _split_key(x: Tensor, key: Any) -> _Basic:
@@ -149,7 +150,7 @@ def _split_key(x: Tensor, key: Any) -> _Basic:
             start, stop, step = _slice_bounds(part, x.shape[d])
             bounds.append((start, stop, step))
             shape.append(stop - start if step == 1 else (stop - start + step - 1) // step)
-        elif isinstance(part, Tensor):
+        elif isinstance(part, (Tensor, np.ndarray)):
             _add_tensor(x, part, d, len(shape), masks, positions)
             used = _dims_used(part)
             bounds.extend((0, x.shape[d + k], 1) for k in range(used))
@@ -161,40 +162,40 @@ def _split_key(x: Tensor, key: Any) -> _Basic:
     return _Basic(starts, stops, steps, tuple(shape), masks, positions)
 
 
-def _add_tensor(x: Tensor, part: Tensor, dim: int, at: int, masks: dict[int, Tensor], positions: dict[int, Tensor]) -> None:
+def _add_tensor(
+    x: Tensor, part: Any, dim: int, at: int, masks: dict[int, Tensor], positions: dict[int, Tensor]
+) -> None:
+    if isinstance(part, np.ndarray):
+        if part.dtype == np.bool_:
+            _check_mask(x, part.shape, dim)
+            positions.update({at + k: tensor(p.tolist(), dtype=i64) for k, p in enumerate(part.nonzero())})
+        else:
+            positions[at] = _known(part, x.shape[dim], dim)
+        return
     if part.dtype is not bool_:
         positions[at] = wrapped(part, x.shape[dim], dim)
         return
-    if tuple(part.shape) != tuple(x.shape[dim : dim + part.ndim]):
-        raise DimensionError(f"the shape of the mask {part.type_} does not match that of the indexed tensor {x.type_} at dim {dim}", user_location())
+    _check_mask(x, part.shape, dim)
     if at in masks or at in positions:
         raise DimensionError("a 0-d bool tensor cannot be combined with other indices", user_location())
     masks[at] = part
 
 
-def wrapped(index: Tensor, extent: Dim, dim: int) -> Tensor:
-    """Positions with negative ones counted from the end.
-
-    Raises:
-        DimensionError: one is out of range; while capturing this is not known.
-    """
-    if state.trace is None:
-        array = index.array
-        if not array.size or array.min() >= 0:
-            return _in_range(index, array, extent, dim)
-        _in_range(index, array + (array < 0) * np.int64(extent), extent, dim)
-    from tjit.ops.elementwise import cast, where
-
-    wide = index if index.dtype is i64 else cast(index, i64)
-    size = extent if isinstance(extent, int) else full((), extent, dtype=i64, device=index.device)
-    return where(wide < 0, wide + size, wide)
+def _check_mask(x: Tensor, shape: Any, dim: int) -> None:
+    if tuple(shape) != tuple(x.shape[dim : dim + len(shape)]):
+        raise DimensionError(
+            f"the shape of the mask {list(shape)} does not match that of the indexed tensor {x.type_} at dim {dim}",
+            user_location(),
+        )
 
 
-def _in_range(index: Tensor, array: np.ndarray, extent: Dim, dim: int) -> Tensor:
-    if array.size and not (array.min() >= 0 and array.max() < extent):
-        wrong = index.array[(array < 0) | (array >= extent)].flat[0]
+def _known(part: np.ndarray, extent: Dim, dim: int) -> Tensor:
+    """Positions that are the same on every call, counted from the front already where the extent is known."""
+    if not isinstance(extent, int):
+        return wrapped(tensor(part.tolist(), dtype=i64), extent, dim)
+    for wrong in part[(part < -extent) | (part >= extent)][:1]:
         raise DimensionError(f"index {wrong} is out of bounds for dimension {dim} with size {extent}", user_location())
-    return index
+    return tensor(np.where(part < 0, part + extent, part).tolist(), dtype=i64)
 
 
 # Reading
@@ -243,7 +244,9 @@ def _plan_lookup(shape: tuple[Dim, ...], positions: dict[int, Tensor]) -> _Looku
         common = broadcast_shapes(*(positions[d].shape for d in dims))
     except TypeRuleError:
         listed = ", ".join(str(list(positions[d].shape)) for d in dims)
-        raise DimensionError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}", user_location()) from None
+        raise DimensionError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}", user_location()
+        ) from None
     rest = [d for d in range(len(shape)) if d not in positions]
     # 0-d positions act as ints do: they have no say in where the looked-up dims go
     wide = [d for d in dims if positions[d].ndim] or dims
@@ -341,7 +344,10 @@ def _masked(seen: Tensor, basic: _Basic, value: Tensor) -> Tensor | None:
 
 def _refuse_masks(basic: _Basic) -> None:
     if basic.masks:
-        refuse_capture("writing as many elements as a bool mask has", "write x = tjit.where(mask, value, x) with a value of x's shape")
+        refuse_capture(
+            "writing as many elements as a bool mask has",
+            "write x = tjit.where(mask, value, x) with a value of x's shape",
+        )
 
 
 def _written(x: Tensor, positions: dict[int, Tensor], value: Tensor, accumulate: bool) -> Tensor:

@@ -256,7 +256,12 @@ def _sizes(size: tuple[Any, ...], ignored: dict[str, Any]) -> tuple[Dim, ...]:
 
 @public(method=False)
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **ignored: Any,
 ) -> Tensor:
     """Uniform on [0, 1); sizes as arguments or one tuple."""
     result = _uniform(_sizes(size, ignored), _float_dtype(dtype), generator)
@@ -265,7 +270,12 @@ def rand(
 
 @public(method=False)
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **ignored: Any,
 ) -> Tensor:
     """Standard normal; sizes as arguments or one tuple."""
     result = _gaussian(_sizes(size, ignored), _float_dtype(dtype), generator)
@@ -297,26 +307,40 @@ def randint(
     if size is None:
         raise ArgumentError("randint needs a size", user_location())
     if low >= high:
-        raise TypeRuleError(f"random expects 'from' to be less than 'to', but got from={low} >= to={high}", user_location())
-    result = cast(_integers(as_shape((size,)), int(low), int(high), generator), i64 if dtype is None else as_dtype(dtype))
+        raise TypeRuleError(
+            f"random expects 'from' to be less than 'to', but got from={low} >= to={high}", user_location()
+        )
+    result = cast(
+        _integers(as_shape((size,)), int(low), int(high), generator), i64 if dtype is None else as_dtype(dtype)
+    )
     return result.requires_grad_() if requires_grad else result
 
 
 @public(method=False)
-def rand_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def rand_like(
+    x: Tensor, *, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, **ignored: Any
+) -> Tensor:
     """`rand` of x's shape, and x's dtype unless given."""
     return rand(tuple(x.shape), dtype=dtype or x.dtype, generator=generator, requires_grad=requires_grad)
 
 
 @public(method=False)
-def randn_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def randn_like(
+    x: Tensor, *, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, **ignored: Any
+) -> Tensor:
     """`randn` of x's shape, and x's dtype unless given."""
     return randn(tuple(x.shape), dtype=dtype or x.dtype, generator=generator, requires_grad=requires_grad)
 
 
 @public(method=False)
 def randint_like(
-    x: Tensor, low: int, high: int | None = None, *, dtype: Any = None, generator: Generator | None = None, **ignored: Any
+    x: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    **ignored: Any,
 ) -> Tensor:
     """`randint` of x's shape, and x's dtype unless given."""
     low, high = (0, low) if high is None else (low, high)
@@ -324,7 +348,15 @@ def randint_like(
 
 
 @public(method=False)
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None, **ignored: Any) -> Tensor:
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    **ignored: Any,
+) -> Tensor:
     """Normal of the given mean and spread, numbers or tensors that broadcast; numbers need a size.
 
     Raises:
@@ -352,7 +384,15 @@ def bernoulli(x: Tensor, p: float | None = None, *, generator: Generator | None 
 
 
 @public(method=False)
-def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **ignored: Any) -> Tensor:
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **ignored: Any,
+) -> Tensor:
     """A random permutation of 0..n - 1, i64 unless dtype is given."""
     refuse_unknown(ignored)
     bits = (generator or DEFAULT).draw((n,))
@@ -368,12 +408,16 @@ def _argsort(bits: Tensor) -> Tensor:
     from tjit.ops.public import FUNCTIONS
 
     if "argsort" not in FUNCTIONS:
-        raise CaptureError("randperm cannot be captured", user_location(), hint="call it outside of the compiled function")
+        raise CaptureError(
+            "randperm cannot be captured", user_location(), hint="call it outside of the compiled function"
+        )
     return FUNCTIONS["argsort"](bits, stable=True)
 
 
 @public()
-def multinomial(x: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
+def multinomial(
+    x: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """i64[*s, num_samples]: indices drawn with the weights in x's last dim.
 
     Args:
@@ -387,9 +431,13 @@ def multinomial(x: Tensor, num_samples: int, replacement: bool = False, *, gener
     weights = x.array.astype(np.float64)
     rows = np.atleast_2d(weights)
     if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows.sum(-1) > 0).all()):
-        raise TypeRuleError("multinomial needs weights that are finite, not negative, and not all zero in a row", user_location())
+        raise TypeRuleError(
+            "multinomial needs weights that are finite, not negative, and not all zero in a row", user_location()
+        )
     if not replacement and num_samples > rows.shape[1]:
-        raise TypeRuleError(f"cannot sample {num_samples} > {rows.shape[1]} elements without replacement", user_location())
+        raise TypeRuleError(
+            f"cannot sample {num_samples} > {rows.shape[1]} elements without replacement", user_location()
+        )
     pick = _with_replacement if replacement else _without_replacement
     found = pick(rows, num_samples, generator)
     return Tensor(found if x.ndim == 2 else found[0])
@@ -430,7 +478,13 @@ def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Genera
 @public(function=False)
 def random_(x: Tensor, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
     """Fill x with uniform integers on low..high - 1; `random_(high)` starts at 0."""
-    limit = 1 << (_UNIFORM_BITS[x.dtype] if x.dtype in _UNIFORM_BITS else 1 if x.dtype is bool_ else min(x.dtype.bits - x.dtype.is_signed, 62))
+    limit = 1 << (
+        _UNIFORM_BITS[x.dtype]
+        if x.dtype in _UNIFORM_BITS
+        else 1
+        if x.dtype is bool_
+        else min(x.dtype.bits - x.dtype.is_signed, 62)
+    )
     if high is None:
         low, high = 0, (low or limit)
     return assign(x, cast(_integers(tuple(x.shape), low, high, generator), x.dtype))

@@ -96,7 +96,8 @@ def view(x: Tensor, *shape: Any) -> Tensor:
     target = _complete_shape(x, as_view_shape(shape))
     if not can_view(x, target):
         raise TypeRuleError(
-            f"view size {list(target)} is not compatible with the size and stride of {x.type_}", user_location(),
+            f"view size {list(target)} is not compatible with the size and stride of {x.type_}",
+            user_location(),
             hint="use .reshape(...), which copies where it must",
         )
     return reshape(x, target)
@@ -207,7 +208,9 @@ def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
     sources = _each(source, x.ndim)
     destinations = _each(destination, x.ndim)
     if len(sources) != len(destinations) or len(set(sources)) < len(sources) or len(set(destinations)) < len(sources):
-        raise ArgumentError(f"movedim needs as many distinct sources as destinations: {source} and {destination}", user_location())
+        raise ArgumentError(
+            f"movedim needs as many distinct sources as destinations: {source} and {destination}", user_location()
+        )
     rest = iter(d for d in range(x.ndim) if d not in sources)
     at = dict(zip(destinations, sources, strict=True))
     return permute(x, tuple(at[i] if i in at else next(rest) for i in range(x.ndim)))
