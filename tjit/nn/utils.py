@@ -11,7 +11,7 @@ from tjit.location import user_location
 from tjit.ops.creation import zeros
 from tjit.ops.elementwise import sqrt
 from tjit.ops.extrema import amax
-from tjit.ops.index import cat
+from tjit.ops.join import cat
 from tjit.ops.movement import reshape
 from tjit.ops.public import write_into
 from tjit.ops.sums import sum as sum_
