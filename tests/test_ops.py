@@ -161,21 +161,20 @@ def test_scalar_body_equals_reference(op, shape, rng):
             _check_body(op, arrays, sample.attrs)
 
 
-UNSPECIFIED_SPECIALS = {
-    "cast",  # floats out of the range of ints
-}
+SPECIAL = [op for op in ELEMENTWISE if op.name != "cast"]  # floats out of the range of ints are unspecified
 
 
-@pytest.mark.parametrize(
-    "op", [op for op in ELEMENTWISE if op.name not in UNSPECIFIED_SPECIALS], ids=lambda op: op.name
-)
+def _special_operands(op: Op, dtype: DType) -> list[np.ndarray]:
+    """Every combination of the special values."""
+    names = op.samples[0].dtypes or (None,) * len(op.samples[0].shapes)
+    axes = [special_values(dtype if n is None else dtypes.as_dtype(n)) for n in names]
+    return [a.ravel() for a in np.meshgrid(*axes, indexing="ij")]
+
+
+@pytest.mark.parametrize("op", SPECIAL, ids=lambda op: op.name)
 def test_scalar_body_equals_reference_at_special_values(op):
     for dtype in dtypes_of(op):
-        sample = op.samples[0]
-        names = sample.dtypes or (None,) * len(sample.shapes)
-        axes = [special_values(dtype if n is None else dtypes.as_dtype(n)) for n in names]
-        arrays = [a.ravel() for a in np.meshgrid(*axes, indexing="ij")]
-        _check_body(op, arrays, sample.attrs)
+        _check_body(op, _special_operands(op, dtype), op.samples[0].attrs)
 
 
 @parametrize_cases(COMPOSITES)
@@ -281,22 +280,29 @@ def test_reference_has_the_type_of_the_type_rule(case, rng):
 # compiled code
 
 
-@pytest.mark.skipif(not hasattr(tjit, "compile"), reason="tjit.compile is not there yet")
+def _check_compiled(op: Op, xs: list[Tensor], attrs: dict) -> None:
+    expected = _results(op, xs, attrs)
+
+    actual = tjit.compile(lambda *xs: apply(op, *xs, **attrs))(*xs)
+
+    actual = actual if isinstance(actual, tuple) else (actual,)
+    for a, e in zip(actual, expected, strict=True):
+        if op.exact:
+            assert_same(a.array, e.array)
+        else:
+            assert_close(a.array, e.array, op.tolerance)
+
+
 @parametrize_cases(CASES)
 def test_compiled_equals_reference(case, rng):
     for dtype in dtypes_of(case.op):
-        xs = [Tensor(a) for a in operands(case, dtype, rng)]
-        expected = _results(case.op, xs, case.sample.attrs)
-        op, attrs = case.op, case.sample.attrs
+        _check_compiled(case.op, [Tensor(a) for a in operands(case, dtype, rng)], case.sample.attrs)
 
-        actual = tjit.compile(lambda *xs, op=op, attrs=attrs: apply(op, *xs, **attrs))(*xs)
 
-        actual = actual if isinstance(actual, tuple) else (actual,)
-        for a, e in zip(actual, expected, strict=True):
-            if case.op.exact:
-                assert_same(a.array, e.array)
-            else:
-                assert_close(a.array, e.array, case.op.tolerance)
+@pytest.mark.parametrize("op", SPECIAL, ids=lambda op: op.name)
+def test_compiled_equals_reference_at_special_values(op):
+    for dtype in dtypes_of(op):
+        _check_compiled(op, [Tensor(a) for a in _special_operands(op, dtype)], op.samples[0].attrs)
 
 
 # narrow floats
