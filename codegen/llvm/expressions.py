@@ -120,14 +120,18 @@ class ExprEmitter:
         finally:
             self._memo, self.scalar._memo = saved, uniform
 
-    def hoist(self, roots: Iterable[Expr], over: frozenset[Symbol]) -> None:
-        """Emit here every largest part of the roots that does not depend on the symbols `over`."""
+    def hoist(self, roots: Iterable[Expr], over: frozenset[Symbol], reduced: bool = False) -> None:
+        """Emit here every largest part of the roots that does not depend on the symbols `over`.
+
+        Args:
+            reduced: reductions are still to come: what depends on one stays.
+        """
         memo: dict[int, bool] = {}
 
         def visit(expr: Expr) -> None:
             if isinstance(expr, (Const, Reduced, Accumulator)) or id(expr) in self._memo:
                 return
-            if not varies(expr, over, memo):
+            if not varies(expr, over, memo, reduced):
                 self.emit(expr)
             elif isinstance(expr, Compute):
                 for operand in expr.operands:

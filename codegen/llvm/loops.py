@@ -254,7 +254,7 @@ class _Loops:
         scalar = self._emitter(Lanes(None, 1), {})
         roots = [s.value for loop in self.kernel.loops for s in loop.body]
         inner = frozenset({vector.symbol, *(a.symbol for loop in self.kernel.loops for a in loop.axes)})
-        scalar.hoist(roots, inner)
+        scalar.hoist(roots, inner, reduced=True)
         whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
         exact = isinstance(vector.extent, int) and vector.extent % step == 0
         few = isinstance(vector.extent, int) and vector.extent < step

@@ -201,8 +201,11 @@ def _split(linear: Dim, shape: tuple[Dim, ...]) -> list[Dim]:
     result: list[Dim] = []
     for position, d in enumerate(reversed(shape)):
         last = position == len(shape) - 1
-        result.append(0 if isinstance(d, int) and d == 1 else linear if last else linear % d)
-        linear = linear // d if not (isinstance(d, int) and d == 0) else linear
+        if isinstance(d, int) and d <= 1:
+            result.append(0)  # also where there are no elements: any index will do
+            continue
+        result.append(linear if last else linear % d)
+        linear = linear // d
     return result[::-1]
 
 
