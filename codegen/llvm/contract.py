@@ -15,11 +15,12 @@ import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Axis, ContractKernel, Expr
 from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, load_arguments
-from tjit.codegen.llvm.contract_plan import FEW_ROWS, ColumnClass, Operand, Pack, Plan, RowClass, plan_contract
+from tjit.codegen.llvm.contract_plan import FEW_ROWS, ColumnClass, Operand, Pack, Plan, RowClass, Style, plan_contract
 from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
 from tjit.codegen.llvm.indices import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
+from tjit.codegen.llvm.stream_kernel import StreamTile, emit_stream_kernel
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, declare, element_type, i64, while_loop
 from tjit.dtypes import DType
@@ -335,7 +336,7 @@ class _Contract:
         add: ir.Value,
     ) -> None:
         """Call the microkernel of the tile's class of rows and of columns."""
-        b_step = panel.row if self.plan.dots else panel.k
+        b_step = panel.row if self.plan.style is Style.DOTS else panel.k
         operands = [k.size, a.pointer, a.row, a.k, panel.pointer, b_step, *c, columns.size, self.b.zext(add, I64)]
 
         def call(height: RowClass, width: ColumnClass) -> None:
@@ -367,10 +368,14 @@ class _Contract:
 
     def _microkernel(self, height: RowClass, width: ColumnClass) -> ir.Function:
         dtype, target = self.kernel.accumulate, self.plan.target
-        if self.plan.dots:
+        if self.plan.style is not Style.TILES:
             assert self.plan.b is not None
-            dots = DotTile(dtype, self.plan.b.buffer.dtype, height.rows)
-            return self._depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
+            source = self.plan.b.buffer.dtype
+            if self.plan.style is Style.DOTS:
+                dots = DotTile(dtype, source, height.rows)
+                return self._depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
+            stream = StreamTile(dtype, source, height.rows)
+            return self._depend(stream.name(target), MICROKERNEL, lambda: emit_stream_kernel(stream, target))
         tile = Tile(dtype, height.rows, width.vectors, width.masked)
         return self._depend(tile.name(target), MICROKERNEL, lambda: emit_microkernel(tile, target))
 

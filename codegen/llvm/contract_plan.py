@@ -9,11 +9,12 @@ from functools import lru_cache
 from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store
 from tjit.codegen.llvm.contract_lanes import lane_order
 from tjit.codegen.llvm.microkernel import register_tile
+from tjit.codegen.llvm.stream_kernel import STREAM_ROWS
 from tjit.codegen.llvm.target import Target
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
-__all__ = ["FEW_ROWS", "ColumnClass", "Operand", "Pack", "Plan", "RowClass", "plan_contract"]
+__all__ = ["FEW_ROWS", "ColumnClass", "Operand", "Pack", "Plan", "RowClass", "Style", "plan_contract"]
 
 _K_BLOCK = 768  # steps of k summed in registers: panels of a and b stay in the second-level cache
 _N_BLOCK = 512
@@ -23,10 +24,19 @@ _CELL_FLOPS = 1 << 20
 _B_BYTES = 2 << 20  # of b: more is worth packing
 FEW_ROWS = 64
 _DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost as much
-_DOT_K_BLOCK = 4096
+_LONG_K_BLOCK = 4096
+_STREAM_VECTORS = 64
 _FEW_STEPS = 256
 _MOST_TASKS = 64
 _SPLIT_TASKS = 16  # smaller than a cell of _M_CELL x _N_BLOCK: only to feed this many
+
+
+class Style(Enum):
+    """Which microkernel computes a tile."""
+
+    TILES = "tiles"  # microkernel: any rows, packed or in place
+    DOTS = "dots"  # dot_kernel: few rows, b contiguous along k
+    STREAMS = "streams"  # stream_kernel: a row or two, b contiguous along n
 
 
 class Pack(Enum):
@@ -98,7 +108,7 @@ class Plan:
         k_block, m_block, n_block: of packed panels.
         m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
         m_group: rows that are finished before others are begun, for which unfinished sums are kept.
-        dots: whether tiles are dot products along k (`dot_kernel`).
+        style: which microkernel.
         order_a, order_b: axis of the lanes, "rows" or "k", of operands that are filled.
         along_n: whether neighbouring tiles of a row are computed one after the other, rather than those of a column.
     """
@@ -118,7 +128,7 @@ class Plan:
     m_group: Dim
     pack_a: Pack
     pack_b: Pack
-    dots: bool
+    style: Style
     order_a: str
     order_b: str
     along_n: bool
@@ -149,7 +159,7 @@ class Plan:
     def column_classes(self) -> tuple[ColumnClass, ...]:
         """The widths of tiles that occur, rising."""
         full = ColumnClass(self.columns, self.vectors, masked=False, exact=True)
-        if self.dots:
+        if self.style is not Style.TILES:
             return (full,)
         extent = self.kernel.n.extent
         if not isinstance(extent, int):
@@ -241,13 +251,13 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     """Decide how `kernel` runs on `target`."""
     kernel = _few_rows(_results_along_n(kernel), target.lanes(kernel.accumulate.itemsize))
     a, b = _operand(kernel, kernel.a, kernel.m), _operand(kernel, kernel.b, kernel.n)
-    dots = b is not None and b.order == "k" and _at_most(kernel.m.extent, _DOT_ROWS)
-    rows, vectors = _tile(kernel, target, dots)
+    style = _style(kernel, b)
+    rows, vectors = _tile(kernel, target, style)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     # without panels only the sums' rounding asks for blocks
-    k_block = _even_blocks(k, _DOT_K_BLOCK if dots else _K_BLOCK, 1)
+    k_block = _even_blocks(k, _K_BLOCK if style is Style.TILES else _LONG_K_BLOCK, 1)
     m_cell = _even_blocks(m, _M_CELL, rows)
     n_cell = n_block = _even_blocks(n, _N_BLOCK, columns)
     flops = batch * m * n * k * 2
@@ -270,10 +280,10 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
-        pack_a=_fill_for_dots(kernel, a) if dots else _pack_a(kernel, a, rows, columns),
-        pack_b=Pack.NONE if dots else _pack_b(kernel, b, target),
-        dots=dots,
-        order_a="k" if dots else lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
+        pack_a=_pack_a(kernel, a, rows, columns) if style is Style.TILES else _fill_a(kernel, a, style),
+        pack_b=_pack_b(kernel, b, target) if style is Style.TILES else Pack.NONE,
+        style=style,
+        order_a="k" if style is Style.DOTS else lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
         order_b=lane_order(kernel, kernel.b, kernel.n.symbol, "rows"),
         # with few steps of k the results are most of the memory: write them in order
         along_n=isinstance(k, int) and k <= _FEW_STEPS,
@@ -288,13 +298,22 @@ def _few_rows(kernel: ContractKernel, lanes: int) -> ContractKernel:
     return _exchanged(kernel)
 
 
-def _tile(kernel: ContractKernel, target: Target, dots: bool) -> tuple[int, int]:
+def _style(kernel: ContractKernel, b: Operand | None) -> Style:
+    m = kernel.m.extent
+    if b is not None and b.order == "k" and _at_most(m, _DOT_ROWS):
+        return Style.DOTS
+    if b is not None and b.order == "rows" and _at_most(m, STREAM_ROWS):
+        return Style.STREAMS
+    return Style.TILES
+
+
+def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, int]:
     """Rows and vectors of a tile: fewer rows leave registers to more vectors, which read longer pieces of b's rows."""
     m = kernel.m.extent
     rows, vectors = register_tile(kernel.accumulate, target)
-    if dots:
+    if style is not Style.TILES:
         assert isinstance(m, int)
-        return max(1, min(m, 4)), 8
+        return max(1, min(m, 4)), _STREAM_VECTORS if style is Style.STREAMS else 8
     if not _at_most(m, rows - 1) or not isinstance(kernel.n.extent, int):
         return rows, vectors
     m = max(1, m)
@@ -304,8 +323,10 @@ def _tile(kernel: ContractKernel, target: Target, dots: bool) -> tuple[int, int]
     return m, min(useful, 8, (target.registers - 1) // (m + 1))
 
 
-def _fill_for_dots(kernel: ContractKernel, a: Operand | None) -> Pack:
-    return Pack.NONE if a is not None and a.buffer.dtype is kernel.accumulate and a.k_stride == 1 else Pack.FILL
+def _fill_a(kernel: ContractKernel, a: Operand | None, style: Style) -> Pack:
+    """The kernels for few rows read a in place or from a matrix; dots want it contiguous."""
+    fits = a is not None and a.buffer.dtype is kernel.accumulate and (style is Style.STREAMS or a.k_stride == 1)
+    return Pack.NONE if fits else Pack.FILL
 
 
 def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) -> Pack:

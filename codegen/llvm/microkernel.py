@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, byte_gep, element_type, masked_load, masked_store, multiply_add, splat
+from tjit.codegen.llvm.vectors import I32, I64, PTR, byte_gep, declare, element_type, i64, masked_load, masked_store, multiply_add, splat
 from tjit.dtypes import DType
 
 __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
@@ -19,6 +19,7 @@ __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
 # (k, a, a_row, a_k, b, b_k, c, c_row, columns, add): strides in elements.
 # c[i, j] = (add ? c[i, j] : 0) + sum over p < k of a[i*a_row + p*a_k] * b[p*b_k + j]
 MICROKERNEL = ir.FunctionType(ir.VoidType(), [I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64])
+_AHEAD = 8  # steps of k
 _NAMES = ("k", "a", "a_row", "a_k", "b", "b_k", "c", "c_row", "columns", "add")
 
 
@@ -93,15 +94,7 @@ class _Microkernel:
         a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
         sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(self.tile.rows)]
         columns = [self._load(bp, j, mask) for j in range(self.tile.vectors)]
-        import os
-        D = int(os.environ.get("PFD", "0"))
-        if D:
-            ahead = byte_gep(b, bp, b.mul(b_k, I64(D)))
-            for j in range(self.tile.vectors):
-                q = b.gep(ahead, [I64(j * self.lanes)], source_etype=self.element)
-                from tjit.codegen.llvm.vectors import declare
-                f = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
-                b.call(f, [q, I32(0), I32(3), I32(1)])
+        self._prefetch(byte_gep(b, bp, b.mul(b_k, i64(_AHEAD))))
         updated = []
         for i in range(self.tile.rows):
             x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.element))
@@ -127,6 +120,14 @@ class _Microkernel:
                 final.add_incoming(updated[i][j], loop)
                 finals[i].append(final)
         self._write(finals, mask)
+
+    def _prefetch(self, row: ir.Value) -> None:
+        """Ask for the b of a later step: rows in place lie on pages of their own, which no processor foresees."""
+        b = self.builder
+        prefetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
+        for j in range(self.tile.vectors):
+            at = b.gep(row, [i64(j * self.lanes)], source_etype=self.element)
+            b.call(prefetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
 
     def _write(self, sums: list[list[ir.Value]], mask: ir.Value | None) -> None:
         b = self.builder

@@ -1,0 +1,165 @@
+"""The microkernel for one or two rows: b streams past once, in long pieces, and the sums stay in the first-level cache.
+
+Where a large b is used by so few rows, memory is all that counts: several rows of b are read side by side from end to
+end, which prefetchers follow. It depends on no shape of a program, and it is called by the same signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import llvmlite.ir as ir
+
+from tjit.codegen.llvm.expressions import features_of
+from tjit.codegen.llvm.microkernel import MICROKERNEL
+from tjit.codegen.llvm.scalars import LlvmScalars
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import (
+    I32,
+    counted_loop,
+    element_type,
+    i64,
+    masked_load,
+    masked_store,
+    multiply_add,
+    splat,
+)
+from tjit.dtypes import DType
+
+__all__ = ["STREAM_ROWS", "StreamTile", "emit_stream_kernel"]
+
+STREAM_ROWS = 2  # at most
+_STEPS = 8  # rows of b side by side
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTile:
+    """The shape of a stream kernel: `rows` rows of c, of any number of columns.
+
+    Attributes:
+        dtype: of a, c and the sums.
+        source: dtype of b.
+    """
+
+    dtype: DType
+    source: DType
+    rows: int
+
+    def name(self, target: Target) -> str:
+        return f"tjit.stream.{self.dtype}.{self.source}.{self.rows}x{target.lanes(self.dtype.itemsize)}"
+
+
+def emit_stream_kernel(tile: StreamTile, target: Target) -> ir.Module:
+    """A module with the one function `tile.name(target)` of type `MICROKERNEL`."""
+    module = ir.Module(name=tile.name(target), context=ir.Context())
+    module.triple = target.triple
+    function = ir.Function(module, MICROKERNEL, tile.name(target))
+    for pointer in (1, 4, 6):
+        function.args[pointer].add_attribute("noalias")
+    _StreamKernel(function, tile, target).emit()
+    return module
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Columns from `j` on: `width` lanes, of which `mask` are on."""
+
+    j: ir.Value
+    width: int
+    mask: ir.Value | None = None
+
+
+class _StreamKernel:
+    """The one emission of a stream kernel."""
+
+    def __init__(self, function: ir.Function, tile: StreamTile, target: Target) -> None:
+        self.tile, self.target = tile, target
+        self.lanes = target.lanes(tile.dtype.itemsize)
+        self.element = element_type(tile.dtype)
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.k, self.a, self.a_row, self.a_k, self.rows_b, self.b_k, self.c, self.c_row, self.columns, add = function.args
+        self.scalars = {width: LlvmScalars(self.b, width, features_of(target)) for width in (1, self.lanes)}
+        self.is_first = self.b.icmp_signed("==", add, i64(0))
+
+    def emit(self) -> None:
+        b, steps = self.b, _STEPS // self.tile.rows
+        with b.if_then(self.is_first):
+            self._each_piece(self._clear)
+        whole = b.and_(self.k, i64(-steps))
+        with counted_loop(b, i64(0), whole, i64(steps)) as p:
+            self._accumulate(p, steps)
+        with counted_loop(b, whole, self.k, i64(1)) as p:
+            self._accumulate(p, 1)
+        b.ret_void()
+
+    def _each_piece(self, body: Callable[[_Piece], None]) -> None:
+        """`body` for all columns: vectors, then the lanes that are left."""
+        b = self.b
+        whole = b.and_(self.columns, i64(-self.lanes))
+        with counted_loop(b, i64(0), whole, i64(self.lanes)) as j:
+            body(_Piece(j, self.lanes))
+        if not self.target.masks:
+            with counted_loop(b, whole, self.columns, i64(1)) as j:
+                body(_Piece(j, 1))
+            return
+        with b.if_then(b.icmp_signed("<", whole, self.columns)):
+            left = splat(b, b.trunc(b.sub(self.columns, whole), I32), self.lanes)
+            numbers = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+            body(_Piece(whole, self.lanes, b.icmp_signed("<", numbers, left)))
+
+    def _clear(self, piece: _Piece) -> None:
+        kind = self._kind(piece)
+        zero = ir.Constant(kind, 0.0 if isinstance(kind, (ir.FloatType, ir.DoubleType)) else None)
+        for i in range(self.tile.rows):
+            self._store(zero, self._at_c(i, piece), piece)
+
+    def _accumulate(self, p: ir.Value, steps: int) -> None:
+        """Add to c the products of `steps` elements of each row of a with rows of b."""
+        b, tile = self.b, self.tile
+        offsets = [[b.add(b.mul(i64(i), self.a_row), b.mul(b.add(p, i64(s)), self.a_k)) for s in range(steps)] for i in range(tile.rows)]
+        x = [[b.load(self._at(self.a, offset), typ=self.element) for offset in row] for row in offsets]
+        wide = [[splat(b, value, self.lanes) for value in row] for row in x]
+        source = self.scalars[1].memory_type(tile.source)
+        rows_b = [b.gep(self.rows_b, [b.mul(b.add(p, i64(s)), self.b_k)], source_etype=source) for s in range(steps)]
+
+        def update(piece: _Piece) -> None:
+            y = [self._load_b(b.gep(row, [piece.j], source_etype=source), piece) for row in rows_b]
+            for i, row in enumerate(wide if piece.width > 1 else x):
+                at = self._at_c(i, piece)
+                total = self._load(at, piece)
+                for left, right in zip(row, y, strict=True):
+                    total = multiply_add(b, left, right, total, fused=self.target.fma)
+                self._store(total, at, piece)
+
+        self._each_piece(update)
+
+    def _kind(self, piece: _Piece) -> ir.Type:
+        return self.element if piece.width == 1 else ir.VectorType(self.element, piece.width)
+
+    def _at(self, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+        return self.b.gep(pointer, [offset], source_etype=self.element)
+
+    def _at_c(self, i: int, piece: _Piece) -> ir.Value:
+        return self._at(self.c, self.b.add(self.b.mul(i64(i), self.c_row), piece.j))
+
+    def _load(self, at: ir.Value, piece: _Piece) -> ir.Value:
+        size = self.tile.dtype.itemsize
+        if piece.mask is None:
+            return self.b.load(at, typ=self._kind(piece), align=size)
+        return masked_load(self.b, at, piece.mask, self._kind(piece), size)
+
+    def _load_b(self, at: ir.Value, piece: _Piece) -> ir.Value:
+        scalars, source = self.scalars[piece.width], self.tile.source
+        kind = scalars.memory_type(source)
+        if piece.mask is None:
+            loaded = self.b.load(at, typ=kind, align=source.itemsize)
+        else:
+            loaded = masked_load(self.b, at, piece.mask, kind, source.itemsize)
+        return scalars.cast(scalars.from_memory(loaded, source), self.tile.dtype).value
+
+    def _store(self, value: ir.Value, at: ir.Value, piece: _Piece) -> None:
+        if piece.mask is None:
+            self.b.store(value, at, align=self.tile.dtype.itemsize)
+        else:
+            masked_store(self.b, value, at, piece.mask, self.tile.dtype.itemsize)
