@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import i64
+from tjit.dtypes import f32, i64
 from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
 from tjit.ir.dims import Dim, DimExpr, maximum, minimum, upper_bound
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply, state
+from tjit.ops.conversion import cast
 from tjit.ops.creation import full, iota, zeros
 from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.operands import normalize_dim
@@ -76,8 +77,6 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
         x: i64[*s].
         num_classes: -1: one more than the largest element (not while capturing).
     """
-    from tjit.ops.elementwise import cast
-
     if num_classes == -1:
         refuse_capture("one_hot without num_classes", "pass num_classes")
         num_classes = int(x.array.max()) + 1 if x.numel() else 0
@@ -118,7 +117,7 @@ def wrapped(index: Tensor, extent: Dim, dim: int) -> Tensor:
         if not array.size or array.min() >= 0:
             return _in_range(index, array, extent, dim)
         _in_range(index, array + (array < 0) * np.int64(extent), extent, dim)
-    from tjit.ops.elementwise import cast, where
+    from tjit.ops.elementwise import where
 
     wide = index if index.dtype is i64 else cast(index, i64)
     size = extent if isinstance(extent, int) else full((), extent, dtype=i64, device=index.device)
@@ -169,12 +168,28 @@ def _take_reference(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
 
 
 def _take_vjp(g: Tensor, y: Tensor, x: Tensor, index: Tensor, dim: int) -> tuple[Tensor, None]:
-    return index_add_dim(_zeros_like(x), index, g, dim), None
+    return _narrowed(index_add_dim(_wide_zeros(x), index, _widened(g), dim), x), None
 
 
 def _zeros_like(x: Tensor) -> Tensor:
     t = x.type_
     return zeros(t.shape, dtype=t.dtype, device=t.device)
+
+
+# Many elements may add up in one: f16 and bf16 are summed in f32.
+
+
+def _widened(g: Tensor) -> Tensor:
+    return cast(g, f32) if g.dtype.itemsize == 2 else g
+
+
+def _wide_zeros(x: Tensor) -> Tensor:
+    t = x.type_
+    return zeros(t.shape, dtype=f32 if t.dtype.itemsize == 2 else t.dtype, device=t.device)
+
+
+def _narrowed(g: Tensor, x: Tensor) -> Tensor:
+    return g if g.dtype is x.dtype else cast(g, x.dtype)
 
 
 _INDEXED = (None, "i64")
@@ -278,7 +293,7 @@ def _gather_reference(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
 
 
 def _gather_vjp(g: Tensor, y: Tensor, x: Tensor, index: Tensor, dim: int) -> tuple[Tensor, None]:
-    return apply(SCATTER_ADD, _zeros_like(x), index, g, dim=dim), None
+    return _narrowed(apply(SCATTER_ADD, _wide_zeros(x), index, _widened(g), dim=dim), x), None
 
 
 GATHER = register(
@@ -372,14 +387,10 @@ def _index_infer(name: str) -> Any:
 
 
 def _add_at(x: np.ndarray, where: tuple[Any, ...], src: np.ndarray) -> np.ndarray:
-    """x with src added, in row-major order; narrow floats are summed in f32."""
-    if x.dtype == np.bool_:
-        y = x.copy()
-        np.logical_or.at(y, where, src)
-        return y
-    y = np.array(x, np.float32 if x.dtype.itemsize == 2 and x.dtype.kind != "i" else x.dtype)
-    np.add.at(y, where, src.astype(y.dtype))
-    return y.astype(x.dtype)
+    """x with src added one by one in row-major order, each sum rounded to the dtype, as a loop over memory does."""
+    y = x.copy()
+    (np.logical_or if x.dtype == np.bool_ else np.add).at(y, where, src)
+    return y
 
 
 def _index_add_reference(x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
