@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tjit.dtypes import f64
+from tjit.errors import ArgumentError
+from tjit.ir.graph import Literal
+from tjit.location import user_location
 from tjit.ops.apply import assign
 from tjit.ops.elementwise import maximum, pow, sqrt, where
 from tjit.optim.optimizer import Optimizer, check_range, hyperparameter
@@ -61,11 +65,8 @@ class SGD(Optimizer):
         fused: Any = None,
     ) -> None:
         _checked(lr, weight_decay, momentum=momentum)
-        check_range(
-            not nesterov or (momentum > 0 and dampening == 0),
-            "nesterov",
-            "Nesterov momentum requires a momentum and zero dampening",
-        )
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ArgumentError("Nesterov momentum requires a momentum and zero dampening", user_location())
         super().__init__(
             params,
             {
@@ -88,19 +89,16 @@ class SGD(Optimizer):
         if momentum != 0 and dampening != 0:
             for step, sharers in self._advance(params, group):
                 # the first gradient starts the buffer whole
-                self._descend(group, sharers, lr, where(step == 1, 1.0, 1.0 - dampening))
+                self._descend(group, sharers, lr, where(step == 1, Literal(1.0, f64), Literal(1.0 - dampening, f64)))
         else:
-            self._descend(group, params, lr, 1.0)
+            self._descend(group, params, lr, None)
 
-    def _descend(self, group: dict[str, Any], params: list[Tensor], lr: Any, fresh: Any) -> None:
+    def _descend(self, group: dict[str, Any], params: list[Tensor], lr: Any, fresh: Tensor | None) -> None:
         for p in params:
             g = _gradient(p, group)
             if group["momentum"] != 0:
                 buffer = self.state[p]["momentum_buffer"]
-                assign(
-                    buffer,
-                    buffer * group["momentum"] + (g if fresh == 1.0 and not isinstance(fresh, Tensor) else g * fresh),
-                )
+                assign(buffer, buffer * group["momentum"] + (g if fresh is None else g * fresh))
                 g = g + buffer * group["momentum"] if group["nesterov"] else buffer
             assign(p, p - g * lr)
 

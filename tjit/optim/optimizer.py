@@ -1,8 +1,8 @@
 """The base class of optimizers.
 
-A step is made of public ops, so that the same code runs eagerly and in a captured function: there the parameters and
-the state are lifted to inputs and written back. For this the state is made of tensors, also the count of steps, and they
-are created with the optimizer, not on the first step.
+A step is made of public ops, so that the same code runs eagerly and in a captured function: there parameters and
+state are lifted to inputs and written back. For this the state is made of tensors, also the count of steps, which are
+created with the optimizer, not on the first step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Optimizer", "hyperparameter"]
 
 
 def hyperparameter(group: dict[str, Any], name: str) -> Any:
-    """A number of a parameter group. A trace that can makes it an input of the graph: a change then needs no new capture."""
+    """A number of a parameter group; a trace that can makes it an input of the graph, so that it may change."""
     lift = getattr(state.trace, "lift_number", None)
     return group[name] if lift is None or isinstance(group[name], Tensor) else lift(group, name)
 
@@ -95,7 +95,10 @@ class Optimizer:
             if not p.is_leaf:
                 raise ArgumentError("can't optimize a non-leaf Tensor", user_location())
             if id(p) in known:
-                raise ArgumentError("some parameters appear in more than one parameter group", user_location())
+                raise ArgumentError(
+                    "some parameters appear in more than one parameter group, or twice in one", user_location()
+                )
+            known.add(id(p))
         for name, default in self.defaults.items():
             group.setdefault(name, default)
         self.param_groups.append(group)
