@@ -24,6 +24,7 @@ from tjit.ops.apply import state
 from tjit.runtime.cache import default_cache
 from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
+from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
 from tjit.tensor import Tensor
 
@@ -332,21 +333,8 @@ def _from_cache(key: str) -> Program | None:
 
 
 def _program_key(text: str, strides: Sequence[Any], fast_math: bool) -> str:
-    parts = (text, repr(strides), fast_math, _compiler_version(), _processor())
+    parts = (text, repr(strides), fast_math, compiler_version(), _processor())
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-
-
-@cache
-def _compiler_version() -> str:
-    """Changes whenever a file of the package does."""
-    root = os.path.dirname(os.path.abspath(__file__))
-    stamp = hashlib.blake2b(digest_size=16)
-    for folder, _, files in sorted(os.walk(root, followlinks=True)):
-        for file in sorted(files):
-            if file.endswith(".py"):
-                status = os.stat(os.path.join(folder, file))
-                stamp.update(f"{folder}/{file} {status.st_size} {status.st_mtime_ns}".encode())
-    return stamp.hexdigest()
 
 
 @cache

@@ -17,6 +17,7 @@ from tjit.codegen.schedule import Schedule
 from tjit.runtime.cache import Cache
 from tjit.runtime.image import Image
 from tjit.runtime.link import link
+from tjit.runtime.version import compiler_version
 
 __all__ = ["Unit", "compile_schedule", "print_assembly", "print_llvm"]
 
@@ -31,7 +32,7 @@ class Unit:
 
 
 def _key(text: str, target: Target) -> str:
-    return hashlib.blake2b(f"{target}|{target.features}|{text}".encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(f"{compiler_version()}|{target}|{target.features}|{text}".encode(), digest_size=16).hexdigest()
 
 
 def _units(plan: Schedule, target: Target) -> tuple[list[Unit], dict[str, ir.Module]]:
