@@ -1,1 +1,1 @@
-"""TO BE WRITTEN"""
+"""Python functions to graphs."""

@@ -1,1 +1,1 @@
-"""TO BE WRITTEN"""
+"""Machine code in memory: images, threads, buffers, the disk cache."""
