@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -106,6 +107,20 @@ def schedule(graph: Graph, costs: Costs | None = None, strides: Sequence[tuple[D
     return _Scheduler(graph, costs or Costs(), strides).run()
 
 
+def _input_names(graph: Graph) -> list[str]:
+    """A name of its own for each input: buffers of one name are one memory, and temps are b0, b1, ..."""
+    taken: set[str] = set()
+    names: list[str] = []
+    for i, value in enumerate(graph.inputs):
+        name = value.name or f"in{i}"
+        reserved = value.name is not None and re.fullmatch(r"(b|c|in|out)\d+", value.name)
+        while name in taken or reserved:
+            name, reserved = f"{name}.{i}", None
+        taken.add(name)
+        names.append(name)
+    return names
+
+
 class _Scheduler:
     def __init__(self, graph: Graph, costs: Costs, strides: Sequence[tuple[Dim, ...] | None]) -> None:
         self.graph = graph
@@ -118,8 +133,8 @@ class _Scheduler:
         self.constants: list[Placed] = []
         strides = tuple(strides) or (None,) * len(graph.inputs)
         self.inputs = tuple(
-            Placed(v.name or f"in{i}", v.type, "input", i, strides=s)
-            for i, (v, s) in enumerate(zip(graph.inputs, strides, strict=True))
+            Placed(name, v.type, "input", i, strides=s)
+            for i, (name, v, s) in enumerate(zip(_input_names(graph), graph.inputs, strides, strict=True))
         )
         self.placed.update(zip(graph.inputs, self.inputs, strict=True))
 
