@@ -291,3 +291,25 @@ def test_a_schedule_goes_on_from_its_state_dict():
     other.step()
 
     np.testing.assert_allclose(other.get_last_lr(), [0.05])
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_a_compiled_step_is_the_eager_one(name, options, rng):
+    arrays = start(rng)
+    x, y = (tjit.tensor(a) for a in arrays[2:])
+
+    def train(compiled):
+        params = [Parameter(a.copy()) for a in arrays[:2]]
+        optimizer = getattr(optim, name)(params, **options)
+
+        def step(x, y):
+            run(optimizer, params, (x, y), 1)
+
+        step = tjit.compile(step) if compiled else step
+        for _ in range(4):
+            optimizer.param_groups[0]["lr"] *= 0.9  # an input of the graph, not a constant
+            step(x, y)
+        return [p.detach().numpy() for p in params]
+
+    for mine, eager in zip(train(compiled=True), train(compiled=False), strict=True):
+        assert_close(mine, eager, 10)

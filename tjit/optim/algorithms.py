@@ -153,11 +153,11 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         for step, sharers in self._advance(params, group):
             step_size = lr / (1 - pow(beta1, step))
-            root_correction = sqrt(1 - pow(beta2, step))
+            root_rate = 1 / sqrt(1 - pow(beta2, step))  # a reciprocal once, not a division for each element
             for p in sharers:
-                self._move(p, group, lr, step_size, root_correction)
+                self._move(p, group, lr, step_size, root_rate)
 
-    def _move(self, p: Tensor, group: dict[str, Any], lr: Any, step_size: Tensor, root_correction: Tensor) -> None:
+    def _move(self, p: Tensor, group: dict[str, Any], lr: Any, step_size: Tensor, root_rate: Tensor) -> None:
         own = self.state[p]
         beta1, beta2 = group["betas"]
         decoupled = group["decoupled_weight_decay"]
@@ -167,7 +167,7 @@ class Adam(Optimizer):
         v = _moving(own["exp_avg_sq"], g * g, beta2)
         if group["amsgrad"]:
             v = assign(own["max_exp_avg_sq"], maximum(own["max_exp_avg_sq"], v))
-        assign(p, base - m / (sqrt(v) / root_correction + group["eps"]) * step_size)
+        assign(p, base - m / (sqrt(v) * root_rate + group["eps"]) * step_size)
 
 
 class AdamW(Adam):
