@@ -1,4 +1,4 @@
-"""Contraction kernels against NumPy in float64: shapes, strides, dtypes, targets, tasks; memory around them is untouched."""
+"""Contraction kernels against NumPy in float64: shapes, strides, dtypes, targets, tasks; other memory is untouched."""
 
 from __future__ import annotations
 
@@ -81,7 +81,15 @@ def matmul(
     c = matrices("c", out or dtype, batch, m, n, transposed="c" in transposed)
     store = Store(c, (*index, im, jn), Accumulator(out or dtype))
     return ContractKernel(
-        "matmul", (a, b, c), (c,), outer, *along, Load(a, (*index, im, pk)), Load(b, (*index, pk, jn)), accumulate, (store,)
+        "matmul",
+        (a, b, c),
+        (c,),
+        outer,
+        *along,
+        Load(a, (*index, im, pk)),
+        Load(b, (*index, pk, jn)),
+        accumulate,
+        (store,),
     )
 
 
@@ -95,7 +103,9 @@ class Compiled:
     def __init__(self, kernel: ContractKernel, target: Target) -> None:
         self.kernel, self.target = kernel, target
         module, dependencies = emit_contract(kernel, target)
-        self.image = load(link([compile_module(module, target), *(compile_dependency(d, target) for d in dependencies)]))
+        self.image = load(
+            link([compile_module(module, target), *(compile_dependency(d, target) for d in dependencies)])
+        )
         signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
         self.function = signature(self.image.address(kernel.name))
 
@@ -162,7 +172,9 @@ def numbers(rng: np.random.Generator, buffer: Buffer, symbols: dict[str, int]) -
     return memory, view
 
 
-def check(kernel: ContractKernel, rng: np.random.Generator, target: Target, reference: Any = None, **symbols: int) -> None:
+def check(
+    kernel: ContractKernel, rng: np.random.Generator, target: Target, reference: Any = None, **symbols: int
+) -> None:
     """Run with one and with all tasks, and compare with `reference` (of the views, in float64) or the product."""
     memory, views = zip(*(numbers(rng, buffer, symbols) for buffer in kernel.buffers), strict=True)
     wide = [np.asarray(v, np.float64 if kernel.accumulate.is_floating_point else np.int64) for v in views]
@@ -198,7 +210,16 @@ def test_products_of_every_dtype_agree(dtype, target, rng):
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
 def test_all_edges_of_the_register_tile(target, rng):
-    for m, n, k in [(1, 1, 1), (13, 31, 7), (14, 32, 16), (15, 33, 17), (29, 48, 33), (6, 16, 5), (43, 16, 64), (8, 95, 3)]:
+    for m, n, k in [
+        (1, 1, 1),
+        (13, 31, 7),
+        (14, 32, 16),
+        (15, 33, 17),
+        (29, 48, 33),
+        (6, 16, 5),
+        (43, 16, 64),
+        (8, 95, 3),
+    ]:
         for transposed in ("", "b"):
             check(matmul(m, n, k, transposed=transposed), rng, target)
 
@@ -281,6 +302,27 @@ def test_operands_may_be_expressions(transposed, target, rng):
         squared = replace(kernel, a=compute(MUL.name, kernel.a, kernel.a), b=compute(ADD.name, kernel.b, kernel.b))
 
         check(squared, rng, target, lambda a, b, c: (a * a) @ (b + b))
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("width", [5, 24])
+def test_a_convolution_is_a_way_to_read_b(width, target, rng):
+    channels, height, out = 3, 7, 10
+    kernel = matmul(out, height * width, channels * 9, batch=(2,))
+    (image,), n, k = kernel.batch, kernel.n.index, kernel.k.index
+    x = Buffer("x", f32, (2, channels, height, width), contiguous((2, channels, height, width)))
+    w = Buffer("w", f32, (out, channels * 9), (channels * 9, 1))
+    row, column = n // width + (k % 9) // 3 - 1, n % width + k % 3 - 1
+    read = Load(x, (image.index, k // 9, row, column), conditions=((row, height), (column, width)))
+    kernel = replace(kernel, buffers=(w, x, kernel.buffers[2]), a=Load(w, (kernel.m.index, k)), b=read)
+
+    def reference(w, x, c):
+        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+        flat = windows.transpose(0, 1, 4, 5, 2, 3).reshape(2, channels * 9, height * width)
+        return w @ flat
+
+    check(kernel, rng, target, reference)
 
 
 def test_results_may_have_another_dtype(rng):

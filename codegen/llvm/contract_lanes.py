@@ -11,11 +11,12 @@ from contextlib import contextmanager
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Accumulator, ContractKernel, Expr, Load, kernel_symbols, walk
+from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.indices import Integers
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, splat
+from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, splat, stack, while_loop
 from tjit.ir.dims import Symbol, coefficient
 
 __all__ = ["emit_epilogue", "emit_fill", "lane_order", "load_arguments"]
@@ -36,16 +37,16 @@ def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: Cont
 
 
 def lane_order(kernel: ContractKernel, expr: Expr, row: Symbol, default: str) -> str:
-    """Along which axis most loads of `expr` are contiguous: "rows" or "k"."""
-    votes = {"rows": 0, "k": 0}
-    for load in walk(expr):
-        if isinstance(load, Load):
-            offset = load.buffer.offset(load.index)
-            for order, symbol in (("rows", row), ("k", kernel.k.symbol)):
-                votes[order] += coefficient(offset, symbol) == 1
-    if votes["rows"] == votes["k"]:
-        return default
-    return "rows" if votes["rows"] > votes["k"] else "k"
+    """Along which axis the loads of `expr` are contiguous for longer: "rows" or "k"."""
+    rows, k = _contiguity(expr, row), _contiguity(expr, kernel.k.symbol)
+    return default if rows == k else "rows" if rows > k else "k"
+
+
+def _contiguity(expr: Expr, axis: Symbol) -> int:
+    digits = split_digits(expr, axis)
+    run = digits.radices[0] if digits.radices else 1 << 20
+    loads = [e for e in walk(substitute_symbol(expr, axis, digits.value)) if isinstance(e, Load)]
+    return sum(run for load in loads if coefficient(load.buffer.offset(load.index), digits.lowest) == 1)
 
 
 def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target) -> ir.Function:
@@ -94,19 +95,47 @@ def emit_fill(
     element = element_type(kernel.accumulate)
     width = target.lanes(kernel.accumulate.itemsize)
 
+    digits = split_digits(expr, along)
+    expr = substitute_symbol(expr, along, digits.value)
+
     with ints.loop(i64(0), lines) as line:
         ints.symbols[across.name] = ints.add(first_across, line)
         to = b.gep(part["to"], [ints.mul(line, part["stride"])], source_etype=element)
+        with _runs(b, ints, digits, first_along, length) as (start, lowest, size):
 
-        def piece(emitter: ExprEmitter, i: ir.Value) -> None:
-            ints.symbols[along.name] = ints.add(first_along, i)
-            with emitter.scope():
-                value = emitter.scalars.cast(emitter.emit(expr), kernel.accumulate).value
-            b.store(value, b.gep(to, [i], source_etype=element), align=kernel.accumulate.itemsize)
+            def piece(emitter: ExprEmitter, i: ir.Value) -> None:
+                ints.symbols[digits.lowest.name] = ints.add(lowest, i)
+                with emitter.scope():
+                    value = emitter.scalars.cast(emitter.emit(expr), kernel.accumulate).value
+                at = b.gep(to, [ints.add(start, i)], source_etype=element)
+                b.store(value, at, align=kernel.accumulate.itemsize)
 
-        part.lanes(along, length, width, piece)
+            part.lanes(digits.lowest, size, width, piece)
     b.ret_void()
     return part.function
+
+
+@contextmanager
+def _runs(
+    b: ir.IRBuilder, ints: Integers, digits: Digits, first: ir.Value, length: ir.Value
+) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
+    """The runs of [first, first + length) in which only the lowest digit changes: (start - first, its digit, size)."""
+    if not digits.radices:
+        yield i64(0), first, length
+        return
+    done = stack(b, I64)
+    b.store(i64(0), done)
+    with while_loop(b, lambda: b.icmp_signed("<", b.load(done, typ=I64), length)):
+        start = b.load(done, typ=I64)
+        rest = ints.add(first, start)
+        lowest = ints.mod(rest, i64(digits.radices[0]))
+        size = ints.min(ints.sub(i64(digits.radices[0]), lowest), ints.sub(length, start))
+        for symbol, radix in zip(digits.higher, (*digits.radices[1:], None), strict=True):
+            below = digits.radices[digits.higher.index(symbol)]
+            digit = ints.div(rest if radix is None else ints.mod(rest, i64(radix)), i64(below))
+            ints.symbols[symbol.name] = digit
+        yield start, lowest, size
+        b.store(ints.add(start, size), done)
 
 
 class _Part:
@@ -141,7 +170,7 @@ class _Part:
         *,
         full: bool = False,
     ) -> None:
-        """`body` for every vector of lanes of [0, count); the last is masked, or done one by one. full: there is none."""
+        """`body` for all of [0, count) in vectors; a rest is masked, or done one by one. full: there is no rest."""
         if full:
             with self._loop(symbol, i64(0), count, width) as (emitter, i):
                 body(emitter, i)

@@ -1,20 +1,28 @@
-"""How a contraction is cut: what its operands are in memory, its blocks, tasks and scratch. Functions of shapes only."""
+"""How a contraction is cut: its tiles, blocks, tasks and scratch, as functions of shapes only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from tjit.codegen.kernel import Axis, Accumulator, Buffer, ContractKernel, Expr, Load, Store
+from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.llvm.contract_lanes import lane_order
+from tjit.codegen.llvm.contract_operands import (
+    Direct,
+    Operand,
+    direct_output,
+    few_rows,
+    plain_operand,
+    results_along_n,
+)
 from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.stream_kernel import STREAM_ROWS
 from tjit.codegen.llvm.target import Target
 from tjit.dtypes import DType
-from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
+from tjit.ir.dims import Dim, maximum, minimum, product
 
-__all__ = ["FEW_ROWS", "ColumnClass", "Operand", "Pack", "Plan", "RowClass", "Style", "plan_contract"]
+__all__ = ["FEW_ROWS", "ColumnClass", "Pack", "Plan", "RowClass", "Style", "plan_contract"]
 
 _K_BLOCK = 768  # steps of k summed in registers: panels of a and b stay in the second-level cache
 _N_BLOCK = 512
@@ -47,34 +55,6 @@ class Pack(Enum):
     LAST = "last"  # the one that is not full
     TALL = "tall"  # all, where there are many rows
     NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """An operand that is a plain strided read: element (row, k) lies at base + row*row_stride + k*k_stride.
-
-    Attributes:
-        base: over batch axes and program symbols.
-    """
-
-    buffer: Buffer
-    base: Dim
-    row_stride: Dim
-    k_stride: Dim
-
-    @property
-    def order(self) -> str:
-        """Which stride is 1, as in `Packing`."""
-        return "rows" if self.row_stride == 1 else "k" if self.k_stride == 1 else "any"
-
-
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """Where finished sums go as they are: element (m, n) lies at base + m*row_stride + n."""
-
-    buffer: Buffer
-    base: Dim
-    row_stride: Dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +229,8 @@ def round_up(x: Dim, unit: int) -> Dim:
 @lru_cache(maxsize=8)
 def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     """Decide how `kernel` runs on `target`."""
-    kernel = _few_rows(_results_along_n(kernel), target.lanes(kernel.accumulate.itemsize))
-    a, b = _operand(kernel, kernel.a, kernel.m), _operand(kernel, kernel.b, kernel.n)
+    kernel = few_rows(results_along_n(kernel), target.lanes(kernel.accumulate.itemsize))
+    a, b = plain_operand(kernel, kernel.a, kernel.m), plain_operand(kernel, kernel.b, kernel.n)
     style = _style(kernel, b)
     rows, vectors = _tile(kernel, target, style)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
@@ -273,7 +253,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         vectors=vectors,
         a=a,
         b=b,
-        direct=_direct(kernel),
+        direct=direct_output(kernel),
         k_block=maximum(1, k_block),
         m_block=_even_blocks(m_cell, panels * rows, rows),
         n_block=maximum(n_block, columns),
@@ -288,14 +268,6 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         # with few steps of k the results are most of the memory: write them in order
         along_n=isinstance(k, int) and k <= _FEW_STEPS,
     )
-
-
-def _few_rows(kernel: ContractKernel, lanes: int) -> ContractKernel:
-    """The kernel with a and b exchanged, if it has few columns and more rows: lanes along the longer side."""
-    m, n = kernel.m.extent, kernel.n.extent
-    if not _at_most(n, lanes // 4) or _at_most(m, n if isinstance(n, int) else 0):
-        return kernel
-    return _exchanged(kernel)
 
 
 def _style(kernel: ContractKernel, b: Operand | None) -> Style:
@@ -377,59 +349,3 @@ def _even_blocks(extent: Dim, most: int, unit: int) -> Dim:
     """Blocks of about `most`, as equal as multiples of `unit` allow."""
     count = maximum(1, (extent + most // 2) // most)
     return maximum(unit, round_up(ceil_div(extent, count), unit))
-
-
-def _results_along_n(kernel: ContractKernel) -> ContractKernel:
-    """The kernel with a and b exchanged, if its stores are contiguous along m and not along n."""
-    strides = [(coefficient(o, kernel.m.symbol), coefficient(o, kernel.n.symbol)) for o in map(_offset, kernel.epilogue)]
-    if any(n == 1 for _, n in strides) or not any(m == 1 for m, _ in strides):
-        return kernel
-    return _exchanged(kernel)
-
-
-def _exchanged(kernel: ContractKernel) -> ContractKernel:
-    return replace(kernel, m=kernel.n, n=kernel.m, a=kernel.b, b=kernel.a)
-
-
-def _offset(access: Store | Load) -> Dim:
-    return access.buffer.offset(access.index)
-
-
-def _operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
-    if not isinstance(expr, Load) or expr.bindings or expr.conditions or not _holds(kernel.accumulate, expr.dtype):
-        return None
-    split = _split(kernel, _offset(expr), row, kernel.k)
-    return None if split is None else Operand(expr.buffer, *split)
-
-
-def _holds(wide: DType, narrow: DType) -> bool:
-    if wide is narrow:
-        return True
-    if wide.kind == narrow.kind == "float":
-        return narrow.itemsize < wide.itemsize
-    return wide.kind == narrow.kind == "int" and narrow.itemsize < wide.itemsize
-
-
-def _split(kernel: ContractKernel, offset: Dim, *axes: Axis) -> tuple[Dim, ...] | None:
-    """`offset` as base + sum of axis*stride: (base, *strides), where no stride depends on an axis of the kernel."""
-    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}
-    strides = []
-    for axis in axes:
-        stride = coefficient(offset, axis.symbol)
-        if stride is None or own.intersection(symbols(stride)):
-            return None
-        strides.append(stride)
-        offset = substitute(offset, {axis.symbol: 0})
-    return (offset, *strides)
-
-
-def _direct(kernel: ContractKernel) -> Direct | None:
-    if len(kernel.epilogue) != 1:
-        return None
-    (store,) = kernel.epilogue
-    if not isinstance(store.value, Accumulator) or not store.value.dtype is store.buffer.dtype is kernel.accumulate:
-        return None
-    split = _split(kernel, _offset(store), kernel.m, kernel.n)
-    if split is None or split[2] != 1:
-        return None
-    return Direct(store.buffer, split[0], split[1])

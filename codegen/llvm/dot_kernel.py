@@ -18,7 +18,6 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
     I32,
     I64,
-    PTR,
     counted_loop,
     element_type,
     i64,

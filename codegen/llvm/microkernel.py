@@ -11,7 +11,19 @@ from dataclasses import dataclass
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, byte_gep, declare, element_type, i64, masked_load, masked_store, multiply_add, splat
+from tjit.codegen.llvm.vectors import (
+    I32,
+    I64,
+    PTR,
+    byte_gep,
+    declare,
+    element_type,
+    i64,
+    masked_load,
+    masked_store,
+    multiply_add,
+    splat,
+)
 from tjit.dtypes import DType
 
 __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
@@ -102,7 +114,11 @@ class _Microkernel:
         next_left = b.sub(left, ir.Constant(I64, 1))
         next_a, next_b = byte_gep(b, a, a_k), byte_gep(b, bp, b_k)
         b.cbranch(b.icmp_signed(">", next_left, ir.Constant(I64, 0)), loop, done)
-        for phi, start, following in ((left, self.args["k"], next_left), (a, self.args["a"], next_a), (bp, self.args["b"], next_b)):
+        for phi, start, following in (
+            (left, self.args["k"], next_left),
+            (a, self.args["a"], next_a),
+            (bp, self.args["b"], next_b),
+        ):
             phi.add_incoming(start, entry)
             phi.add_incoming(following, loop)
         for i in range(self.tile.rows):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.scalars import LlvmScalars
+from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least
 from tjit.dtypes import DType
 
@@ -120,7 +120,10 @@ class _Packing:
             value = self._read(self._source(b.add(row, r), p), 1)
             b.store(value, b.gep(panel, [r], source_etype=element))
         with counted_loop(b, count, self.width, i64(1)) as r:
-            b.store(ir.Constant(element, None if isinstance(element, ir.IntType) else 0.0), b.gep(panel, [r], source_etype=element))
+            b.store(
+                ir.Constant(element, None if isinstance(element, ir.IntType) else 0.0),
+                b.gep(panel, [r], source_etype=element),
+            )
 
     def _source(self, row: ir.Value, p: ir.Value) -> ir.Value:
         b = self.b

@@ -78,7 +78,9 @@ class _StreamKernel:
         self.lanes = target.lanes(tile.dtype.itemsize)
         self.element = element_type(tile.dtype)
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.k, self.a, self.a_row, self.a_k, self.rows_b, self.b_k, self.c, self.c_row, self.columns, add = function.args
+        self.k, self.a, self.a_row, self.a_k, self.rows_b, self.b_k, self.c, self.c_row, self.columns, add = (
+            function.args
+        )
         self.scalars = {width: LlvmScalars(self.b, width, features_of(target)) for width in (1, self.lanes)}
         self.is_first = self.b.icmp_signed("==", add, i64(0))
 
@@ -117,7 +119,10 @@ class _StreamKernel:
     def _accumulate(self, p: ir.Value, steps: int) -> None:
         """Add to c the products of `steps` elements of each row of a with rows of b."""
         b, tile = self.b, self.tile
-        offsets = [[b.add(b.mul(i64(i), self.a_row), b.mul(b.add(p, i64(s)), self.a_k)) for s in range(steps)] for i in range(tile.rows)]
+        offsets = [
+            [b.add(b.mul(i64(i), self.a_row), b.mul(b.add(p, i64(s)), self.a_k)) for s in range(steps)]
+            for i in range(tile.rows)
+        ]
         x = [[b.load(self._at(self.a, offset), typ=self.element) for offset in row] for row in offsets]
         wide = [[splat(b, value, self.lanes) for value in row] for row in x]
         source = self.scalars[1].memory_type(tile.source)

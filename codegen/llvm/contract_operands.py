@@ -1,0 +1,107 @@
+"""What a contraction reads and writes, as memory: plain strided operands, a direct output, which side is which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tjit.codegen.kernel import Accumulator, Axis, Buffer, ContractKernel, Expr, Load, Store
+from tjit.dtypes import DType
+from tjit.ir.dims import Dim, coefficient, substitute, symbols
+
+__all__ = ["Direct", "Operand", "direct_output", "few_rows", "plain_operand", "results_along_n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An operand that is a plain strided read: element (row, k) lies at base + row*row_stride + k*k_stride.
+
+    Attributes:
+        base: over batch axes and program symbols.
+    """
+
+    buffer: Buffer
+    base: Dim
+    row_stride: Dim
+    k_stride: Dim
+
+    @property
+    def order(self) -> str:
+        """Which stride is 1, as in `Packing`."""
+        return "rows" if self.row_stride == 1 else "k" if self.k_stride == 1 else "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Where finished sums go as they are: element (m, n) lies at base + m*row_stride + n."""
+
+    buffer: Buffer
+    base: Dim
+    row_stride: Dim
+
+
+def results_along_n(kernel: ContractKernel) -> ContractKernel:
+    """The kernel with a and b exchanged, if its stores are contiguous along m and not along n."""
+    strides = [
+        (coefficient(o, kernel.m.symbol), coefficient(o, kernel.n.symbol)) for o in map(_offset, kernel.epilogue)
+    ]
+    if any(n == 1 for _, n in strides) or not any(m == 1 for m, _ in strides):
+        return kernel
+    return _exchanged(kernel)
+
+
+def _exchanged(kernel: ContractKernel) -> ContractKernel:
+    return replace(kernel, m=kernel.n, n=kernel.m, a=kernel.b, b=kernel.a)
+
+
+def _offset(access: Store | Load) -> Dim:
+    return access.buffer.offset(access.index)
+
+
+def plain_operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
+    """`expr`, over the axis `row` and k, as a strided read; None where it is more than that."""
+    if not isinstance(expr, Load) or expr.bindings or expr.conditions or not _holds(kernel.accumulate, expr.dtype):
+        return None
+    split = _split(kernel, _offset(expr), row, kernel.k)
+    return None if split is None else Operand(expr.buffer, *split)
+
+
+def _holds(wide: DType, narrow: DType) -> bool:
+    if wide is narrow:
+        return True
+    if wide.kind == narrow.kind == "float":
+        return narrow.itemsize < wide.itemsize
+    return wide.kind == narrow.kind == "int" and narrow.itemsize < wide.itemsize
+
+
+def _split(kernel: ContractKernel, offset: Dim, *axes: Axis) -> tuple[Dim, ...] | None:
+    """`offset` as base + sum of axis*stride: (base, *strides), where no stride depends on an axis of the kernel."""
+    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}
+    strides = []
+    for axis in axes:
+        stride = coefficient(offset, axis.symbol)
+        if stride is None or own.intersection(symbols(stride)):
+            return None
+        strides.append(stride)
+        offset = substitute(offset, {axis.symbol: 0})
+    return (offset, *strides)
+
+
+def direct_output(kernel: ContractKernel) -> Direct | None:
+    """The output that the sums may be written to as they are; None where there is more to do."""
+    if len(kernel.epilogue) != 1:
+        return None
+    (store,) = kernel.epilogue
+    if not isinstance(store.value, Accumulator) or not store.value.dtype is store.buffer.dtype is kernel.accumulate:
+        return None
+    split = _split(kernel, _offset(store), kernel.m, kernel.n)
+    if split is None or split[2] != 1:
+        return None
+    return Direct(store.buffer, split[0], split[1])
+
+
+def few_rows(kernel: ContractKernel, lanes: int) -> ContractKernel:
+    """The kernel with a and b exchanged, if it has few columns and more rows: lanes along the longer side."""
+    m, n = kernel.m.extent, kernel.n.extent
+    if not isinstance(n, int) or n > lanes // 4 or (isinstance(m, int) and m <= n):
+        return kernel
+    return _exchanged(kernel)
