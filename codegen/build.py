@@ -224,7 +224,7 @@ class _Loops:
             self.expander.memo.clear()
             bodies = self._bodies()
         stores = self._reduction_stores()
-        if stores and self.loops[-1]:
+        if stores and (self.loops[-1] or any(isinstance(s, Reduce) for s in bodies[-1])):
             self.loops.append([])
             bodies.append([])
         bodies[-1].extend(stores)

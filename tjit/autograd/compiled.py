@@ -73,7 +73,7 @@ class Joint:
         if state.grad or state.trace is not None:
             gradients = self._replay(operands, cotangents)
         else:
-            arrays = [np.ascontiguousarray(a) for a in (*kept, *(t.array for t in cotangents))]
+            arrays = [np.asarray(a, order="C") for a in (*kept, *(t.array for t in cotangents))]
             run = program()
             bound = run.bind(arrays)
             assert bound is not None

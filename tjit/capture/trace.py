@@ -11,7 +11,8 @@ from tjit.ir.graph import Graph, GraphBuilder, Literal, Operand, Value
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
-from tjit.ops.apply import check_devices, result_types, state
+from tjit.ops.apply import check_devices, mark_seen, refresh, result_types, state
+from tjit.ops.views import write_through
 from tjit.tensor import Tensor, Traced
 
 __all__ = ["Trace", "decomposed_types", "inline", "trace_graph", "tracing"]
@@ -46,7 +47,7 @@ class Trace:
         """The value that `tensor` stands for now."""
         if isinstance(tensor._data, Traced):
             if tensor._view is not None and tensor._seen != tensor._storage.version:
-                self._refresh(tensor)
+                refresh(tensor)
             return tensor._data.value
         return self._twin(tensor).value
 
@@ -66,14 +67,6 @@ class Trace:
         """An eager tensor was met for the first time."""
         self.lifted.append(tensor)
 
-    def _refresh(self, view: Tensor) -> None:
-        """Compute a view again from its base, which was written."""
-        assert view._view is not None
-        base, op, attrs = view._view
-        again = self.apply(op, (base,), attrs)[0]
-        view._data = again._data
-        view._seen = view._storage.version
-
     def snapshot(self, tensor: Tensor) -> Tensor:
         """A tensor that stands for the present value of `tensor`, whatever is written later."""
         return Tensor(Traced(self.value_of(tensor)))
@@ -90,26 +83,21 @@ class Trace:
 
     def assign(self, target: Tensor, value: Tensor) -> None:
         """Make `value` the value of `target`, of everything it is a view of, and of their other views."""
-        new = self.value_of(value)
-        if target._view is None:
-            data = target._data if isinstance(target._data, Traced) else self._twin(target)
-            data.value = new
-        else:
-            from tjit.ops.views import write_through
+        self._write(target, value)
+        target._storage.version += 1
+        mark_seen(target)
 
+    def _write(self, target: Tensor, value: Tensor) -> None:
+        new = self.value_of(value)
+        if target._view is not None:
             base, op, attrs = target._view
-            whole = write_through(op, attrs, base, value)
-            if not op.differentiable:  # through a detached view the base changes, its history does not
-                whole = self.snapshot(whole)
-            self.assign(base, whole)
-            if whole.requires_grad:
-                base._grad_fn, base._index = whole._grad_fn, whole._index
-            if isinstance(target._data, Traced):
-                target._data.value = new
+            self._write(base, write_through(op, attrs, base, value))
+        if isinstance(target._data, Traced):
+            target._data.value = new
+        elif target._view is None:
+            self._twin(target).value = new
         if value.requires_grad and state.grad:
             target._grad_fn, target._index = value._grad_fn, value._index
-        target._storage.version += 1
-        target._seen = target._storage.version
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         if id(tensor) in self.grads:

@@ -16,7 +16,7 @@ from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
 from tjit.tensor import Modified, Tensor
 
-__all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "result_types", "state"]
+__all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "result_types", "state"]
 
 
 class Tracer(Protocol):
@@ -116,6 +116,9 @@ def apply(op: Op, *operands: Tensor | Literal, **attrs: Any) -> Any:
     Raises:
         TypeRuleError: the op's type rule refuses, or tensors are on different devices.
     """
+    for operand in operands:
+        if isinstance(operand, Tensor) and operand._view is not None and operand._seen != operand._storage.version:
+            refresh(operand)
     trace = state.trace
     results = _eager(op, operands, attrs) if trace is None else trace.apply(op, operands, attrs)
     if op.differentiable and is_recording(operands):
@@ -170,8 +173,25 @@ def assign(target: Tensor, value: Tensor) -> Tensor:
     target.array[...] = value.array
     _rebase(target, value)
     target._storage.version += 1
-    _refresh_seen(target)
+    mark_seen(target)
     return target
+
+
+def refresh(view: Tensor) -> None:
+    """Bring a view up to date after what it is a view of was written: its history, and while capturing its value."""
+    assert view._view is not None
+    base, op, attrs = view._view
+    if base._view is not None and base._seen != base._storage.version:
+        refresh(base)
+    recording, state.grad = state.grad, True
+    try:
+        again = apply(op, base, **attrs)
+    finally:
+        state.grad = recording
+    if state.trace is not None and view.is_traced:
+        view._data = again._data
+    view._grad_fn, view._index = again._grad_fn, again._index
+    view._seen = view._storage.version
 
 
 def _check_leaf(target: Tensor) -> None:
@@ -201,7 +221,8 @@ def _rebase(target: Tensor, value: Tensor) -> None:
     _rebase(base, write_through(op, attrs, old, value))
 
 
-def _refresh_seen(target: Tensor) -> None:
+def mark_seen(target: Tensor) -> None:
+    """Note that a tensor, and what it is a view of, are up to date."""
     tensor: Tensor | None = target
     while tensor is not None:
         tensor._seen = tensor._storage.version
