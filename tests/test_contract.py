@@ -176,3 +176,35 @@ def test_messages(call, message):
         call()
 
     assert error.value.message == message
+
+
+EQUATIONS = (
+    ("ij,jk", ((2, 3), (3, 4))),
+    ("bij,bjk->bik", ((2, 3, 4), (2, 4, 5))),
+    ("ii->i", ((3, 3),)),
+    ("ii", ((3, 3),)),
+    ("i,j->ji", ((2,), (3,))),
+    ("...ij,...jk->...ik", ((5, 2, 3), (3, 4))),
+    ("ij,ij->", ((2, 3), (2, 3))),
+    ("bn,anm,bm->ba", ((2, 5), (3, 5, 4), (2, 4))),
+    ("ij,ij->ij", ((2, 3), (1, 3))),
+    ("...i->...", ((2, 3, 4),)),
+    ("iij->ij", ((3, 3, 2),)),
+)
+
+
+@pytest.mark.parametrize(("equation", "shapes"), EQUATIONS, ids=str)
+def test_einsum_is_numpys(equation, shapes, rng):
+    arrays = [rng.standard_normal(s) for s in shapes]
+
+    y = tjit.einsum(equation, *map(tjit.tensor, arrays))
+
+    assert_close(y.numpy(), np.einsum(equation, *arrays), 10)
+
+
+def test_tensordot_is_numpys(rng):
+    a, b = rng.standard_normal((3, 4, 5)), rng.standard_normal((4, 3, 2))
+
+    y = tjit.tensordot(tjit.tensor(a), tjit.tensor(b), dims=([1, 0], [0, 1]))
+
+    assert_close(y.numpy(), np.tensordot(a, b, ([1, 0], [0, 1])), 10)

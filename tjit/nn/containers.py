@@ -22,7 +22,7 @@ def _position(index: Any, length: int) -> int:
 
 
 class Sequential(Module):
-    """Runs its modules in order, each on the result of the one before: `Sequential(a, b)` or `Sequential(OrderedDict(...))`."""
+    """Runs its modules in order, each on the result of the one before: `Sequential(a, b)`, or given an OrderedDict."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__()

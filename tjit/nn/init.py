@@ -51,7 +51,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
 ) -> Tensor:
-    """Values drawn from the normal distribution of `mean` and `std` between a and b, by the inverse of its distribution."""
+    """Values drawn from the normal distribution of `mean` and `std` between a and b."""
     from tjit.ops.elementwise import erfinv
 
     low, high = (math.erf((limit - mean) / std / math.sqrt(2)) for limit in (a, b))
@@ -162,7 +162,8 @@ def kaiming_normal_(
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
     """A matrix (of the dims after the first) with orthogonal rows or columns, times `gain`.
 
-    Source: Saxe, McClelland and Ganguli (2013), "Exact solutions to the nonlinear dynamics of learning in deep linear networks".
+    Source: Saxe, McClelland and Ganguli (2013), "Exact solutions to the nonlinear dynamics of learning in
+    deep linear networks".
     """
     if tensor.ndim < 2:
         raise ArgumentError("Only tensors with 2 or more dimensions are supported", user_location())

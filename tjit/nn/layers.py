@@ -185,7 +185,7 @@ class Embedding(Module):
     """Rows of a matrix, looked up by number.
 
     Attributes:
-        weight: f[num_embeddings, embedding_dim], drawn from the normal distribution; the row `padding_idx` is zero and stays so.
+        weight: f[num_embeddings, embedding_dim], drawn from the normal distribution; its row `padding_idx` stays zero.
     """
 
     def __init__(
@@ -336,7 +336,8 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
+        bias = self.bias is not None
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={bias}"
 
 
 class _BatchNorm(Module):

@@ -116,7 +116,8 @@ class Module:
                 continue
             if value is not None and not isinstance(value, kind):
                 raise DTypeError(
-                    f"cannot assign '{type(value).__name__}' as {group[1:-1]} '{name}' (tjit.nn.{kind.__name__} or None expected)",
+                    f"cannot assign '{type(value).__name__}' as {group[1:-1]} '{name}' "
+                    f"(tjit.nn.{kind.__name__} or None expected)",
                     user_location(),
                 )
             held[name] = value
@@ -156,7 +157,8 @@ class Module:
         self._check_name(name, self._parameters, "parameter")
         if param is not None and not isinstance(param, Parameter):
             raise DTypeError(
-                f"cannot assign '{type(param).__name__}' object to parameter '{name}' (tjit.nn.Parameter or None required)",
+                f"cannot assign '{type(param).__name__}' object to parameter '{name}' "
+                "(tjit.nn.Parameter or None required)",
                 user_location(),
             )
         _move_to(self._parameters, name, param, (self._buffers, self._modules))
@@ -389,7 +391,7 @@ class Module:
         zero_gradients(self.parameters(), set_to_none)
 
     def to(self: M, *args: Any, **kwargs: Any) -> M:
-        """Convert float parameters and buffers to a dtype; `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`.
+        """Convert float parameters and buffers: `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`.
 
         Raises:
             DTypeError: the dtype is not float.

@@ -44,7 +44,8 @@ def get_total_norm(
     total = _total_norm(tensors, float(norm_type)) if tensors else zeros(())
     if error_if_nonfinite and not total.is_traced and not _is_finite(total):
         raise TypeRuleError(
-            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped.",
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
+            "so it cannot be clipped.",
             user_location(),
             hint="set error_if_nonfinite=False",
         )
@@ -83,7 +84,7 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, 
 def clip_grad_norm_(
     parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: Any = None
 ) -> Tensor:
-    """Scale the gradients of `parameters` so that their norm together is at most `max_norm`; returns the norm before."""
+    """Scale the gradients so that their norm together is at most `max_norm`; returns the norm before."""
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     with no_grad():
         total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)

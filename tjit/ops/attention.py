@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
 import numpy as np
 
 from tjit.errors import ArgumentError, TypeRuleError
@@ -169,7 +167,7 @@ def _attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, *, is_c
         return softmax(where(iota((rows, 1), 0) >= iota((1, columns), 1), scores, lowest), -1)
     if mask is None:
         return softmax(scores, -1)
-    # what the mask excludes is excluded by `where`, which also keeps the nan of a row that sees nothing out of the gradient
+    # excluded by `where`, which also keeps the nan of a row that sees nothing out of the gradient
     sees = mask if mask.dtype.kind == "bool" else mask != lowest
     scores = where(sees, scores if mask.dtype.kind == "bool" else scores + mask, lowest)
     blind = amax(scores, -1, keepdim=True) == lowest

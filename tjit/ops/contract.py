@@ -224,7 +224,8 @@ def _linear_infer(x: TensorType, weight: TensorType, bias: TensorType | None = N
     _same_dtype("linear", x, weight)
     if x.shape[-1] != weight.shape[-1]:
         raise TypeRuleError(
-            f"linear needs input's last dim to equal weight's: {x} and weight {weight} have {x.shape[-1]} and {weight.shape[-1]}",
+            f"linear needs input's last dim to equal weight's: {x} and weight {weight} "
+            f"have {x.shape[-1]} and {weight.shape[-1]}",
             hint="weight is [out_features, in_features]",
         )
     y = x.with_shape((*x.shape[:-1], *weight.shape[:-1]))

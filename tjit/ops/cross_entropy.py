@@ -1,7 +1,7 @@
 """Losses over classes: `nll_loss` and `cross_entropy`.
 
-The target's class is picked by comparing an iota with it, not by a gather: the loss and its gradient are then elementwise
-work and sums over rows, which fuse with the softmax.
+The target's class is picked by comparing an iota with it, not by a gather: the loss and its gradient are then
+elementwise work and sums over rows, which fuse with the softmax.
 """
 
 from __future__ import annotations

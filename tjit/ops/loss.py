@@ -328,9 +328,10 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Tensor:
-    """target * (log(target) - input), for log-probabilities `input`; reduced, or with "batchmean" summed and divided by the batch.
+    """target * (log(target) - input), for log-probabilities `input`; reduced.
 
     Args:
+        reduction: also "batchmean", the sum divided by the extent of dim 0.
         log_target: the target is given as log-probabilities too.
     """
     x, t = _pair("kl_div", input, target)

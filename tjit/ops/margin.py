@@ -1,4 +1,4 @@
-"""Losses with a margin, and negative log-likelihoods of counts and of normal distributions. Plain functions of public ops."""
+"""Losses with a margin, and negative log-likelihoods of counts and normal distributions, as functions of public ops."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ def _scale_and_shift(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> T
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Normalises each of `num_groups` groups of channels of x[n, c, *s] on its own, then scales and shifts each channel.
+    """Normalises each of `num_groups` groups of channels of x[n, c, *s], then scales and shifts each channel.
 
     Raises:
         TypeRuleError: x has fewer than two dims, or num_groups does not divide its channels.
@@ -383,8 +383,8 @@ def batch_norm(
     """Normalises each channel of x[n, c, *s] over all else.
 
     Args:
-        running_mean, running_var: f[c]. In training they move by `momentum` towards the batch's mean and unbiased variance;
-            otherwise they are what x is normalised with.
+        running_mean, running_var: f[c]. In training they move by `momentum` towards the batch's mean and unbiased
+            variance; otherwise they are what x is normalised with.
         training: normalise with the batch's own statistics.
 
     Raises:
