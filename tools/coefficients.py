@@ -1,6 +1,7 @@
 """Print codegen/llvm/coefficients.py: minimax polynomials for the vector math, by Remez's exchange in mpmath.
 
-Run `python tools/coefficients.py > codegen/llvm/coefficients.py`. Each error printed is the largest, relative to the function.
+Run `python tools/coefficients.py > codegen/llvm/coefficients.py`. The errors printed are the largest, relative to the
+function.
 """
 
 from __future__ import annotations
@@ -59,7 +60,6 @@ def remez(f: Function, weight: Function, a: float, b: float, n: int) -> tuple[li
 def _by_square(f: Function) -> Function:
     """f as a function of the square of its argument."""
     return lambda z: f(mp.sqrt(z))
-
 
 
 LN2 = mp.log(2)
@@ -129,9 +129,13 @@ ERF_SPLIT = 1.0
 
 
 def _erf(n: int):
-    """erf(x) = x + x p(x**2) below the split."""
-    f = _by_square(lambda x: mp.erf(x) / x - 1)
-    return remez(f, _by_square(lambda x: x / mp.erf(x)), TINY, ERF_SPLIT**2, n)
+    """erf(x) = x + x p(x**2 - 1/2) below the split."""
+
+    def f(u: mpf) -> mpf:
+        x = mp.sqrt(u + 0.5)
+        return mp.erf(x) / x - 1
+
+    return remez(f, lambda u: 1 / (f(u) + 1), TINY - 0.5, ERF_SPLIT**2 - 0.5, n)
 
 
 def _erf_tail(end: float) -> Callable[[int], tuple[list[mpf], mpf]]:
@@ -162,6 +166,7 @@ def _erfc_slope(k: float, end: float) -> Callable[[int], tuple[list[mpf], mpf]]:
 
 TABLES: Sequence[tuple[str, dict[str, tuple[Callable[[int], tuple[list[mpf], mpf]], int]]]] = (
     ("EXP", {"f32": (_exp, 5), "f64": (_exp, 10)}),
+    ("EXPM1", {"f32": (_exp, 6), "f64": (_exp, 10)}),
     ("EXP2", {"f32": (_exp2, 6), "f64": (_exp2, 11)}),
     ("SINH", {"f32": (_sinh, 3), "f64": (_sinh, 5)}),
     ("COSH", {"f32": (_cosh, 3), "f64": (_cosh, 5)}),
@@ -193,7 +198,7 @@ def _split(value: mpf, bits: Sequence[int]) -> list[float]:
     return parts
 
 
-# Parts whose product with a small integer is exact have trailing zeros: 8 or 12 in f32 or f64. All of TWO_OVER_PI's bits
+# Parts whose product with a small integer is exact have trailing zeros: 8 or 12 in f32 or f64. The bits of TWO_OVER_PI
 # are in words of 64, after 64 zeros.
 def _constants() -> dict[str, dict[str, list[float]]]:
     two = {"f32": (24, 24), "f64": (53, 53)}

@@ -1,7 +1,7 @@
 """IEEE arithmetic of one float format over llvmlite's builder: what the vector math is written with.
 
-Everything takes and gives `ir.Value`s of the type `Floats.type`: f32 or f64, one lane or a vector of lanes. No fast-math flags,
-and nothing here becomes a call of a math library.
+Everything takes and gives `ir.Value`s of the type `Floats.type`: f32 or f64, one lane or a vector of lanes. There are
+no fast-math flags, and nothing here becomes a call of a math library.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 __all__ = ["Features", "Floats", "Pair", "any_lane", "call_intrinsic", "constant", "float_text", "vector"]
+
+_I32 = ir.IntType(32)
 
 Pair = tuple[ir.Value, ir.Value]  # an unevaluated sum, the second far smaller
 
@@ -43,9 +45,11 @@ def _mangled(t: ir.Type) -> str:
     return f"v{t.count}{t.element.intrinsic_name}" if isinstance(t, ir.VectorType) else t.intrinsic_name
 
 
-def call_intrinsic(b: ir.IRBuilder, name: str, result: ir.Type, operands: Sequence[ir.Value], *over: ir.Type) -> ir.Value:
-    """Call the LLVM intrinsic `name`, overloaded on `over` (by default on the result)."""
-    full = ".".join([name, *map(_mangled, over or (result,))])
+def call_intrinsic(
+    b: ir.IRBuilder, name: str, result: ir.Type, operands: Sequence[ir.Value], overloaded: bool = True
+) -> ir.Value:
+    """Call the LLVM intrinsic `name`, usually overloaded on its result."""
+    full = f"{name}.{_mangled(result)}" if overloaded else name
     function = b.module.globals.get(full)
     if function is None:
         function = ir.Function(b.module, ir.FunctionType(result, [x.type for x in operands]), full)
@@ -235,7 +239,7 @@ class Floats:
 
     def scale(self, x: ir.Value, n: ir.Value) -> ir.Value:
         """x * 2**n, rounded once, for an integer |n| < 2 bias held as a float."""
-        if self.features.scalef:
+        if self.features.scalef and self.width & (self.width - 1) == 0:
             return self._scalef(x, n)
         t = self.fma(n, 0.5, self.magic + self.bias)
         half = self.sub(t, self.magic + self.bias)
@@ -243,34 +247,39 @@ class Floats:
         return self.mul(self.mul(x, first), self.power_of_two(self.sub(n, half)))
 
     def _scalef(self, x: ir.Value, n: ir.Value) -> ir.Value:
-        b, bits = self.builder, self.bits * self.width
-        suffix = "ps" if self.bits == 32 else "pd"
-        lanes = max(self.width, 128 // self.bits)
-        t = ir.VectorType(self.element, lanes)
-        if bits < 128:  # one lane, or two of f32
-            index = [ir.Constant(ir.IntType(32), i if i < self.width else 0) for i in range(lanes)]
-            widen = ir.Constant(ir.VectorType(ir.IntType(32), lanes), index)
-            x, n = (self._widen(v, t, widen) for v in (x, n))
-        mask = ir.IntType(max(8, lanes))
-        operands = [x, n, x, ir.Constant(mask, (1 << mask.width) - 1)]
-        if max(bits, 128) == 512:
-            operands.append(ir.Constant(ir.IntType(32), 4))  # round as the mode says
-        name = f"llvm.x86.avx512.mask.scalef.{suffix}.{max(bits, 128)}"
-        function = b.module.globals.get(name) or ir.Function(
-            b.module, ir.FunctionType(t, [v.type for v in operands]), name
-        )
-        result = b.call(function, operands)
+        """AVX-512's instruction takes registers of 128, 256 or 512 bits."""
+        lanes = max(128, min(512, self.width * self.bits)) // self.bits
+        parts = [
+            self._scalef_register(self._lanes(x, i, lanes), self._lanes(n, i, lanes), lanes)
+            for i in range(0, self.width, lanes)
+        ]
+        while len(parts) > 1:
+            index = range(2 * parts[0].type.count)
+            parts = [self._shuffle(*parts[i : i + 2], index) for i in range(0, len(parts), 2)]
         if self.width == 1:
-            return b.extract_element(result, ir.Constant(ir.IntType(32), 0))
-        if bits < 128:
-            index = [ir.Constant(ir.IntType(32), i) for i in range(self.width)]
-            return b.shuffle_vector(result, result, ir.Constant(ir.VectorType(ir.IntType(32), self.width), index))
-        return result
+            return self.builder.extract_element(parts[0], ir.Constant(_I32, 0))
+        return parts[0] if self.width >= lanes else self._shuffle(parts[0], parts[0], range(self.width))
 
-    def _widen(self, x: ir.Value, t: ir.VectorType, index: ir.Value) -> ir.Value:
+    def _scalef_register(self, x: ir.Value, n: ir.Value, lanes: int) -> ir.Value:
+        mask = ir.IntType(max(8, lanes))
+        operands = [x, n, x, ir.Constant(mask, (1 << lanes) - 1)]
+        if lanes * self.bits == 512:
+            operands.append(ir.Constant(_I32, 4))  # round as the mode says
+        name = f"llvm.x86.avx512.mask.scalef.p{'s' if self.bits == 32 else 'd'}.{lanes * self.bits}"
+        return call_intrinsic(self.builder, name, x.type, operands, overloaded=False)
+
+    def _lanes(self, x: ir.Value, first: int, count: int) -> ir.Value:
+        """`count` lanes of x; those past its end are any."""
         if self.width == 1:
-            return self.builder.insert_element(ir.Constant(t, ir.Undefined), x, ir.Constant(ir.IntType(32), 0))
-        return self.builder.shuffle_vector(x, x, index)
+            undefined = ir.Constant(ir.VectorType(self.element, count), ir.Undefined)
+            return self.builder.insert_element(undefined, x, ir.Constant(_I32, 0))
+        if self.width == count:
+            return x
+        return self._shuffle(x, x, range(first, first + count))
+
+    def _shuffle(self, x: ir.Value, y: ir.Value, index: Sequence[int]) -> ir.Value:
+        kind = ir.VectorType(_I32, len(index))
+        return self.builder.shuffle_vector(x, y, ir.Constant(kind, [ir.Constant(_I32, i) for i in index]))
 
     # rounding
 

@@ -12,16 +12,16 @@ __all__ = ["erf", "erfc", "erfc_of_f32"]
 
 
 def erf(f: Floats, x: ir.Value) -> ir.Value:
-    """x + x p(x**2) up to 1, then 1 - exp(-x q(x))."""
+    """x + x p(x**2 - 1/2) up to 1, then 1 - exp(-x q(x))."""
     a = f.abs(x)
-    z = f.mul(x, x)
-    inner = f.fma(a, f.polynomial(z, ERF[f.name]), a)
+    u = f.fma(x, x, -0.5)
+    inner = f.fma(a, f.polynomial(u, ERF[f.name]), a)
     a = f.clamp_above(a, 4.0 if f.bits == 32 else 6.0)
     q, q_low = f.two_product(a, f.polynomial(a, ERF_TAIL[f.name]))
     p = parts(f, f.neg(q))
     s = f.power_of_two(p.n)
     outer = f.sub(1.0, f.fma(s, f.add(p.r, f.sub(p.small, q_low)), s))
-    return f.copysign(f.select(f.gt(z, 1.0), outer, inner), x)
+    return f.copysign(f.select(f.gt(u, 0.5), outer, inner), x)
 
 
 def erfc(f: Floats, x: ir.Value) -> ir.Value:
@@ -37,7 +37,7 @@ def erfc(f: Floats, x: ir.Value) -> ir.Value:
     right = f.scale(f.add(high, f.fnma(high, square_low, low)), p.n)
     outer = f.select(f.lt(x, 0.0), f.sub(2.0, right), right)
     inner, inner_low = f.fast_two_sum(f.const(1.0), f.neg(x))
-    inner = f.add(inner, f.fnma(x, f.polynomial(f.mul(x, x), ERF["f64"]), inner_low))
+    inner = f.add(inner, f.fnma(x, f.polynomial(f.fma(x, x, -0.5), ERF["f64"]), inner_low))
     return f.select(f.gt(a, 0.5), outer, f.select(f.is_nan(x), x, inner))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tjit.codegen.llvm.coefficients import COSH, EXP, EXP2, LN2, LOG2_E, SINH
+from tjit.codegen.llvm.coefficients import COSH, EXP, EXP2, EXPM1, LN2, LOG2_E, SINH
 from tjit.codegen.llvm.floats import Floats
 
 __all__ = ["cosh", "exp", "exp2", "expm1", "sigmoid", "sinh", "tanh"]
@@ -40,8 +41,9 @@ def _reduce(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     return n, r, f.fma(n, -low, f.sub(exact, r))
 
 
-def parts(f: Floats, x: ir.Value, half: bool = False) -> Reduced:
+def parts(f: Floats, x: ir.Value, *, half: bool = False, coefficients: Sequence[float] | None = None) -> Reduced:
     """exp(x) before scaling, to more than the format's precision; `half`: of exp(2x), with r and small halved."""
+    coefficients = coefficients or EXP[f.name]
     up = 2 if half else 1
     n = f.sub(f.fma(x, up * LOG2_E[f.name][0], f.magic), f.magic)
     high, low = (v / up for v in LN2[f.name])
@@ -49,16 +51,13 @@ def parts(f: Floats, x: ir.Value, half: bool = False) -> Reduced:
     rest = f.mul(n, -low)
     whole = f.add(r, rest)
     square = f.mul(whole, whole)
-    q = f.polynomial(whole, [c * up ** (k + 1) for k, c in enumerate(EXP[f.name])], square)
+    q = f.polynomial(whole, [c * up ** (k + 1) for k, c in enumerate(coefficients)], square)
     return Reduced(n, r, f.fma(square, q, rest))
 
 
 def exp(f: Floats, x: ir.Value) -> ir.Value:
-    x = f.clamp_above(f.clamp_below(x, _least(f)), _limit(f))
-    n, r, _ = _reduce(f, x)
-    square = f.mul(r, r)
-    t = f.fma(square, f.polynomial(r, EXP[f.name], square), r)
-    return f.scale(f.add(t, 1.0), n)
+    p = parts(f, f.clamp_above(f.clamp_below(x, _least(f)), _limit(f)))
+    return f.scale(f.add(f.add(p.r, p.small), 1.0), p.n)
 
 
 def exp2(f: Floats, x: ir.Value) -> ir.Value:
@@ -70,7 +69,7 @@ def exp2(f: Floats, x: ir.Value) -> ir.Value:
 
 def expm1(f: Floats, x: ir.Value) -> ir.Value:
     x = f.clamp_above(f.clamp_below(x, -0.75 * (f.mantissa + 3)), _limit(f))
-    p = parts(f, x)
+    p = parts(f, x, coefficients=EXPM1[f.name])
     s = f.power_of_two(f.sub(p.n, 1.0))  # half of 2**n, which would overflow
     c, c_low = f.fast_two_sum(s, -0.5)
     high, low = f.fast_two_sum(c, f.mul(s, p.r))

@@ -7,7 +7,7 @@ import math
 from llvmlite import ir
 
 from tjit.codegen.llvm.coefficients import LN2, LOG, LOG2_E, LOG10_2, LOG10_E
-from tjit.codegen.llvm.floats import Floats
+from tjit.codegen.llvm.floats import Floats, Pair
 
 __all__ = ["as_float", "log", "log1p", "log2", "log10", "scaled_up", "split", "with_limits"]
 
@@ -34,13 +34,13 @@ def as_float(f: Floats, k: ir.Value) -> ir.Value:
     return f.sub(f.from_bits(t), f.magic)
 
 
-def _curve(f: Floats, x: ir.Value) -> ir.Value:
-    """log(1 + x) - x."""
+def _curve(f: Floats, x: ir.Value) -> Pair:
+    """log(1 + x) - x, and the largest part of its rounding error."""
     s = f.div(x, f.add(x, 2.0))
     z = f.mul(s, s)
-    half_square = f.mul(f.mul(x, x), 0.5)
+    half_square, low = f.two_product(f.mul(x, 0.5), x)
     # log(1 + x) = x - x**2/2 + s (x**2/2 + z p(z))
-    return f.fma(s, f.fma(z, f.polynomial(z, LOG[f.name]), half_square), f.neg(half_square))
+    return f.fma(s, f.fma(z, f.polynomial(z, LOG[f.name]), half_square), f.neg(half_square)), f.neg(low)
 
 
 def with_limits(f: Floats, result: ir.Value, x: ir.Value) -> ir.Value:
@@ -55,7 +55,7 @@ def log(f: Floats, x: ir.Value) -> ir.Value:
     k, t = f.add(as_float(f, k), undo), f.sub(m, 1.0)
     ln2 = LN2[f.name]
     high, low = f.fast_two_sum(f.mul(k, ln2[0]), t)
-    return with_limits(f, f.add(high, f.add(low, f.fma(k, ln2[1], _curve(f, t)))), x)
+    return with_limits(f, f.add(high, f.add(low, f.fma(k, ln2[1], _curve(f, t)[0]))), x)
 
 
 def log1p(f: Floats, x: ir.Value) -> ir.Value:
@@ -67,7 +67,7 @@ def log1p(f: Floats, x: ir.Value) -> ir.Value:
     k = as_float(f, k)
     ln2 = LN2[f.name]
     high, low = f.fast_two_sum(f.mul(k, ln2[0]), t)
-    low = f.add(low, f.fma(k, ln2[1], f.add(_curve(f, t), t_low)))
+    low = f.add(low, f.fma(k, ln2[1], f.add(_curve(f, t)[0], t_low)))
     result = f.select(f.lt(u, float("inf")), f.add(high, low), x)
     result = f.select(f.gt(x, -1.0), result, f.select(f.eq(x, -1.0), float("-inf"), float("nan")))
     return f.select(f.eq(x, 0.0), x, result)
@@ -80,7 +80,9 @@ def _log_of_base(f: Floats, x: ir.Value, factor: tuple[float, ...], of_two: tupl
     p, p_low = f.two_product(t, factor[0])
     high, low = f.fast_two_sum(f.mul(k, of_two[0]), p)
     low = f.add(low, f.fma(t, factor[1], f.fma(k, of_two[1], p_low)))
-    return with_limits(f, f.add(high, f.fma(_curve(f, t), factor[0], low)), x)
+    curve, curve_low = _curve(f, t)
+    low = f.fma(curve, factor[0], f.fma(curve_low, factor[0], low))
+    return with_limits(f, f.add(high, low), x)
 
 
 def log2(f: Floats, x: ir.Value) -> ir.Value:

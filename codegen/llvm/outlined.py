@@ -1,4 +1,4 @@
-"""Slow paths of the vector math, for lanes that hardly ever occur: one scalar function in the module, called lane by lane.
+"""Slow paths of the vector math, for rare lanes: one scalar function in the module, called lane by lane.
 
 A call ends the builder's block: afterwards the builder stands in a new one.
 """
@@ -174,9 +174,7 @@ def _window(f: Floats, start: ir.Value) -> list[ir.Value]:
     table.global_constant = True
     table.initializer = ir.Constant(kind, list(TWO_OVER_PI))
     first = b.lshr(start, _i64(6))
-    words = [
-        b.load(b.gep(table, [_i64(0), b.add(first, _i64(i))], source_etype=kind), typ=_I64) for i in range(4)
-    ]
+    words = [b.load(b.gep(table, [_i64(0), b.add(first, _i64(i))], source_etype=kind), typ=_I64) for i in range(4)]
     return [_funnel(b, words[i], words[i + 1], b.and_(start, _i64(63))) for i in range(3)]
 
 

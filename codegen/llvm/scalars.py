@@ -146,7 +146,7 @@ class LlvmScalars:
         return Lane(self._rounded(value, dtype), dtype)
 
     def _odd(self, x: ir.Value) -> ir.Value:
-        """An f64 cut to f32's digits with a last bit that tells if anything was lost, so that rounding again is right."""
+        """An f64 cut to f32's digits, with a last bit that tells if anything was lost: it may be rounded again."""
         b, f = self.builder, self.f64
         bits = f.to_bits(x)
         lost = b.icmp_unsigned("!=", b.and_(bits, f.iconst((1 << 29) - 1)), f.iconst(0))
