@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
@@ -40,34 +41,18 @@ _DTYPES |= {
 }
 _NUMBERS = {"pi": 3.141592653589793, "e": 2.718281828459045, "inf": float("inf"), "nan": float("nan"), "newaxis": None}
 
-# Modules and functions that most programs do not need at once: imported when they are first named.
-_LAZY = {
-    "compile": "tjit.compile",
-    "explain": "tjit.inspect",
-    "export": "tjit.export",
-    "jit": None,
-    "linalg": None,
-    "nn": None,
-    "onnx": None,
-    "optim": None,
-    "random": None,
-    "set_num_threads": "tjit.runtime",
-    "testing": None,
-    "utils": None,
-    "vectorize": "tjit.vectorize",
-}
+# Functions that most programs do not need at once, and where they are; imported when they are first named, as are the
+# modules of tjit that are not imported above (nn, optim, testing, ...).
+_LAZY = {"compile": "tjit.compile", "explain": "tjit.inspect", "export": "tjit.export"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name in _LAZY:
+        found = getattr(import_module(_LAZY[name]), name)
+    elif not name.startswith("_") and find_spec(f"tjit.{name}") is not None:
+        found = import_module(f"tjit.{name}")
+    else:
         raise AttributeError(f"module 'tjit' has no attribute {name!r}")
-    home = _LAZY[name]
-    try:
-        found = import_module(f"tjit.{name}") if home is None else getattr(import_module(home), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("tjit"):
-            raise
-        raise AttributeError(f"module 'tjit' has no attribute {name!r}") from None
     globals()[name] = found
     return found
 
@@ -76,7 +61,7 @@ class _Package(ModuleType):
     """tjit.compile and tjit.export are functions, although modules of these names exist."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _LAZY and _LAZY[name] is not None and isinstance(value, ModuleType):
+        if name in _LAZY and isinstance(value, ModuleType):
             value = getattr(value, name, value)
         super().__setattr__(name, value)
 
@@ -88,8 +73,8 @@ __all__ = sorted(
         *FUNCTIONS, *_DTYPES, *_NUMBERS, *_LAZY,
         "Generator", "Size", "Tensor", "__version__", "autograd", "cuda", "device", "dtype", "enable_grad", "errors",
         "finfo", "get_default_dtype", "get_printoptions", "get_rng_state", "iinfo", "inference_mode", "initial_seed",
-        "is_grad_enabled", "is_tensor", "load", "manual_seed", "no_grad", "printoptions", "promote_types", "result_type",
-        "save", "seed", "set_default_dtype", "set_grad_enabled", "set_printoptions", "set_rng_state", "strided",
+        "is_grad_enabled", "is_tensor", "load", "manual_seed", "nn", "no_grad", "optim", "printoptions", "promote_types", "random",
+        "result_type", "save", "seed", "set_default_dtype", "set_grad_enabled", "set_printoptions", "set_rng_state", "strided", "testing",
     }
 )  # fmt: skip
 globals().update(FUNCTIONS | _DTYPES | _NUMBERS)

@@ -284,7 +284,7 @@ def randn(
 
 @public(method=False)
 def randint(
-    low: int,
+    low: int = 0,
     high: Any = None,
     size: Any = None,
     *,
