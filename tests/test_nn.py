@@ -432,3 +432,15 @@ def test_a_captured_module_lifts_its_parameters_under_their_names():
 def test_a_dropout_out_of_range_is_refused():
     with pytest.raises(ArgumentError, match=r"dropout probability has to be between 0 and 1, but got 1\.5"):
         nn.Dropout(1.5)
+
+
+def test_a_compiled_batch_norm_takes_any_batch(rng):
+    ours, eager = nn.BatchNorm1d(3).double(), nn.BatchNorm1d(3).double()
+    forward = tjit.compile(lambda x: ours(x))
+
+    for batch in (4, 7, 12, 5):  # the second size makes the dim symbolic
+        x = tjit.tensor(rng.standard_normal((batch, 3)))
+        assert_close(forward(x).detach().numpy(), eager(x).detach().numpy(), 10)
+
+    for name, value in eager.state_dict().items():
+        assert_close(ours.state_dict()[name].numpy(), value.numpy(), 10)

@@ -412,14 +412,14 @@ def batch_norm(
     centred = wide_x - centre
     variance = mean(centred * centred, dims, keepdim=True)
     _track(running_mean, centre, momentum, 1.0)
-    _track(running_var, variance, momentum, count / (count - 1) if isinstance(count, int) else _bessel(count))
+    _track(running_var, variance, momentum, count / (count - 1) if isinstance(count, int) else _bessel(count, wide_x))
     return cast(_scale_and_shift(centred * rsqrt(variance + eps), weight, bias), x.dtype)
 
 
-def _bessel(count: Dim) -> Tensor:
+def _bessel(count: Dim, x: Tensor) -> Tensor:
     from tjit.ops.creation import full
 
-    return full((), count, dtype=f32) / full((), count - 1, dtype=f32)
+    return full((), count, dtype=x.dtype) / full((), count - 1, dtype=x.dtype)
 
 
 def _track(running: Tensor | None, value: Tensor, momentum: float, factor: Any) -> None:
