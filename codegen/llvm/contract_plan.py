@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
@@ -246,7 +246,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     # too few cells for the work: cut n finer, then m
     n_cell = maximum(columns, round_up(n_cell // maximum(1, wanted // cells), columns))
     panels = max(1, _A_BYTES // (_K_BLOCK * kernel.accumulate.itemsize * rows))
-    return Plan(
+    plan = Plan(
         kernel=kernel,
         target=target,
         rows=rows,
@@ -268,6 +268,10 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         # with few steps of k the results are most of the memory: write them in order
         along_n=isinstance(k, int) and k <= _FEW_STEPS,
     )
+    if plan.pack_b is Pack.NONE and not plan.keeps_sums and not plan.along_n:
+        # nothing of n is kept in scratch: then a is packed or evaluated once for all of it
+        return replace(plan, n_block=maximum(columns, round_up(n, columns)))
+    return plan
 
 
 def _style(kernel: ContractKernel, b: Operand | None) -> Style:
