@@ -280,7 +280,7 @@ def _moved(x: Tensor, device: Device) -> Tensor:
 def type(x: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """x cast to `dtype`; without one, PyTorch's name of the type: "torch.FloatTensor"."""
     if dtype is not None:
-        return to(x, _legacy_dtype(dtype))
+        return to(x, dtype=_legacy_dtype(dtype))
     return f"torch.{_LEGACY[x.dtype.name]}Tensor"
 
 

@@ -88,17 +88,32 @@ def _full_of_tensor(shape: tuple[Dim, ...], value: Tensor, dtype: Any) -> Tensor
 
 
 def _in_kind(value: Any, dtype: DType) -> Any:
-    """The number as a Python number of the dtype's kind, so that equal tensors have equal attrs."""
+    """The number as a Python number of the dtype's kind, so that equal tensors have equal attrs.
+
+    Raises:
+        TypeRuleError: an integer dtype cannot hold it.
+    """
     if isinstance(value, DimExpr):
         return value
     if dtype is bool_:
         return bool(value)
-    if dtype.kind == "int":
-        number = int(value) if isinstance(value, (bool, int)) or math.isfinite(value) else 0
-        bits = 1 << dtype.bits
-        low = -(bits >> 1) if dtype.is_signed else 0
-        return (number - low) % bits + low
-    return float(value)
+    if dtype.kind == "float":
+        return float(value)
+    if not math.isfinite(value):
+        raise _overflow(dtype)
+    return _wrapped(int(value), dtype)
+
+
+def _wrapped(number: int, dtype: DType) -> int:
+    """An int that fits; negative ones wrap into unsigned dtypes, as in PyTorch."""
+    most = (1 << (dtype.bits - dtype.is_signed)) - 1
+    if not -most - 1 <= number <= most:
+        raise _overflow(dtype)
+    return number if dtype.is_signed or number >= 0 else number % (most + 1)
+
+
+def _overflow(dtype: DType) -> TypeRuleError:
+    return TypeRuleError(f"value cannot be converted to type {dtype} without overflow", user_location())
 
 
 def _cast(x: Tensor, dtype: DType) -> Tensor:
@@ -344,19 +359,22 @@ def _converted(array: np.ndarray, dtype: DType) -> np.ndarray:
 
 
 def _from_numbers(values: Any, dtype: DType) -> np.ndarray:
-    """Python numbers as an array; floats truncate to ints as a cast does."""
-    try:
-        if dtype.kind == "int":
-            exact = np.asarray(values)
-            if exact.dtype.kind == "f":
-                return _converted(exact, dtype)
-            if exact.dtype.kind not in "biu" and exact.size:
-                raise OverflowError
-            return np.asarray(values, dtype.numpy) if exact.dtype.kind != "u" else _converted(exact, dtype)
+    """Python numbers as an array; floats truncate to ints as a cast does.
+
+    Raises:
+        TypeRuleError: an int does not fit the dtype.
+    """
+    if dtype.kind != "int":
         with np.errstate(all="ignore"):
             return np.array(values, dtype.numpy)
-    except OverflowError:
-        raise TypeRuleError(f"value cannot be converted to type {dtype} without overflow", user_location()) from None
+    exact = np.asarray(values)
+    if exact.dtype.kind in "fb" or not exact.size:
+        return _converted(exact, dtype)
+    if exact.dtype.kind == "O":
+        raise _overflow(dtype)
+    low, high = int(exact.min()), int(exact.max())
+    _wrapped(low, dtype), _wrapped(high, dtype)
+    return _converted(exact, dtype)
 
 
 def nested_shape(data: Any) -> tuple[int, ...]:
