@@ -170,7 +170,10 @@ def assign(target: Tensor, value: Tensor) -> Tensor:
     if state.trace is not None:
         state.trace.assign(target, value)
         return target
-    target.array[...] = value.array
+    memory = target.array
+    if not memory.flags.writeable:
+        raise _not_writeable(target)
+    memory[...] = value.array
     _rebase(target, value)
     target._storage.version += 1
     mark_seen(target)
@@ -192,6 +195,16 @@ def refresh(view: Tensor) -> None:
         view._data = again._data
     view._grad_fn, view._index = again._grad_fn, again._index
     view._seen = view._storage.version
+
+
+def _not_writeable(target: Tensor) -> TypeRuleError:
+    if 0 in target.array.strides:
+        return TypeRuleError(
+            f"more than one element of the written-to {target.type_} tensor refers to a single memory location",
+            user_location(),
+            hint="clone() it before the in-place operation",
+        )
+    return TypeRuleError(f"the memory of this {target.type_} tensor is read-only", user_location(), hint="clone() it")
 
 
 def _check_leaf(target: Tensor) -> None:
