@@ -32,6 +32,7 @@ __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
 # c[i, j] = (add ? c[i, j] : 0) + sum over p < k of a[i*a_row + p*a_k] * b[p*b_k + j]
 MICROKERNEL = ir.FunctionType(ir.VoidType(), [I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64])
 _AHEAD = 8  # steps of k
+_LINE = 64  # bytes of a cache line
 _NAMES = ("k", "a", "a_row", "a_k", "b", "b_k", "c", "c_row", "columns", "add")
 
 
@@ -141,7 +142,7 @@ class _Microkernel:
         """Ask for the b of a later step: rows in place lie on pages of their own, which no processor foresees."""
         b = self.builder
         prefetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
-        for j in range(self.tile.vectors):
+        for j in range(0, self.tile.vectors, max(1, _LINE // self.target.vector_bytes)):
             at = b.gep(row, [i64(j * self.lanes)], source_etype=self.element)
             b.call(prefetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
 
