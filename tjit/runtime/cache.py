@@ -131,6 +131,7 @@ class Cache:
         return sorted((e for e in found if e is not None), key=lambda e: e.used, reverse=True)
 
     def stats(self) -> Stats:
+        self._is_on()  # finds out why it is off
         sizes = [status.st_size for _, _, status in self._files()]
         return Stats(**self._counts, entries=len(sizes), bytes=sum(sizes), off=self._off)
 
