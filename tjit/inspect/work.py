@@ -1,0 +1,54 @@
+"""How much a kernel does: bytes and scalar operations, counted from its loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tjit.codegen.kernel import Axis, Compute, ContractKernel, Expr, Kernel, LoopKernel, Reduce, ScatterKernel, walk
+from tjit.codegen.schedule import Step
+from tjit.ir.dims import Dim
+
+__all__ = ["kernel_bytes", "kernel_operations"]
+
+
+def kernel_bytes(step: Step) -> Dim:
+    """Bytes of the buffers that a step touches, each counted once."""
+    total: Dim = 0
+    for placed in step.arguments:
+        total = total + placed.type.nbytes
+    return total
+
+
+def kernel_operations(kernel: Kernel) -> Dim:
+    """Scalar operations: each elementwise op and each step of a reduction is one, a multiply-add two."""
+    if isinstance(kernel, ContractKernel):
+        return _contract_operations(kernel)
+    if isinstance(kernel, ScatterKernel):
+        return _points(kernel.axes) * (_computes([kernel.value]) + int(kernel.add))
+    return _loop_operations(kernel)
+
+
+def _contract_operations(kernel: ContractKernel) -> Dim:
+    outer = _points((*kernel.batch, kernel.m, kernel.n))
+    inner = outer * _points((kernel.k,)) * (2 + _computes([kernel.a, kernel.b]))
+    return inner + outer * _computes([store.value for store in kernel.epilogue])
+
+
+def _loop_operations(kernel: LoopKernel) -> Dim:
+    total: Dim = 0
+    for loop in kernel.loops:
+        reductions = sum(isinstance(s, Reduce) for s in loop.body)
+        total = total + _points(loop.axes) * (_computes([s.value for s in loop.body]) + reductions)
+    return _points(kernel.parallel) * total
+
+
+def _points(axes: Iterable[Axis]) -> Dim:
+    total: Dim = 1
+    for axis in axes:
+        total = total * axis.extent
+    return total
+
+
+def _computes(roots: Iterable[Expr]) -> int:
+    seen: set[int] = set()
+    return sum(isinstance(expr, Compute) for root in roots for expr in walk(root, seen))
