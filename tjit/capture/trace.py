@@ -11,7 +11,7 @@ from tjit.ir.graph import Graph, GraphBuilder, Literal, Operand, Value
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
-from tjit.ops.apply import check_devices, mark_seen, refresh, result_types, state
+from tjit.ops.apply import check_devices, mark_seen, refresh, result_types, state, with_history
 from tjit.ops.views import write_through
 from tjit.tensor import Tensor, Traced
 
@@ -88,6 +88,7 @@ class Trace:
         mark_seen(target)
 
     def _write(self, target: Tensor, value: Tensor) -> None:
+        value = with_history(target, value)
         new = self.value_of(value)
         if target._view is not None:
             base, op, attrs = target._view

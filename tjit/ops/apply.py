@@ -223,15 +223,31 @@ def _rebase(target: Tensor, value: Tensor) -> None:
     """Give the target, and the bases it is a view of, the history of the write."""
     if not state.grad or not (value.requires_grad or target.requires_grad):
         return
+    value = with_history(target, value)
     target._grad_fn, target._index = value._grad_fn, value._index
     if target._view is None or not target._view[1].differentiable:
         return
     base, op, attrs = target._view
     from tjit.ops.views import write_through  # views are written with public ops, which are written with apply
 
-    old = Tensor(base.array)
-    old._grad_fn, old._index = base._grad_fn, base._index
-    _rebase(base, write_through(op, attrs, old, value))
+    _rebase(base, write_through(op, attrs, _before(base), value))
+
+
+def with_history(target: Tensor, value: Tensor) -> Tensor:
+    """`value`, on the tape of the target that it overwrites: the target goes on requiring grad, with a gradient of zeros."""
+    if value.requires_grad or not target.requires_grad or not state.grad:
+        return value
+    from tjit.ops.index import SLICE_UPDATE
+
+    rank = target.ndim
+    return apply(SLICE_UPDATE, _before(target), value, starts=(0,) * rank, stops=tuple(target.shape), steps=(1,) * rank)
+
+
+def _before(target: Tensor) -> Tensor:
+    """The target's data as a tensor of its own, with the target's history."""
+    old = Tensor(target._data)
+    old._grad_fn, old._index, old._requires_grad = target._grad_fn, target._index, target._requires_grad
+    return old
 
 
 def mark_seen(target: Tensor) -> None:
