@@ -645,9 +645,6 @@ def slice_update(
     x: Tensor, value: Tensor, starts: tuple[Dim, ...], stops: tuple[Dim, ...], steps: tuple[int, ...]
 ) -> Tensor:
     """x with `value` in place of the slice that `slice_dims` with these bounds gives."""
-    whole = tuple(value.shape) == tuple(x.shape) and set(steps) <= {1}
-    if whole:
-        return value
     return apply(SLICE_UPDATE, x, value, starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
 
 
