@@ -17,7 +17,7 @@ from tjit.codegen.llvm.contract_lanes import emit_epilogue, load_arguments
 from tjit.codegen.llvm.contract_plan import ColumnClass, Plan, RowClass, Style, plan_contract
 from tjit.codegen.llvm.contract_sides import Dependency, Emission, Range, Side, Strided
 from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
-from tjit.codegen.llvm.indices import Integers
+from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.stream_kernel import StreamTile, emit_stream_kernel
 from tjit.codegen.llvm.target import Target

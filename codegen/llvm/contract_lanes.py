@@ -13,7 +13,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Accumulator, ContractKernel, Expr, Load, kernel_symbols, walk
 from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
-from tjit.codegen.llvm.indices import Integers
+from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, splat, stack, while_loop

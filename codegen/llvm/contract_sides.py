@@ -11,7 +11,7 @@ from tjit.codegen.kernel import Axis, Expr
 from tjit.codegen.llvm.contract_lanes import emit_fill
 from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_plan import FEW_ROWS, Pack, Plan
-from tjit.codegen.llvm.indices import Integers
+from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.vectors import declare, element_type, i64
 from tjit.dtypes import DType
