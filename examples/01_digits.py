@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +21,11 @@ from statistics import median
 import numpy as np
 
 import tjit
+from tjit.export import Dim
 
-DATA = Path(__file__).parent / "data" / "digits.csv.gz"
+HERE = Path(__file__).parent
+DATA = HERE / "data" / "digits.csv.gz"
+BUILD = HERE / "build" / "digits"
 SEED, BATCH, EPOCHS, TWIN_EPOCHS = 6, 32, 30, 3
 
 Step = Callable[[tjit.Tensor, tjit.Tensor], tjit.Tensor]
@@ -78,8 +83,8 @@ def training_step(model: tjit.nn.Module, optimizer: tjit.optim.Optimizer) -> Ste
 def classifier(model: tjit.nn.Module) -> Callable[[tjit.Tensor], tjit.Tensor]:
     """A function from images to their classes."""
 
-    def classify(images: tjit.Tensor) -> tjit.Tensor:
-        return model(images).argmax(dim=1)
+    def classify(pixels: tjit.Tensor) -> tjit.Tensor:
+        return model(pixels).argmax(dim=1)
 
     return classify
 
@@ -157,6 +162,54 @@ def show_stages(step: Step, x: tjit.Tensor, y: tjit.Tensor) -> None:
         print(f"\n--- {title}\n\n{lowered.text(stage)}")
 
 
+# -- 5. without Python -------------------------------------------------------------------------------------------------
+
+
+def export_and_run(train_x: tjit.Tensor, train_y: tjit.Tensor, test_x: tjit.Tensor) -> None:
+    """Export an untrained model, train it from C and from Python on the same batches, and compare."""
+    compiler = shutil.which("cc")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    model, optimizer = make_model()
+    step, classify = tjit.compile(training_step(model, optimizer)), tjit.compile(classifier(model))
+    # One package with both entry points: they share the weights, so C classifies with what C has trained.
+    package = tjit.export(
+        {"step": (step, (train_x[:BATCH], train_y[:BATCH])), "classify": (classify, (test_x,))},
+        path=BUILD / "digits.tjit",
+        dynamic={"pixels": {0: Dim("count", min=1)}},
+    )
+    size = (BUILD / "digits.tjit").stat().st_size
+    print(f"  digits.tjit: {size / 1000:.0f} kB with {' and '.join(package.entries)}; its header is beside it")
+    if compiler is None:
+        print("  no C compiler here: install one (on Debian, apt-get install gcc libc6-dev) and run this again")
+        return
+    order = tjit.cat([tjit.randperm(len(train_x))[: len(train_x) // BATCH * BATCH] for _ in range(EPOCHS)])
+    train_in_c(compiler, {"images": train_x, "labels": train_y, "order": order, "test": test_x})
+    losses = [step(train_x[n], train_y[n]).item() for n in order.reshape(-1, BATCH)]
+    compare_with_c(losses, classify(test_x))
+
+
+def train_in_c(compiler: str, inputs: dict[str, tjit.Tensor]) -> None:
+    """Build digits.c against the header that `export` wrote, give it the data as plain files, and run it."""
+    for name, tensor in inputs.items():
+        tensor.numpy().tofile(BUILD / name)
+    native = Path(tjit.__file__).parent / "export" / "native"
+    sources = [HERE / "digits.c", native / "tjit.c"]
+    flags = ["-O2", "-Wall", "-Werror", f"-I{native}", f"-I{BUILD}", "-o", BUILD / "digits", "-lpthread"]
+    subprocess.run([compiler, *sources, *flags], check=True)
+    print(f"  built digits.c with {Path(compiler).name}; it links nothing of Python. It says:", flush=True)
+    subprocess.run([BUILD / "digits", BUILD], check=True)
+
+
+def compare_with_c(losses: list[float], classes: tjit.Tensor) -> None:
+    from_c = np.fromfile(BUILD / "losses", np.float32)
+    difference = np.abs(from_c - np.array(losses, np.float32)).max()
+    same = int((np.fromfile(BUILD / "classes", np.int64) == classes.numpy()).sum())
+    print(f"  the same {len(losses)} steps from Python: largest difference of a loss {difference:.1e}")
+    print(f"  classes that C and Python agree on: {same} of {len(classes)}")
+    if same < len(classes) or difference > 1e-4:
+        raise SystemExit("C and Python disagree")
+
+
 # -- the lesson --------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +234,9 @@ def main() -> None:
 
     print("\n4. Inside the compiled step")
     show_stages(step, train_x[:BATCH], train_y[:BATCH])
+
+    print("\n5. Without Python")
+    export_and_run(train_x, train_y, test_x)
 
 
 if __name__ == "__main__":
