@@ -1,0 +1,81 @@
+"""From captured entry points to the sections of a package."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from tjit.codegen.llvm.module import compile_schedule
+from tjit.codegen.llvm.objects import compile_module
+from tjit.codegen.llvm.program import costs
+from tjit.codegen.llvm.target import Target, named_target
+from tjit.codegen.llvm.threads import emit_threads
+from tjit.codegen.schedule import schedule
+from tjit.compiled import _info as program_info
+from tjit.export import package
+from tjit.export.entry import Entry
+from tjit.export.header import write_header
+from tjit.export.manifest import manifest_json
+from tjit.export.package import Section
+from tjit.export.state import State
+from tjit.export.table import write_table
+from tjit.export.targets import LEVELS, MACHINES
+from tjit.export.weights import write_weights
+from tjit.ir.graph import Graph
+from tjit.ir.printer import print_graph
+from tjit.passes.pipeline import DEFAULT, FAST_MATH, run_passes
+from tjit.runtime.cache import default_cache
+from tjit.runtime.image import Image
+from tjit.runtime.link import link
+from tjit.runtime.program import ProgramInfo
+
+__all__ = ["build_sections"]
+
+
+def build_sections(
+    name: str,
+    entries: list[Entry],
+    state: State,
+    targets: tuple[str, ...],
+    extra_files: dict[str, bytes],
+    metadata: Any,
+) -> list[tuple[Section, bytes]]:
+    """All sections of a package, compiled for all targets."""
+    weights = write_weights(state.arrays)
+    code: list[tuple[Section, bytes]] = []
+    infos: list[dict[str, ProgramInfo]] = []
+    for e, entry in enumerate(entries):
+        graph = run_passes(entry.graph, FAST_MATH if entry.fast_math else DEFAULT)
+        infos.append({})
+        for t, level in enumerate(targets):
+            image, infos[e][level] = _program(graph, named_target(level))
+            code.append((Section(package.IMAGE, e, t), image.to_bytes()))
+    for t, level in enumerate(targets):
+        code.append((Section(package.POOL, 0, t), _pool(level)))
+    manifest = manifest_json(name, targets, state, entries, infos, list(extra_files), metadata)
+    first = [info[targets[0]] for info in infos]
+    table = write_table(targets, state, weights, list(extra_files), entries, first)
+    return [
+        (Section(package.MANIFEST), manifest.encode()),
+        (Section(package.TABLE), table),
+        (Section(package.WEIGHTS), weights),
+        *((Section(package.GRAPH, e), print_graph(entry.graph).encode()) for e, entry in enumerate(entries)),
+        *code,
+        (Section(package.HEADER), write_header(name, entries, state).encode()),
+        *((Section(package.EXTRA, i), data) for i, data in enumerate(extra_files.values())),
+    ]
+
+
+def _program(graph: Graph, target: Target) -> tuple[Image, ProgramInfo]:
+    plan = schedule(graph, costs(target))
+    info = program_info(plan)
+    # the user's folders are nobody's business
+    checks = tuple((n, os.path.basename(file), line) for n, file, line in info.checks)
+    return compile_schedule(plan, target, default_cache()), replace(info, checks=checks)
+
+
+def _pool(level: str) -> bytes:
+    """The thread pool, for any processor of the machine."""
+    target = named_target(MACHINES[LEVELS[level][0]])
+    return link([compile_module(emit_threads(target.architecture), target)]).to_bytes()
