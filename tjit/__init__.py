@@ -1,5 +1,7 @@
 """tjit: a tensor library with a compiler in it. Names and behaviour are PyTorch 2.13's; `compile` is what it adds."""
 
+# ruff: noqa: F401 - the imports are the public names, which __all__ lists
+
 from __future__ import annotations
 
 import sys
@@ -43,7 +45,7 @@ _NUMBERS = {"pi": 3.141592653589793, "e": 2.718281828459045, "inf": float("inf")
 
 # Functions that most programs do not need at once, and where they are; imported when they are first named, as are the
 # modules of tjit that are not imported above (nn, optim, testing, ...).
-_LAZY = {"compile": "tjit.compile", "explain": "tjit.inspect", "export": "tjit.export"}
+_LAZY = {"Dim": "tjit.export", "compile": "tjit.compile", "explain": "tjit.inspect", "export": "tjit.export"}
 
 
 def __getattr__(name: str) -> Any:
@@ -73,8 +75,9 @@ __all__ = sorted(
         *FUNCTIONS, *_DTYPES, *_NUMBERS, *_LAZY,
         "Generator", "Size", "Tensor", "__version__", "autograd", "cuda", "device", "dtype", "enable_grad", "errors",
         "finfo", "get_default_dtype", "get_printoptions", "get_rng_state", "iinfo", "inference_mode", "initial_seed",
-        "is_grad_enabled", "is_tensor", "load", "manual_seed", "nn", "no_grad", "optim", "printoptions", "promote_types", "random",
-        "result_type", "save", "seed", "set_default_dtype", "set_grad_enabled", "set_printoptions", "set_rng_state", "strided", "testing",
+        "is_grad_enabled", "is_tensor", "load", "manual_seed", "nn", "no_grad", "optim", "printoptions", "promote_types",
+        "random", "result_type", "save", "seed", "set_default_dtype", "set_grad_enabled", "set_printoptions",
+        "set_rng_state", "strided", "testing",
     }
 )  # fmt: skip
 globals().update(FUNCTIONS | _DTYPES | _NUMBERS)
