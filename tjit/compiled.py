@@ -66,7 +66,7 @@ class Variant:
         self.seconds = seconds
         self.sources = captured.sources
         self.returns_numpy = bool(arrays) and all(isinstance(a, np.ndarray) for a in arrays)
-        self.joint: Joint | None = split_joint(captured) if captured.joint is not None else None
+        self.joint: Joint | None = None if captured.joint is None else split_joint(captured, _primitives(captured.joint))
         self.graph = self.joint.forward if self.joint is not None else captured.graph
         self.strides = tuple(self._strides(i, arrays) for i in range(len(self.sources)))
         self.program = build_program(self.graph, self.strides, fast_math, seconds)
@@ -211,6 +211,7 @@ class Variant:
     def lowered(self) -> Lowered:
         """The stages, built again from the graph."""
         result = _lowered(self.graph, self.strides, self.fast_math)
+        result.graph = self.captured.graph
         result.seconds = self.seconds
         if self.joint is not None:
             backward = self.joint.backward
@@ -233,6 +234,14 @@ def _owner(source: Source, arguments: list[Any]) -> Any:
 def _fits(tensor: Tensor, type: Any) -> bool:
     data = tensor._data
     return isinstance(data, np.ndarray) and data.shape == type.shape and data.dtype == type.dtype.numpy
+
+
+def _primitives(graph: Graph) -> Graph:
+    from tjit.passes.common_nodes import merge_common_nodes
+    from tjit.passes.decomposition import decompose
+    from tjit.passes.pipeline import run_passes
+
+    return run_passes(graph, (decompose, merge_common_nodes))
 
 
 # -- building ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ __all__ = ["Joint", "split_joint"]
 
 _TYPICAL = 64  # a symbolic dim's extent, where sizes are compared
 _KEPT = frozenset({"contract", "reduce", "index"})
-_KEPT_COMPOSITES = frozenset({"matmul", "linear", "scaled_dot_product_attention"})
 
 
 class Joint:
@@ -113,10 +112,8 @@ def _concrete(attr: Any, sizes: dict[str, int]) -> Any:
     return evaluate(attr, sizes) if hasattr(attr, "terms") else attr
 
 
-def split_joint(captured: Captured) -> Joint:
-    """Split a captured function's joint graph."""
-    joint = captured.joint
-    assert joint is not None
+def split_joint(captured: Captured, joint: Graph) -> Joint:
+    """Split a captured function's joint graph, given as primitives: a sum computed again need not have the same bits."""
     count = len(captured.requires)
     outputs, gradients = joint.outputs[:-count], joint.outputs[-count:]
     inputs = joint.inputs[: len(captured.graph.inputs)]
@@ -125,7 +122,7 @@ def split_joint(captured: Captured) -> Joint:
     second = [n for n in _needed(joint.nodes, gradients) if n not in set(first)]
     saved = _choose_saved(captured, joint, inputs, first, second, gradients)
     again = _recomputed(first, second, gradients, set(saved) | set(cotangents))
-    produced = [v for v in saved if v not in set(inputs) or _is_written(captured, v)]
+    produced = [v for v in saved if v not in set(inputs) or _is_written(captured, inputs, v)]
     forward = Graph(joint.name, inputs, tuple(first), (*outputs, *produced), captured.graph.writes)
     # what is saved comes in as a fresh input: the forward's values belong to the forward
     fresh = {v: Value(v.type, v.name or f"saved{i}") for i, v in enumerate(saved)}
@@ -139,8 +136,7 @@ def split_joint(captured: Captured) -> Joint:
     return Joint(captured, forward, backward, places, seeded)
 
 
-def _is_written(captured: Captured, value: Value) -> bool:
-    inputs = captured.graph.inputs
+def _is_written(captured: Captured, inputs: Sequence[Value], value: Value) -> bool:
     return value in inputs and inputs.index(value) in captured.graph.writes.values()
 
 
@@ -183,7 +179,7 @@ def _bytes(value: Value) -> int:
 
 
 def _may_recompute(node: Node) -> bool:
-    return node.op.kind not in _KEPT and node.op.name not in _KEPT_COMPOSITES
+    return node.op.kind not in _KEPT
 
 
 def _choose_saved(
@@ -196,7 +192,7 @@ def _choose_saved(
     network = Network()
     for value in made:
         # an input that stays as it is costs nothing to keep
-        free = value in set(inputs) and not _is_written(captured, value)
+        free = value in set(inputs) and not _is_written(captured, inputs, value)
         network.edge(("in", value), ("out", value), 1 if free else 8 + _bytes(value))
     for value in inputs:
         network.edge("source", ("in", value), None)
