@@ -24,6 +24,7 @@ from tjit.compiled import Variant, build_variant
 from tjit.errors import ArgumentError, TjitError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
 from tjit.ops.apply import state
+from tjit.runtime.entry import NativeCalls, register_thread
 from tjit.stages import Lowered
 
 __all__ = ["CacheInfo", "CompiledFunction", "compile"]
@@ -72,6 +73,9 @@ class _Family:
 class CompiledFunction:
     """A function that runs as machine code. Call it like the function it wraps."""
 
+    # The slot `__call__` holds what a call of this object calls: at first `_call_slow`, then the native entry.
+    __slots__ = ("__call__", "__dict__", "__weakref__")
+
     def __init__(self, fn: Callable[..., Any], dynamic: bool | None, fast_math: bool) -> None:
         self._tjit_function = fn
         self._dynamic = dynamic
@@ -82,12 +86,17 @@ class CompiledFunction:
         self._hits = 0
         self._misses = 0
         self._reasons: list[str] = []
+        self._native: NativeCalls | None = None
+        self._calls: dict[Signature, int] = {}
+        self.__call__: Callable[..., Any] = self._call_slow
         functools.update_wrapper(self, fn, updated=())
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call_slow(self, *args: Any, **kwargs: Any) -> Any:
+        if self._native is not None:
+            register_thread()
         if state.trace is not None:
             return self._tjit_function(*args, **kwargs)  # called while another function is captured: a part of that
         leaves, tree = flatten((args, kwargs))
@@ -95,8 +104,30 @@ class CompiledFunction:
         for variant, symbols in self._exact.get(signature, ()):
             if variant.valid():
                 self._hits += 1
-                return variant.call(leaves, symbols)
+                result = variant.call(leaves, symbols)
+                if not kwargs:
+                    self._learn(signature, variant, symbols, args)
+                return result
         return self._miss(signature, tree, leaves)
+
+    def _learn(self, signature: Signature, variant: Variant, symbols: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        """Have the native entry serve calls like this one, which is the first one of its kind to come a second time.
+
+        Calls that it goes on refusing are offered again less and less often.
+        """
+        count = self._calls[signature] = self._calls.get(signature, 0) + 1
+        if count & (count - 1) or (self._native is not None and self._native.full):
+            return
+        from tjit.native_calls import spec_of_call
+
+        with self._lock:
+            spec = spec_of_call(variant, symbols, args)
+            if spec is None:
+                return
+            if self._native is None:
+                self._native = NativeCalls(self._call_slow)
+                self.__call__ = self._native.callable()
+            self._native.add(spec)
 
     def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
         with self._lock:
@@ -208,7 +239,8 @@ class CompiledFunction:
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, and the reason of every capture after the first."""
-        return CacheInfo(self._hits, self._misses, tuple(self._reasons))
+        native = 0 if self._native is None else self._native.hits
+        return CacheInfo(self._hits + native, self._misses, tuple(self._reasons))
 
     def __repr__(self) -> str:
         return f"<compiled {_name(self._tjit_function)}, {self._misses} captures>"

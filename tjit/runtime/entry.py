@@ -1,0 +1,226 @@
+"""The native entry in this process: its code, its callables, and the threads that it knows (docs/design/0002)."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tjit.errors import TjitError
+from tjit.ops.apply import state
+from tjit.runtime.cache import default_cache
+from tjit.runtime.entry_layout import HEAD, SPEC, THREADS, Layout, Words, find_layout
+from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
+from tjit.tensor import Storage, Tensor
+
+__all__ = ["NativeCalls", "Spec", "layout", "records", "register_thread"]
+
+_SOURCES = ("tjit.codegen.llvm.entry", "tjit.codegen.llvm.objects", "tjit.runtime.entry_layout", "tjit.runtime.link")
+_NEW_FROM_DESCR = 94  # in NumPy's table of C functions
+_METH_FASTCALL_KEYWORDS = 0x80 | 0x02
+_MOST_SPECS = 256
+
+_api = ctypes.pythonapi
+
+
+class _Head(ctypes.c_int64 * (HEAD.size // 8)):
+    """The memory of a HEAD; being a Python object, it is the entry's `self`, and its attributes keep what it points at."""
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("method", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
+
+
+def records(rows: Sequence[Sequence[int]]) -> ctypes.Array[ctypes.c_int64]:
+    """Equal records, one after the other."""
+    words = [word for row in rows for word in row]
+    return (ctypes.c_int64 * max(1, len(words)))(*words)
+
+
+class Spec:
+    """A SPEC in memory, with what it points at."""
+
+    def __init__(self, keep: Sequence[Any], buffers: int, **words: int) -> None:
+        self.keep = keep
+        self.buffers = buffers
+        self.memory = _filled(SPEC, words)
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self.memory)
+
+
+def _filled(names: Words, values: dict[str, int]) -> ctypes.Array[ctypes.c_int64]:
+    memory = (ctypes.c_int64 * (names.size // 8))()
+    for name, value in values.items():
+        memory[names[name] // 8] = value
+    return memory
+
+
+class NativeCalls:
+    """The native entry of one compiled function. `slow` serves the calls that no spec fits."""
+
+    def __init__(self, slow: Callable[..., Any]) -> None:
+        self._head = _Head()
+        self._head.slow = slow  # type: ignore[attr-defined]
+        self._head.specs = []  # type: ignore[attr-defined]
+        self._set("slow", id(slow))
+        self._set("threads", ctypes.addressof(_known_threads))
+
+    def _set(self, name: str, value: int) -> None:
+        self._head[HEAD[name] // 8] = value
+
+    def _get(self, name: str) -> int:
+        return self._head[HEAD[name] // 8]
+
+    @property
+    def hits(self) -> int:
+        """Calls that a spec served."""
+        return self._get("hits")
+
+    @property
+    def full(self) -> bool:
+        """Whether no more specs are taken: none is freed while the function lives."""
+        return len(self._head.specs) >= _MOST_SPECS  # type: ignore[attr-defined]
+
+    def add(self, spec: Spec) -> None:
+        """Serve the calls that fit `spec`; it is tried first."""
+        self._head.specs.append(spec)  # type: ignore[attr-defined]
+        spec.memory[SPEC["next"] // 8] = self._get("first")
+        self._set("buffers", max(self._get("buffers"), spec.buffers))
+        self._set("first", spec.address)
+
+    def callable(self) -> Callable[..., Any]:
+        """The entry as a Python callable."""
+        definition = _definition()
+        assert definition is not None
+        return _new_function(ctypes.addressof(definition), self._head, None)
+
+
+@cache
+def layout() -> Layout | None:
+    """How objects are laid out here; None: the native entry is off."""
+    if os.environ.get("TJIT_NATIVE_CALLS", "1").strip().lower() in ("0", "off", "false", "no"):
+        return None
+    found = find_layout()
+    return found if found is not None and _definition_for(found) is not None else None
+
+
+@cache
+def _definition_for(found: Layout) -> _MethodDef | None:
+    try:
+        address = _load(found).address("tjit.entry")
+    except (TjitError, OSError, AttributeError):  # calls then go through Python
+        return None
+    return _MethodDef(b"compiled", address, _METH_FASTCALL_KEYWORDS, b"A compiled function's native entry.")
+
+
+def _definition() -> _MethodDef | None:
+    found = layout()
+    return None if found is None else _definition_for(found)
+
+
+@cache
+def _load(found: Layout) -> LoadedImage:
+    cache, key = default_cache(), _image_key(found)
+    data = cache.get(key, "image")
+    if data is None:
+        data = _compile_image(found).to_bytes()
+        cache.put(key, "image", data, label="the native entry")
+    return load(Image.from_bytes(data), _symbols())
+
+
+def _image_key(found: Layout) -> bytes:
+    """Read without importing the modules, which would load LLVM."""
+    key = f"entry {host_machine()} {found.text()}".encode()
+    for name in _SOURCES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None and os.path.exists(spec.origin):
+            with open(spec.origin, "rb") as file:
+                key += b"\0" + file.read()
+    return key
+
+
+def _compile_image(found: Layout) -> Image:
+    from tjit.codegen.llvm.entry import emit_entry
+    from tjit.codegen.llvm.objects import compile_module
+    from tjit.codegen.llvm.target import named_target
+    from tjit.runtime.link import link
+
+    # The oldest processor of its kind: the image may be cached on a disk that other computers share.
+    target = named_target({X86_64: "x86-64", AARCH64: "aarch64"}[host_machine()])
+    return link([compile_module(emit_entry(found), target)])
+
+
+_trace_key, _grad_key = "trace", "grad"  # interned, as the attributes' names are
+
+
+def _symbols() -> dict[str, int]:
+    """Addresses of all that the entry imports."""
+    objects = {
+        "None": None, "True": True, "False": False, "zero": 0, "float": float, "ndarray": np.ndarray,
+        "Tensor": Tensor, "Storage": Storage, "trace": _trace_key, "grad": _grad_key,
+    }  # fmt: skip
+    found = {f"object {name}": id(value) for name, value in objects.items()}
+    found["PyArray_NewFromDescr"] = _numpy_function(_NEW_FROM_DESCR)
+    for name in _PYTHON_FUNCTIONS:
+        found[name] = ctypes.cast(_api[name], ctypes.c_void_p).value or 0
+    return found
+
+
+_PYTHON_FUNCTIONS = (
+    "Py_IncRef", "Py_DecRef", "PyThreadState_Get", "PyThreadState_GetID", "PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_Clear",
+    "PyDict_GetItemWithError", "PyList_GetItem", "PyList_SetSlice", "PyList_Append", "PyTuple_New", "PyTuple_SetItem",
+    "PyLong_AsSsize_t", "PyLong_FromSsize_t", "PyObject_Vectorcall", "PyObject_CallNoArgs", "PyObject_CallOneArg",
+    "PyType_GenericAlloc",
+)  # fmt: skip
+
+
+def _numpy_function(number: int) -> int:
+    from numpy._core import _multiarray_umath
+
+    table = _capsule_pointer(_multiarray_umath._ARRAY_API, None)
+    return ctypes.c_void_p.from_address(table + 8 * number).value or 0
+
+
+# Own prototypes: the functions of ctypes.pythonapi are shared with whoever else uses them.
+_capsule_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
+_new_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(("PyCFunction_NewEx", _api))
+_current_thread = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
+_thread_number = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(("PyThreadState_GetID", _api))
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+_known_threads = (ctypes.c_int64 * (2 * THREADS))(*(-1, 0) * THREADS)
+_thread_states: list[dict[str, Any] | None] = [None] * THREADS
+_threads_lock = threading.Lock()
+
+
+class _Thread(threading.local):
+    """The interpreter's number of this thread, which no later thread gets."""
+
+    def __init__(self) -> None:
+        self.number = _thread_number(_current_thread())
+
+
+_thread = _Thread()
+
+
+def register_thread() -> None:
+    """Let the native entry see this thread's grad mode and trace."""
+    number = _thread.number
+    place = number % THREADS
+    if _known_threads[2 * place] == number:
+        return
+    with _threads_lock:
+        _known_threads[2 * place] = -1  # nobody may see the number with another thread's dict
+        _thread_states[place] = state.__dict__
+        _known_threads[2 * place + 1] = id(_thread_states[place])
+        _known_threads[2 * place] = number
