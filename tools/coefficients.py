@@ -172,6 +172,7 @@ TABLES: Sequence[tuple[str, dict[str, tuple[Callable[[int], tuple[list[mpf], mpf
     ("COSH", {"f32": (_cosh, 3), "f64": (_cosh, 5)}),
     ("LOG", {"f32": (_log, 3), "f64": (_log, 7)}),
     ("SIN", {"f32": (_sin, 3), "f64": (_sin, 6)}),
+    ("SIN_LONG", {"f32": (_sin, 4), "f64": (_sin, 6)}),
     ("COS", {"f32": (_cos, 3), "f64": (_cos, 6)}),
     ("ATAN", {"f32": (_atan, 5), "f64": (_atan, 12)}),
     ("ASIN", {"f32": (_asin, 5), "f64": (_asin, 12)}),

@@ -232,9 +232,9 @@ class Floats:
         """x with its sign flipped where `sign` has the sign bit."""
         return self.from_bits(self.builder.xor(self.to_bits(x), sign))
 
-    def power_of_two(self, n: ir.Value) -> ir.Value:
-        """2**n for an integer -bias <= n <= bias held as a float; 2**-bias is 0."""
-        t = self.to_bits(self.add(n, self.magic + self.bias))
+    def power_of_two(self, n: ir.Value, more: int = 0) -> ir.Value:
+        """2**(n + more) for an integer n held as a float; the sum in -bias (which gives 0) to bias."""
+        t = self.to_bits(self.add(n, self.magic + self.bias + more))
         return self.from_bits(self.builder.shl(t, self.iconst(self.mantissa)))
 
     def scale(self, x: ir.Value, n: ir.Value) -> ir.Value:
@@ -250,7 +250,7 @@ class Floats:
         """AVX-512's instruction takes registers of 128, 256 or 512 bits."""
         lanes = max(128, min(512, self.width * self.bits)) // self.bits
         parts = [
-            self._scalef_register(self._lanes(x, i, lanes), self._lanes(n, i, lanes), lanes)
+            self._scalef_register(self._lanes(x, i, lanes), self._lanes(n, i, lanes))
             for i in range(0, self.width, lanes)
         ]
         while len(parts) > 1:
@@ -260,9 +260,10 @@ class Floats:
             return self.builder.extract_element(parts[0], ir.Constant(_I32, 0))
         return parts[0] if self.width >= lanes else self._shuffle(parts[0], parts[0], range(self.width))
 
-    def _scalef_register(self, x: ir.Value, n: ir.Value, lanes: int) -> ir.Value:
-        mask = ir.IntType(max(8, lanes))
-        operands = [x, n, x, ir.Constant(mask, (1 << lanes) - 1)]
+    def _scalef_register(self, x: ir.Value, n: ir.Value) -> ir.Value:
+        lanes = x.type.count
+        mask = ir.Constant(ir.IntType(max(8, lanes)), (1 << lanes) - 1)
+        operands = [x, n, x, mask]
         if lanes * self.bits == 512:
             operands.append(ir.Constant(_I32, 4))  # round as the mode says
         name = f"llvm.x86.avx512.mask.scalef.p{'s' if self.bits == 32 else 'd'}.{lanes * self.bits}"
@@ -341,9 +342,9 @@ class Floats:
         high = self.from_bits(self.builder.and_(self.to_bits(x), self.iconst((1 << self.bits) - (1 << low))))
         return high, self.sub(x, high)
 
-    def quotient(self, x: Pair, y: Pair) -> ir.Value:
-        """(x[0] + x[1]) / (y[0] + y[1]), within 0.6 ulp."""
-        reciprocal = self.div(1.0, y[0])
+    def quotient(self, x: Pair, y: Pair, reciprocal: ir.Value | None = None) -> ir.Value:
+        """(x[0] + x[1]) / (y[0] + y[1]), within 0.6 ulp; `reciprocal` is near 1 / y[0] if that is known."""
+        reciprocal = reciprocal or self.div(1.0, y[0])
         q = self.mul(x[0], reciprocal)
         rest = self.add(self.sub_product(x[0], q, y[0]), self.fnma(q, y[1], x[1]))
         return self.fma(rest, reciprocal, q)

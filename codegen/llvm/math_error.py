@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from tjit.codegen.llvm.coefficients import ERF, ERF_TAIL, ERFC, ERFC_OF_F32, ERFC_SLOPE, LOG2_E, POW_EXP2
+from tjit.codegen.llvm.coefficients import ERF, ERF_TAIL, ERFC, ERFC_OF_F32, ERFC_SLOPE, EXP, LOG2_E, POW_EXP2
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_exp import parts
 
@@ -18,7 +18,7 @@ def erf(f: Floats, x: ir.Value) -> ir.Value:
     inner = f.fma(a, f.polynomial(u, ERF[f.name]), a)
     a = f.clamp_above(a, 4.0 if f.bits == 32 else 6.0)
     q, q_low = f.two_product(a, f.polynomial(a, ERF_TAIL[f.name]))
-    p = parts(f, f.neg(q))
+    p = parts(f, f.neg(q), EXP[f.name])
     s = f.power_of_two(p.n)
     outer = f.sub(1.0, f.fma(s, f.add(p.r, f.sub(p.small, q_low)), s))
     return f.copysign(f.select(f.gt(u, 0.5), outer, inner), x)
@@ -29,7 +29,7 @@ def erfc(f: Floats, x: ir.Value) -> ir.Value:
     a = f.clamp_above(f.abs(x), 27.5)
     w, w_low = _scaled(f, a)
     square, square_low = f.two_product(a, a)
-    p = parts(f, f.neg(square))
+    p = parts(f, f.neg(square), EXP["f64"])
     e, e_low = f.fast_two_sum(f.const(1.0), p.r)
     e, e_low = f.fast_two_sum(e, f.add(e_low, p.small))
     high, low = f.two_product(e, w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,22 +42,19 @@ def _reduce(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     return n, r, f.fma(n, -low, f.sub(exact, r))
 
 
-def parts(f: Floats, x: ir.Value, *, half: bool = False, coefficients: Sequence[float] | None = None) -> Reduced:
-    """exp(x) before scaling, to more than the format's precision; `half`: of exp(2x), with r and small halved."""
-    coefficients = coefficients or EXP[f.name]
-    up = 2 if half else 1
-    n = f.sub(f.fma(x, up * LOG2_E[f.name][0], f.magic), f.magic)
-    high, low = (v / up for v in LN2[f.name])
+def parts(f: Floats, x: ir.Value, coefficients: Sequence[float]) -> Reduced:
+    """exp(x) before scaling, to more than the format's precision."""
+    n = f.sub(f.fma(x, LOG2_E[f.name][0], f.magic), f.magic)
+    high, low = LN2[f.name]
     r = f.fma(n, -high, x)  # exact
     rest = f.mul(n, -low)
     whole = f.add(r, rest)
     square = f.mul(whole, whole)
-    q = f.polynomial(whole, [c * up ** (k + 1) for k, c in enumerate(coefficients)], square)
-    return Reduced(n, r, f.fma(square, q, rest))
+    return Reduced(n, r, f.fma(square, f.polynomial(whole, coefficients, square), rest))
 
 
 def exp(f: Floats, x: ir.Value) -> ir.Value:
-    p = parts(f, f.clamp_above(f.clamp_below(x, _least(f)), _limit(f)))
+    p = parts(f, f.clamp_above(f.clamp_below(x, _least(f)), _limit(f)), EXP[f.name])
     return f.scale(f.add(f.add(p.r, p.small), 1.0), p.n)
 
 
@@ -69,8 +67,8 @@ def exp2(f: Floats, x: ir.Value) -> ir.Value:
 
 def expm1(f: Floats, x: ir.Value) -> ir.Value:
     x = f.clamp_above(f.clamp_below(x, -0.75 * (f.mantissa + 3)), _limit(f))
-    p = parts(f, x, coefficients=EXPM1[f.name])
-    s = f.power_of_two(f.sub(p.n, 1.0))  # half of 2**n, which would overflow
+    p = parts(f, x, EXPM1[f.name])
+    s = f.power_of_two(p.n, -1)  # half of 2**n, which would overflow
     c, c_low = f.fast_two_sum(s, -0.5)
     high, low = f.fast_two_sum(c, f.mul(s, p.r))
     half = f.add(high, f.add(low, f.fma(s, p.small, c_low)))
@@ -80,19 +78,24 @@ def expm1(f: Floats, x: ir.Value) -> ir.Value:
 def tanh(f: Floats, x: ir.Value) -> ir.Value:
     """expm1(2x) / (expm1(2x) + 2)."""
     a = f.clamp_above(f.abs(x), 0.375 * (f.mantissa + 3))
-    p = parts(f, a, half=True)
-    s = f.power_of_two(f.add(p.n, 1.0))
+    n = f.sub(f.fma(a, 2 * LOG2_E[f.name][0], f.magic), f.magic)
+    # expm1(2a) = s (r + small) + s/2 - 1; that log(2) has more digits does not matter where n is not 0
+    r = f.fma(n, -0.5 * math.log(2), a)
+    square = f.mul(r, r)
+    small = f.mul(square, f.polynomial(r, [c * 2 ** (k + 1) for k, c in enumerate(EXP[f.name])], square))
+    s = f.power_of_two(n, 1)
     c = f.fma(s, 0.5, -1.0)  # inexact only where the result is 1
-    high = f.fma(s, p.r, c)
-    low = f.fma(s, p.r, f.sub(c, high))
-    e, e_low = f.fast_two_sum(high, f.fma(s, p.small, low))
+    high = f.fma(s, r, c)
+    low = f.fma(s, r, f.sub(c, high))
+    e, e_low = f.fast_two_sum(high, f.fma(s, small, low))
     d, d_low = f.fast_two_sum(f.const(2.0), e)
-    return f.copysign(f.quotient((e, e_low), (d, f.add(d_low, e_low))), x)
+    reciprocal = f.div(1.0, f.fma(s, small, f.add(high, 2.0)))  # sooner known than d
+    return f.copysign(f.quotient((e, e_low), (d, f.add(d_low, e_low)), reciprocal), x)
 
 
 def sigmoid(f: Floats, x: ir.Value) -> ir.Value:
     """With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x."""
-    p = parts(f, f.clamp_below(f.neg(f.abs(x)), _least(f)))
+    p = parts(f, f.clamp_below(f.neg(f.abs(x)), _least(f)), EXP[f.name])
     e, e_low = (f.scale(v, p.n) for v in f.fast_two_sum(f.const(1.0), f.add(p.r, p.small)))
     d, d_low = f.fast_two_sum(f.const(1.0), e)
     negative = f.lt(x, 0.0)
@@ -118,7 +121,7 @@ def _hyperbolic(f: Floats, x: ir.Value) -> Hyperbolic:
     z = f.mul(r, r)
     s = f.fma(f.mul(r, z), f.polynomial(z, SINH[f.name]), error)
     c = f.mul(z, f.polynomial(z, COSH[f.name]))
-    a = f.power_of_two(f.sub(n, 2.0))
+    a = f.power_of_two(n, -2)
     b = f.power_of_two(f.clamp_below(f.sub(-2.0, n), -f.bias))
     return Hyperbolic(n, r, s, c, a, b)
 

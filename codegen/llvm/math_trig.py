@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tjit.codegen.llvm.coefficients import COS, HALF_PI, HALF_PI_SHORT, SIN
+from tjit.codegen.llvm.coefficients import COS, HALF_PI, HALF_PI_SHORT, SIN, SIN_LONG
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.outlined import reduce_huge
 
@@ -45,9 +46,9 @@ def _reduce(f: Floats, a: ir.Value) -> Angle:
     return Angle(*reduce_huge(f, f.gt(a, limit), a, (f.to_bits(t), high, low)))
 
 
-def _sin_tail(f: Floats, high: ir.Value, low: ir.Value, z: ir.Value) -> ir.Value:
+def _sin_tail(f: Floats, high: ir.Value, low: ir.Value, z: ir.Value, coefficients: Sequence[float]) -> ir.Value:
     """sin(high) - high + low."""
-    return f.fma(f.mul(high, z), f.polynomial(z, SIN[f.name]), low)
+    return f.fma(f.mul(high, z), f.polynomial(z, coefficients), low)
 
 
 def _cos(f: Floats, angle: Angle, z: ir.Value) -> Pair:
@@ -63,7 +64,7 @@ def _odd(f: Floats, quadrant: ir.Value) -> ir.Value:
 def _wave(f: Floats, angle: Angle, quadrant: ir.Value) -> ir.Value:
     """sin(quadrant * pi/2 + high + low)."""
     b, z = f.builder, f.mul(angle.high, angle.high)
-    sin = f.add(angle.high, _sin_tail(f, angle.high, angle.low, z))
+    sin = f.add(angle.high, _sin_tail(f, angle.high, angle.low, z, SIN[f.name]))
     cos = f.add(*_cos(f, angle, z))
     sign = b.and_(b.shl(quadrant, f.iconst(f.bits - 2)), f.iconst(f.sign_bit))
     return f.flip(f.select(_odd(f, quadrant), cos, sin), sign)
@@ -85,7 +86,8 @@ def tan(f: Floats, x: ir.Value) -> ir.Value:
     cos, cos_low = _cos(f, angle, z)
     cos, cos_low = f.fast_two_sum(cos, f.fma(z_low, -0.5, cos_low))
     # sin and cos of the same angle: the slope of sin tells in the last bit
-    sin, sin_low = f.fast_two_sum(angle.high, _sin_tail(f, angle.high, f.mul(angle.low, cos), z))
+    tail = _sin_tail(f, angle.high, f.mul(angle.low, cos), z, SIN_LONG[f.name])
+    sin, sin_low = f.fast_two_sum(angle.high, tail)
     odd = _odd(f, angle.quadrant)
     numerator = f.select(odd, cos, sin), f.select(odd, cos_low, sin_low)
     denominator = f.select(odd, sin, cos), f.select(odd, sin_low, cos_low)
