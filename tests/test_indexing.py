@@ -141,6 +141,21 @@ def test_captured_indexing_equals_eager(case):
         np.testing.assert_array_equal(found, fn(x, *eager).array)
 
 
+def test_compiled_indexing_equals_eager():
+    def f(x, i):
+        x = x * 1
+        x[i] = 5
+        x[:, 0] += x[0, i]
+        x[x > 4] = 0
+        x[i, i] = 9
+        return x, x[[0, -1]], x[i], x[1:, ::2], x.roll(1, 0), tjit.cat([x, x]), x.gather(1, (x * 0).long())
+
+    x, i = tjit.arange(16.0).reshape(4, 4), tjit.tensor(2)
+
+    for found, expected in zip(tjit.compile(f)(x, i), f(x, i), strict=True):
+        assert found.tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -242,9 +257,9 @@ def test_data_dependent_shapes_are_refused_while_capturing(read, message):
         ((0, 0, 0), DimensionError, "too many indices for f32[3, 4]: 3 for 2 dims"),
         ((..., 0, ...), DimensionError, "an index can only have a single ellipsis ('...')"),
         (slice(None, None, -1), ArgumentError, "slice step must be positive, not -1"),
-        (np.zeros((2, 4), bool), DimensionError, "the shape of the mask [2, 4] does not match that of the indexed tensor f32[3, 4] at dim 0"),
-        (([0, 1], [0, 1, 2]), DimensionError, "shape mismatch: indexing tensors could not be broadcast together with shapes [2], [3]"),
-        (0.5, TypeError, "only ints, slices, ellipsis, None, and tensors, lists and arrays of ints or bools are indices, not float 0.5"),
+        (np.zeros((2, 4), bool), DimensionError, "the shape of the mask [2, 4] does not match that of the indexed tensor f32[3, 4] at dim 0"),  # noqa: E501
+        (([0, 1], [0, 1, 2]), DimensionError, "shape mismatch: indexing tensors could not be broadcast together with shapes [2], [3]"),  # noqa: E501
+        (0.5, TypeError, "only ints, slices, ellipsis, None, and tensors, lists and arrays of ints or bools are indices, not float 0.5"),  # noqa: E501
     ],
     ids=str,
 )  # fmt: skip

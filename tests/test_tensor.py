@@ -121,12 +121,12 @@ def test_captured_creation_equals_eager(make):
         (lambda: tjit.tensor([[1, 2], [3]]), ArgumentError, "expected sequence of length 2 at dim 1 (got 1)"),
         (lambda: tjit.tensor("a"), DTypeError, "cannot make a tensor from str 'a'"),
         (lambda: tjit.tensor(2**63), TypeRuleError, "value cannot be converted to type i64 without overflow"),
-        (lambda: tjit.tensor([300], dtype=tjit.uint8), TypeRuleError, "value cannot be converted to type u8 without overflow"),
-        (lambda: tjit.full((2,), -129, dtype=tjit.int8), TypeRuleError, "value cannot be converted to type i8 without overflow"),
-        (lambda: tjit.tensor([1, 2], requires_grad=True), AutogradError, "only float tensors can require gradients, not i64[2]"),
+        (lambda: tjit.tensor([300], dtype=tjit.uint8), TypeRuleError, "value cannot be converted to type u8 without overflow"),  # noqa: E501
+        (lambda: tjit.full((2,), -129, dtype=tjit.int8), TypeRuleError, "value cannot be converted to type i8 without overflow"),  # noqa: E501
+        (lambda: tjit.tensor([1, 2], requires_grad=True), AutogradError, "only float tensors can require gradients, not i64[2]"),  # noqa: E501
         (lambda: tjit.zeros(-1), TypeRuleError, "trying to create tensor with negative dimension -1: [-1]"),
         (lambda: tjit.zeros(1.5), DTypeError, "a size must be an int, not float 1.5"),
-        (lambda: tjit.arange(0, 3, -1), TypeRuleError, "upper bound and lower bound inconsistent with step sign: arange from 0 to 3 by -1"),
+        (lambda: tjit.arange(0, 3, -1), TypeRuleError, "upper bound and lower bound inconsistent with step sign: arange from 0 to 3 by -1"),  # noqa: E501
         (lambda: tjit.from_numpy([1]), DTypeError, "expected np.ndarray (got list)"),
         (lambda: tjit.zeros(2, device="cuda"), TypeRuleError, "no eager tensors on cuda:0: no CUDA GPU is available"),
         (lambda: tjit.zeros(2, device="tpu"), ArgumentError, "no device 'tpu'"),
@@ -192,10 +192,10 @@ def test_tensors_are_containers():
         (lambda x: len(x[0]), TypeError, "len() of a 0-d tensor"),
         (lambda x: list(x[0]), TypeError, "iteration over a 0-d tensor"),
         (lambda x: x.view(3), RuntimeError, "shape [3] is invalid for the 2 elements of f32[2]"),
-        (lambda x: x.expand(2, 2).t().view(4), RuntimeError, "view size [4] is not compatible with the size and stride of f32[2, 2]"),
+        (lambda x: x.expand(2, 2).t().view(4), RuntimeError, "view size [4] is not compatible with the size and stride of f32[2, 2]"),  # noqa: E501
         (lambda x: x.cuda(), RuntimeError, "no eager tensors on cuda:0: no CUDA GPU is available"),
         (lambda x: x.requires_grad_().numpy(), RuntimeError, "can't call numpy() on a tensor that requires grad"),
-        (lambda x: x.expand(3, 2).add_(1), RuntimeError, "more than one element of the written-to f32[3, 2] tensor refers to a single memory location"),
+        (lambda x: x.expand(3, 2).add_(1), RuntimeError, "more than one element of the written-to f32[3, 2] tensor refers to a single memory location"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_errors_of_tensors(use, error, message):
@@ -264,14 +264,14 @@ def test_attributes_of_memory():
     assert x.t().contiguous().stride() == (2, 1)
     assert x[1].data_ptr() == x.data_ptr() + 24
     assert x[1].storage_offset() == 3
-    assert not (x.is_cuda or x.is_sparse or x.is_quantized)
+    assert not any((x.is_cuda, x.is_sparse, x.is_quantized))
     assert repr(x.layout) == "torch.strided"
     assert x.get_device() == -1
 
 
 def test_reshape_copies_exactly_where_memory_asks_for_it():
     x = tjit.arange(24).reshape(2, 3, 4)
-    cases = [(x, (6, 4)), (x.transpose(0, 1), (6, 4)), (x[:, :, ::2], (2, 6)), (x[:, 0], (8,)), (x.expand(2, 3, 4), (24,)), (x.permute(2, 0, 1), (4, 6))]  # fmt: skip
+    cases = [(x, (6, 4)), (x.transpose(0, 1), (6, 4)), (x[:, :, ::2], (2, 6)), (x[:, 0], (8,)), (x.expand(2, 3, 4), (24,)), (x.permute(2, 0, 1), (4, 6))]  # fmt: skip  # noqa: E501
 
     for source, shape in cases:
         y = source.reshape(shape)
@@ -563,7 +563,7 @@ def test_assert_close_says_where():
         testing.assert_close(tjit.tensor([1.0, 2.0, 3.0]), tjit.tensor([1.0, 2.5, 3.1]))
 
     assert str(caught.value) == (
-        "tensors are not close: 2 of 3 elements differ\n  the most at index (1,): 2 is not 2.5 (rtol 1.3e-06, atol 1e-05)"
+        "tensors are not close: 2 of 3 elements differ\n  the most at index (1,): 2 is not 2.5 (rtol 1.3e-06, atol 1e-05)"  # noqa: E501
     )
 
 

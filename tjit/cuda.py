@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 
 __all__ = ["current_device", "device_count", "empty_cache", "is_available", "synchronize"]
@@ -12,7 +13,7 @@ def device_count() -> int:
     if find_spec("cupy") is None:
         return 0
     try:
-        import cupy
+        cupy = import_module("cupy")
 
         return int(cupy.cuda.runtime.getDeviceCount())
     except Exception:  # no driver, or no device: CuPy says so in several ways
@@ -32,7 +33,7 @@ def current_device() -> int:
 def synchronize(device: object = None) -> None:
     """Wait until the GPU has finished what it was given."""
     if is_available():
-        import cupy
+        cupy = import_module("cupy")
 
         cupy.cuda.runtime.deviceSynchronize()
 
@@ -40,6 +41,6 @@ def synchronize(device: object = None) -> None:
 def empty_cache() -> None:
     """Give back memory of the GPU that is not in use."""
     if is_available():
-        import cupy
+        cupy = import_module("cupy")
 
         cupy.get_default_memory_pool().free_all_blocks()

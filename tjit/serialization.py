@@ -10,8 +10,10 @@ from tjit.errors import PackageError
 
 __all__ = ["load", "save"]
 
+_File = str | os.PathLike[str] | BinaryIO
 
-def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
+
+def save(obj: Any, f: _File) -> None:
     """Write `obj`, for example a state_dict, to a path or an open binary file."""
     if isinstance(f, (str, os.PathLike)):
         with open(f, "wb") as file:
@@ -20,15 +22,15 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
     pickle.dump(obj, f, protocol=4)
 
 
-def load(f: str | os.PathLike[str] | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
+def load(f: _File, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """What `save` wrote, or the package that `export` wrote.
 
     Args:
         map_location: accepted for PyTorch's sake: tensors are loaded to the CPU.
-        weights_only: refuse everything but tensors, numbers, strings and containers. False runs code that the file names.
+        weights_only: refuse all but tensors, numbers, strings and containers. False runs code that the file names.
 
     Raises:
-        PackageError: the file is neither, or holds an object that `weights_only` refuses.
+        PackageError: the file is neither, or holds what `weights_only` refuses.
     """
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
@@ -47,14 +49,16 @@ def load(f: str | os.PathLike[str] | BinaryIO, map_location: Any = None, *, weig
 
 
 _ALLOWED = {
-    ("builtins", "complex"), ("builtins", "set"), ("builtins", "frozenset"), ("builtins", "slice"), ("builtins", "range"),
+    ("builtins", "complex"), ("builtins", "set"), ("builtins", "frozenset"), ("builtins", "slice"),
+    ("builtins", "range"),
     ("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter"),
     ("_codecs", "encode"), ("numpy", "ndarray"), ("numpy", "dtype"),
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
     ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),
     ("ml_dtypes", "bfloat16"), ("ml_dtypes._ml_dtypes_ext", "bfloat16"),
-    ("tjit.surface", "_rebuilt"), ("tjit.tensor", "Tensor"), ("tjit.tensor", "Size"), ("tjit.nn.parameter", "Parameter"),
+    ("tjit.surface", "_rebuilt"), ("tjit.tensor", "Tensor"), ("tjit.tensor", "Size"),
+    ("tjit.nn.parameter", "Parameter"),
     ("tjit.dtypes", "as_dtype"), ("tjit.devices", "Device"), ("tjit.ops.random", "Generator"),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What tensors do in Python: numbers, containers, conversion, memory, copying and pickling. Attached to `Tensor` on import."""
+"""What tensors do in Python: numbers, containers, conversion, memory, copying, pickling. Attached to `Tensor` here."""
 
 from __future__ import annotations
 
@@ -226,11 +226,13 @@ def from_dlpack(source: Any) -> Tensor:
 
 def _writeable(array: np.ndarray) -> np.ndarray:
     """The same memory as a writeable array: older DLPack exporters cannot say that it may be written."""
-    from numpy.lib.stride_tricks import DummyArray
+    return np.asarray(_Memory(array))
 
-    interface = dict(array.__array_interface__)
-    interface["data"] = (interface["data"][0], False)
-    return np.asarray(DummyArray(interface, base=array))
+
+class _Memory:
+    def __init__(self, array: np.ndarray) -> None:
+        self.owner = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
 
 
 # Conversion

@@ -5,6 +5,7 @@ Methods and operators are attached by `tjit.ops`, from the registry of public fu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Size(tuple):
 
     __slots__ = ()
 
-    def numel(self) -> int:
+    def numel(self) -> Dim:
         return product(self)
 
     def __repr__(self) -> str:
@@ -65,6 +66,11 @@ class Modified:
 
     def __init__(self, type: TensorType) -> None:
         self.type = type
+
+
+if TYPE_CHECKING:
+
+    def _binary(self: Tensor, other: Any) -> Tensor: ...
 
 
 def _legacy_data(data: Any, second: Any, sizes: tuple[int, ...]) -> np.ndarray:
@@ -104,6 +110,32 @@ class Tensor:
     _view: tuple[Tensor, Any, dict[str, Any]] | None
     _grad: Tensor | None
     _grad_fn: TapeNode | None
+
+    if TYPE_CHECKING:  # what the registry and `tjit.surface` attach
+        grad: Tensor | None
+        data: Tensor
+        T: Tensor
+        mT: Tensor
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def __len__(self) -> int: ...
+        def __index__(self) -> int: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __hash__(self) -> int: ...
+
+        __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _binary
+        __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _binary
+        __matmul__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _binary
+        __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _binary
 
     def __init__(self, data: Any = (), requires_grad: Any = False, *sizes: int) -> None:
         if not isinstance(data, (np.ndarray, Traced, Modified)):

@@ -32,7 +32,7 @@ def assert_close(
     check_stride: bool = False,
     msg: str | None = None,
 ) -> None:
-    """Check that two tensors, numbers, or equal structures of them agree: |actual - expected| <= atol + rtol |expected|.
+    """Check that tensors, numbers, or structures of them agree: |actual - expected| <= atol + rtol |expected|.
 
     Args:
         rtol, atol: by default PyTorch's for the wider dtype.

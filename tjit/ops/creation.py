@@ -373,7 +373,8 @@ def _from_numbers(values: Any, dtype: DType) -> np.ndarray:
     if exact.dtype.kind == "O":
         raise _overflow(dtype)
     low, high = int(exact.min()), int(exact.max())
-    _wrapped(low, dtype), _wrapped(high, dtype)
+    for extreme in (low, high):
+        _wrapped(extreme, dtype)  # refuses what does not fit
     return _converted(exact, dtype)
 
 
@@ -614,24 +615,27 @@ def arange(
 
 
 def _range_size(start: Any, end: Any, step: Any) -> Dim:
-    if isinstance(step, (int, float)) and step == 0:
+    bounds = (start, end, step)
+    if not isinstance(step, DimExpr) and step == 0:
         raise TypeRuleError("arange needs a step other than 0", user_location())
-    if any(isinstance(x, DimExpr) for x in (start, end, step)):
-        size = (end - start) if step == 1 else (end - start + step - (1 if lower_bound(step) > 0 else -1)) // step
-        return maximum(size, 0) if not isinstance(size, int) and lower_bound(size) < 0 else size
-    if not all(map(math.isfinite, (start, end, step))):
+    if any(isinstance(x, DimExpr) for x in bounds):
+        return _symbolic_range_size(start, end, step)
+    if not all(map(math.isfinite, bounds)):
         raise TypeRuleError(f"arange needs finite bounds, not {start} to {end}", user_location())
-    size = (
-        -((start - end) // step)
-        if all(isinstance(x, int) for x in (start, end, step))
-        else math.ceil((end - start) / step)
-    )
-    if (end - start) * (1 if step > 0 else -1) < 0:
+    if (end - start) * step < 0:
         raise TypeRuleError(
             f"upper bound and lower bound inconsistent with step sign: arange from {start} to {end} by {step}",
             user_location(),
         )
-    return size
+    whole = all(isinstance(x, int) for x in bounds)
+    return -((start - end) // step) if whole else math.ceil((end - start) / step)
+
+
+def _symbolic_range_size(start: Any, end: Any, step: Any) -> Dim:
+    if not isinstance(step, int) or isinstance(start, float) or isinstance(end, float):
+        raise TypeRuleError(f"arange from {start} to {end} needs ints and a constant step, not {step}", user_location())
+    size = -((start - end) // step)
+    return maximum(size, 0) if lower_bound(size) < 0 else size
 
 
 def _affine(positions: Tensor, start: Any, step: Any, dtype: DType) -> Tensor:

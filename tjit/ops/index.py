@@ -315,7 +315,7 @@ GATHER = register(
 
 @public()
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with x and indices broadcast against each other in the other dims; over all elements where dim is None."""
+    """`gather` with x and indices broadcast in the other dims; over all elements where dim is None."""
     from tjit.ops.operands import broadcast_shapes
 
     if dim is None:
@@ -361,7 +361,7 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     from tjit.ops.operands import broadcast_shapes
 
     refuse_capture("masked_select", "use tjit.where(mask, x, 0), or multiply by the mask")
-    shape = broadcast_shapes(x.shape, mask.shape, what="masked_select")
+    shape: Any = broadcast_shapes(x.shape, mask.shape, what="masked_select")
     where = np.flatnonzero(np.broadcast_to(mask.array, shape))
     wide = broadcast_to(x, shape)
     return take_dim(reshape(wide, (wide.numel(),)), Tensor(where), 0)
@@ -436,7 +436,7 @@ def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any 
 
 
 def put_dim(x: Tensor, index: Tensor, src: Tensor, dim: int) -> Tensor:
-    """x with src, of the shape that `take` gives, at the positions `index` of `dim`; of a repeated one the last counts."""
+    """x with src, of the shape that `take` gives, at the positions `index` of `dim`; the last of equal ones counts."""
     return apply(INDEX_COPY, x, index, src, dim=dim)
 
 

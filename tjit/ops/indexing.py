@@ -1,7 +1,7 @@
 """x[...] and x[...] = v: views for ints and slices, gathers and scatters for masks and integer tensors.
 
-A key is split in two: the basic part (ints, slices, None, ...) makes a view; what remains are tensors of positions, each
-for one dim of that view.
+A key is split in two: the basic part (ints, slices, None, ...) makes a view; what remains are tensors of positions,
+each for one dim of that view.
 """
 
 from __future__ import annotations
@@ -105,10 +105,8 @@ def _listed(part: list[Any]) -> Any:
 
 
 def _refuse(part: Any) -> Any:
-    raise DTypeError(
-        f"only ints, slices, ellipsis, None, and tensors, lists and arrays of ints or bools are indices, not {type(part).__name__} {part!r}",
-        user_location(),
-    )
+    kinds = "ints, slices, ellipsis, None, and tensors, lists and arrays of ints or bools"
+    raise DTypeError(f"only {kinds} are indices, not {type(part).__name__} {part!r}", user_location())
 
 
 def _parts(x: Tensor, key: Any) -> list[Any]:
@@ -319,9 +317,9 @@ def _fitted(value: Tensor, shape: tuple[Dim, ...], target: Tensor) -> Tensor:
     try:
         return broadcast_to(reshape(value, own), shape)
     except TypeRuleError:
+        part = target.type_.with_shape(tuple(shape))
         raise TypeRuleError(
-            f"shape mismatch: value tensor {value.type_} cannot be broadcast to indexing result {target.type_.with_shape(tuple(shape))}",
-            user_location(),
+            f"shape mismatch: value tensor {value.type_} cannot be broadcast to indexing result {part}", user_location()
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -265,7 +266,7 @@ def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Ten
         base, longer = divmod(extent, indices_or_sections)
         return split(x, [base + 1] * longer + [base] * (indices_or_sections - longer), d)
     cuts = [0, *(min(max(c + extent if c < 0 else c, 0), extent) for c in indices_or_sections), extent]
-    return tuple(_part(x, d, a, max(a, b)) for a, b in zip(cuts, cuts[1:], strict=False))
+    return tuple(_part(x, d, a, max(a, b)) for a, b in pairwise(cuts))
 
 
 @public()
@@ -358,6 +359,6 @@ def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output
     return reshape(clone(wide), (*x.shape[:d], x.shape[d] * repeats, *x.shape[d + 1 :]))
 
 
-def _repeated_positions(extent: Dim, repeats: Tensor) -> Tensor:
+def _repeated_positions(extent: Any, repeats: Tensor) -> Tensor:
     refuse_capture("repeat_interleave with a tensor of repeats", "pass one number for all positions")
     return Tensor(np.repeat(np.arange(extent), repeats.array))

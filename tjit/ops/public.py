@@ -31,6 +31,8 @@ def public(*, method: bool = True, function: bool = True, inplace: bool = False,
     def decorate(fn: F) -> F:
         names = inspect.signature(fn).parameters
         spellings = {np_name: name for np_name, name in _NUMPY_SPELLINGS.items() if name in names}
+        if "x" in names and "input" not in names:
+            spellings["input"] = "x"  # PyTorch's name of the first operand
 
         @functools.wraps(fn)
         def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
 """Random: one counter-based stream for eager and compiled code.
 
-Element number k of the stream is a pure function of the seed and k (Philox), so a result does not depend on how the work
+Element number k of the stream is a pure function of the seed and k (Philox): a result does not depend on how the work
 is divided, and a compiled function draws the numbers that eager code would draw.
 
 Source: Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3": Philox2x32-10.
@@ -23,7 +23,7 @@ from tjit.ops.apply import apply, assign, state
 from tjit.ops.arithmetic import div
 from tjit.ops.bitwise import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
 from tjit.ops.conversion import cast
-from tjit.ops.creation import as_shape, full, iota, refuse_unknown, tensor
+from tjit.ops.creation import as_shape, iota, refuse_unknown, tensor
 from tjit.ops.index import refuse_capture
 from tjit.ops.movement import broadcast_to, reshape
 from tjit.ops.operands import broadcast_shapes
@@ -106,8 +106,8 @@ class Generator:
             self.position.array[1] += count
             self.position._storage.version += 1
             return
-        count = count if isinstance(count, int) else full((), count, dtype=i64)
-        assign(self.position, self.position + iota((2,)) * count)
+        step = iota((2,)) * count  # [0, count]
+        assign(self.position, self.position + step)
 
 
 def random_bits(position: Tensor, shape: tuple[Dim, ...]) -> Tensor:

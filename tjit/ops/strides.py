@@ -1,4 +1,4 @@
-"""Strides: where the elements of a tensor lie, so that views, and copies, are made in the same places eagerly and captured."""
+"""Strides: where the elements of a tensor lie. Views and copies are so made in the same places eagerly and captured."""
 
 from __future__ import annotations
 
