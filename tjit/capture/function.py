@@ -146,11 +146,13 @@ def capture_function(
     handles: list[Any] = []
     arrays: list[Tensor] = []
     same: dict[int, Tensor] = {}  # one array passed twice is one input
+    position = -1
     for leaf, shape, leaf_name in zip(leaves, shapes, names, strict=True):
+        position += shape is not None
         if shape is None or id(leaf) in same:
             handles.append(same.get(id(leaf), leaf))
             continue
-        handle = same[id(leaf)] = _argument(trace, leaf, shape, leaf_name, len(arrays))
+        handle = same[id(leaf)] = _argument(trace, leaf, shape, leaf_name, position)
         arrays.append(handle)
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
