@@ -128,6 +128,7 @@ class CompiledFunction:
                 self._native = NativeCalls(self._call_slow)
                 self.__call__ = self._native.callable()
             self._native.add(spec)
+            register_thread()
 
     def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -145,13 +144,13 @@ class _Builder:
         for slot in guards.slots:
             self._guard(slot.holder, slot.key, slot.now())
         for container, size, _ in guards.sizes:
-            if type(container) not in (dict, list, set):
+            offset = self.at.set_size if isinstance(container, set) else self.at.dict_size
+            if type(container).__len__ not in (dict.__len__, list.__len__, set.__len__):
                 raise _Unfit
-            offset = self.at.set_size if type(container) is set else self.at.dict_size
             self.words.append([self.id(container) + offset, size])
 
     def _guard(self, holder: Any, key: Any, now: Any) -> None:
-        if type(holder) in (dict, OrderedDict, defaultdict) and type(key) in (str, int):
+        if isinstance(holder, dict) and type(holder).get is dict.get and type(key) in (str, int):
             present = key in holder
             self.dicts.append([self.id(holder), self.id(key), self.id(now) if present else 0])
         elif type(holder) is types.CellType:
