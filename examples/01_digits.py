@@ -25,7 +25,7 @@ from tjit.export import Dim
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "digits.csv.gz"
-BUILD = HERE / "build" / "digits"
+BUILD = Path("build", "digits")  # in the working directory
 SEED, BATCH, EPOCHS, TWIN_EPOCHS = 6, 32, 30, 3
 
 Step = Callable[[tjit.Tensor, tjit.Tensor], tjit.Tensor]
@@ -178,7 +178,9 @@ def export_and_run(train_x: tjit.Tensor, train_y: tjit.Tensor, test_x: tjit.Tens
         dynamic={"pixels": {0: Dim("count", min=1)}},
     )
     size = (BUILD / "digits.tjit").stat().st_size
-    print(f"  digits.tjit: {size / 1000:.0f} kB with {' and '.join(package.entries)}; its header is beside it")
+    print(
+        f"  digits.tjit: {size / 1000:.0f} kB with {' and '.join(package.entries)}; its header is beside it in {BUILD}"
+    )
     if compiler is None:
         print("  no C compiler here: install one (on Debian, apt-get install gcc libc6-dev) and run this again")
         return
@@ -197,7 +199,7 @@ def train_in_c(compiler: str, inputs: dict[str, tjit.Tensor]) -> None:
     flags = ["-O2", "-Wall", "-Werror", f"-I{native}", f"-I{BUILD}", "-o", BUILD / "digits", "-lpthread"]
     subprocess.run([compiler, *sources, *flags], check=True)
     print(f"  built digits.c with {Path(compiler).name}; it links nothing of Python. It says:", flush=True)
-    subprocess.run([BUILD / "digits", BUILD], check=True)
+    subprocess.run([BUILD.absolute() / "digits", BUILD], check=True)
 
 
 def compare_with_c(losses: list[float], classes: tjit.Tensor) -> None:
