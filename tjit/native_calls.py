@@ -63,6 +63,7 @@ class _Builder:
         self.positions = [i for i, a in enumerate(args) if array_leaf(a)]
         self.shapes, self.arena, self.symbols = variant.program.sizes(symbols)
         self.bytes = self.arena
+        self.recheck = False
         self.words: list[list[int]] = []
         self.dicts: list[list[int]] = []
         self.items: list[list[int]] = []
@@ -101,6 +102,7 @@ class _Builder:
             arena=self.arena,
             arenas=self.id(program._arenas),
             take_arena=self.id(partial(program._arena, self.arena)),
+            recheck=int(self.recheck),
             release=int(release),
             hold=int(release or large),
             fail=self.id(program.fail),
@@ -150,7 +152,8 @@ class _Builder:
             self.words.append([self.id(container) + offset, size])
 
     def _guard(self, holder: Any, key: Any, now: Any) -> None:
-        if isinstance(holder, dict) and type(holder).get is dict.get and type(key) in (str, int):
+        if isinstance(holder, dict) and type(holder).get is dict.get and isinstance(key, (str, int, Tensor)):
+            self.recheck = self.recheck or not isinstance(key, (str, int))  # a look-up may then run Python
             present = key in holder
             self.dicts.append([self.id(holder), self.id(key), self.id(now) if present else 0])
         elif type(holder) is types.CellType:

@@ -38,6 +38,7 @@ IMPORTS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
     "PyEval_SaveThread": (PTR, ()),
     "PyEval_RestoreThread": (VOID, (PTR,)),
     "PyErr_Clear": (VOID, ()),
+    "PyErr_Occurred": (PTR, ()),
     "PyDict_GetItemWithError": (PTR, (PTR, PTR)),
     "PyList_GetItem": (PTR, (PTR, I64)),
     "PyList_SetSlice": (I32, (PTR, I64, I64, PTR)),
@@ -68,6 +69,7 @@ def emit_entry(layout: Layout) -> ir.Module:
     entry.emit_run()
     entry.emit_array_fits()
     entry.emit_input_fits()
+    entry.emit_inputs_fit()
     entry.emit_guards_hold()
     entry.emit_disjoint()
     entry.emit_fits()
@@ -422,6 +424,18 @@ class _Entry:
         b.position_at_end(no)
         b.ret(I1(0))
 
+    def emit_inputs_fit(self) -> None:
+        """bool inputs_fit(spec, args, pointers, held, numbers): find and check all inputs. Runs no Python code."""
+        b, (spec, args, pointers, held, numbers) = self.define("inputs_fit", I1, PTR, PTR, PTR, PTR, PTR)
+        no = b.append_basic_block("no")
+        with b.each(spec, "inputs", INPUT.size) as (i, record):
+            two = b.item_pointer(held, b.shl(i, b.word(1)))
+            operands = (b.item_pointer(pointers, i), two, b.item_pointer(numbers, i))
+            b.unless(b.call_own("input_fits", record, args, *operands), no)
+        b.ret(I1(1))
+        b.position_at_end(no)
+        b.ret(I1(0))
+
     def emit_disjoint(self) -> None:
         """bool disjoint(spec, pointers): no written memory is part of another input's."""
         b, (spec, pointers) = self.define("disjoint", I1, PTR, PTR)
@@ -450,11 +464,10 @@ class _Entry:
             b.unless(b.same(b.item(args, b.number(record, 0)), b.at(record, 8)), no)
         with b.each(spec, "twins", 8 * GUARD["twins"]) as (_, record):
             b.unless(b.same(b.item(args, b.number(record, 0)), b.item(args, b.number(record, 8))), no)
-        with b.each(spec, "inputs", INPUT.size) as (i, record):
-            two = b.item_pointer(held, b.shl(i, b.word(1)))
-            operands = (b.item_pointer(pointers, i), two, b.item_pointer(numbers, i))
-            b.unless(b.call_own("input_fits", record, args, *operands), no)
+        b.unless(b.call_own("inputs_fit", spec, args, pointers, held, numbers), no)
         b.unless(b.call_own("guards_hold", spec), no)
+        with b.if_then(b.icmp_signed("!=", b.number(spec, SPEC["recheck"]), b.word(0))):
+            b.unless(b.call_own("inputs_fit", spec, args, pointers, held, numbers), no)
         with b.if_then(b.icmp_signed(">", b.number(spec, SPEC["n_writes"]), b.word(0))):
             b.unless(b.call_own("disjoint", spec, pointers), no)
         b.ret(I1(1))
@@ -483,7 +496,9 @@ class _Entry:
         b.store(b.at(spec, SPEC["next"]), place)
         b.branch(search)
         b.position_at_end(slow)
-        b.do("PyErr_Clear")  # a look-up in a dict may have failed
+        # a look-up in a dict that ran Python code was interrupted
+        with b.if_then(b.not_(b.is_null(b.do("PyErr_Occurred")))):
+            b.ret(_NULL)
         b.ret(b.do("PyObject_Vectorcall", b.at(head, HEAD["slow"]), args, n, names))
 
     def _thread_state(self, b: _Builder, head: Value, slow: ir.Block) -> Value:

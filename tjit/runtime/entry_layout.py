@@ -45,6 +45,7 @@ SPEC = Words(
     "constants", "n_constants",  # [argument, expected]: a Python value
     "twins", "n_twins",  # [argument, argument]: one object
     "inputs", "n_inputs", "outputs", "n_outputs",
+    "recheck",  # whether looking up a dict's key may run Python code
     "program", "pool", "symbols",
     "arena", "arenas", "take_arena",  # bytes; the program's list of free ones; makes one
     "release",  # whether to let other threads run Python meanwhile
