@@ -21,7 +21,6 @@ from statistics import median
 import numpy as np
 
 import tjit
-from tjit.export import Dim
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "digits.csv.gz"
@@ -175,7 +174,7 @@ def export_and_run(train_x: tjit.Tensor, train_y: tjit.Tensor, test_x: tjit.Tens
     package = tjit.export(
         {"step": (step, (train_x[:BATCH], train_y[:BATCH])), "classify": (classify, (test_x,))},
         path=BUILD / "digits.tjit",
-        dynamic={"pixels": {0: Dim("count", min=1)}},
+        dynamic={"pixels": {0: tjit.Dim("count", min=1)}},
     )
     size = (BUILD / "digits.tjit").stat().st_size
     print(
