@@ -1,0 +1,144 @@
+"""Time tjit beside its peers.
+
+    python -m benchmarks                      every row, every framework that is installed: about a quarter of an hour
+    python -m benchmarks --quick              fewer rounds: under two minutes
+    python -m benchmarks --rows 'gelu|MLP' --frameworks tjit,jax --all
+    python -m benchmarks --readme             writes the table into README.md
+
+Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy before anything
+is timed; the frameworks take turns in short rounds, and medians are shown. ratio is the best peer's time over tjit's, distance
+tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and with a filled one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness, table
+from benchmarks.frameworks import FRAMEWORKS
+from benchmarks.machine import processor
+from benchmarks.rows import Limits, Row, all_rows
+
+README = harness.ROOT / "README.md"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    rows = [row for row in all_rows() if re.search(options.rows, row.name, re.IGNORECASE)]
+    if options.list or not rows:
+        print("\n".join(row.name for row in rows) or f"no row matches {options.rows!r}")
+        return 0 if rows else 2
+    start = time.perf_counter()
+    plan = harness.Plan.quick(options.threads) if options.quick else harness.Plan(options.threads)
+    before = harness.limits(options.threads)
+    outcomes = harness.run(rows, options.frameworks, plan, lambda line: print(line, file=sys.stderr, flush=True))
+    limits = best_of(before, harness.limits(options.threads))  # a floor is the machine undisturbed
+    about = describe(options)
+    print_report(outcomes, limits, about, options)
+    print(f"\n{time.perf_counter() - start:.0f} s")
+    if options.json:
+        text = json.dumps(table.as_json(outcomes, limits, about), indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    if options.readme:
+        block = readme_block(outcomes, limits, about)
+        README.write_text(table.replace_block(README.read_text(encoding="utf-8"), block), encoding="utf-8")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    summary, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches, in any case")
+    parser.add_argument("--frameworks", type=framework_list, default=list(FRAMEWORKS), metavar="A,B", help=", ".join(FRAMEWORKS))
+    parser.add_argument("--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds")
+    parser.add_argument("--threads", type=positive, default=default_threads(), help="for each framework (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, one process for each framework")
+    parser.add_argument("--all", action="store_true", help="a column for every peer: time, and its first call")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--list", action="store_true", help="print the rows' names and stop")
+    options = parser.parse_args(argv)
+    if options.no_torch_compile:
+        options.frameworks = [name for name in options.frameworks if name != "torch.compile"]
+    return options
+
+
+def framework_list(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in FRAMEWORKS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(FRAMEWORKS)}")
+    return names
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number of threads from 1 on, not {text!r}")
+    return int(text)
+
+
+def default_threads() -> int:
+    """Two, as in PERFORMANCE.md, or one where there is one core."""
+    return min(2, os.cpu_count() or 1)
+
+
+def best_of(a: Limits, b: Limits) -> Limits:
+    return Limits(**{name: max(value, vars(b)[name]) for name, value in vars(a).items()})
+
+
+def describe(options: argparse.Namespace) -> dict[str, Any]:
+    """Where and with what it was measured."""
+    present = {FRAMEWORKS[n].module: FRAMEWORKS[n] for n in options.frameworks if FRAMEWORKS[n].missing() is None}
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": processor(),
+        "threads": options.threads,
+        "quick": options.quick,
+        "python": sys.version.split()[0],
+        "versions": {module: framework.version() for module, framework in present.items()},
+    }
+
+
+def print_report(
+    outcomes: list[harness.Outcome], limits: Limits, about: dict[str, Any], options: argparse.Namespace
+) -> None:
+    peers = [name for name in options.frameworks if name != table.OURS] if options.all else []
+    print(f"\n{conditions(limits, about)}\n")
+    print(table.align(table.table(outcomes, limits, peers)))
+    print(f"\n{table.summary(outcomes)}")
+    for line in table.failures(outcomes):
+        print(f"  - {line}")
+
+
+def conditions(limits: Limits, about: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"{about['processor']}, {about['threads']} threads, Python {about['python']}, {versions}\n"
+        f"limits measured: triad {limits.triad:.1f} GB/s, read {limits.read:.1f} GB/s, "
+        f"f32 peak {limits.peak:.0f} GFLOP/s ({limits.peak_one_core:.0f} on one core)"
+    )
+
+
+def readme_block(outcomes: list[harness.Outcome], limits: Limits, about: dict[str, Any]) -> str:
+    lines = table.markdown(table.table(outcomes, limits))
+    notes = "".join(f"\n* {line}" for line in table.failures(outcomes))
+    command = "python -m benchmarks" + (" --quick" if about["quick"] else "")
+    return (
+        f"{lines}\n\n{table.summary(outcomes)[:1].upper()}{table.summary(outcomes)[1:]}. f32, medians of interleaved rounds, "
+        "microseconds; ratio: best peer over tjit, distance: tjit over the floor that the machine's limits set; first and disk: tjit's "
+        f"first call with an empty and with a filled disk cache, milliseconds.{notes}\n\n"
+        f"{conditions(limits, about)}; {about['date']}, `{command}`.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

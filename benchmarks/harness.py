@@ -1,0 +1,269 @@
+"""Runs rows: a process for each framework, answers checked first, then rounds in which the frameworks take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.frameworks import FRAMEWORKS, environment
+from benchmarks.rows import Limits, Row
+
+__all__ = ["Figure", "Outcome", "Plan", "WorkerError", "limits", "run"]
+
+ROOT = Path(__file__).resolve().parent.parent
+PAUSE_SECONDS = 0.005  # for the threads of the one before to fall asleep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How thoroughly to measure.
+
+    Attributes:
+        batch_seconds: what one framework runs for in one round.
+        first_samples: fresh processes for the first call of a framework that has a disk cache.
+        fresh: a new process for every row; else a framework keeps its process from row to row.
+    """
+
+    threads: int
+    rounds: int = 11
+    batch_seconds: float = 0.04
+    first_samples: int = 3
+    fresh: bool = True
+
+    @staticmethod
+    def quick(threads: int) -> Plan:
+        return Plan(threads, rounds=7, batch_seconds=0.02, first_samples=1, fresh=False)
+
+
+@dataclass
+class Figure:
+    """What one framework did in one row: microseconds, or why not.
+
+    Attributes:
+        us: the median over the rounds of the median call of each.
+        first_ms: the first call, compilation included.
+        disk_ms: the first call of a process that finds the disk cache of another.
+        error: relative to the largest magnitude of the output.
+    """
+
+    us: float | None = None
+    first_ms: float | None = None
+    disk_ms: float | None = None
+    error: float | None = None
+    rounds_us: list[float] = field(default_factory=list)
+    failure: str | None = None
+
+
+@dataclass
+class Outcome:
+    """One row's figures by framework, in the order asked for; frameworks that have no such row are absent."""
+
+    row: Row
+    figures: dict[str, Figure]
+
+
+class WorkerError(Exception):
+    """A worker failed, died or took too long."""
+
+
+class Worker:
+    """A process that runs one framework."""
+
+    def __init__(self, framework: str, threads: int, cache: str) -> None:
+        self.framework = framework
+        self._pipe, other = Pipe()
+        self._log = tempfile.TemporaryFile()
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.worker", framework, str(threads), str(other.fileno())],
+                cwd=ROOT,
+                env=environment(threads, cache),
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+                preexec_fn=_pinner(threads),
+            )
+
+    def ask(self, *command: Any, seconds: float = 120) -> Any:
+        """The worker's answer.
+
+        Raises:
+            WorkerError: it failed, died, or gave no answer within `seconds`. It is gone after the last two.
+        """
+        try:
+            self._pipe.send(command)
+            if not self._pipe.poll(seconds):
+                self.close()
+                raise WorkerError(f"no answer to {command[0]!r} in {seconds:.0f} s")
+            status, value = self._pipe.recv()
+        except (EOFError, OSError):
+            raise WorkerError(f"the process died: {self._last_words()}") from None
+        if status == "error":
+            raise WorkerError(value)
+        return value
+
+    def _last_words(self) -> str:
+        code = self._process.wait(10)
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"exit status {code}" + (f", {lines[-1]}" if lines else "")
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End the process and those it started."""
+        self._pipe.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+
+def _pinner(threads: int) -> Callable[[], None] | None:
+    """Keeps a worker to as many cores as it may have threads, where there are more: not every framework heeds a variable."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    return (lambda: os.sched_setaffinity(0, cores[:threads])) if threads < len(cores) else None
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="tjit-benchmarks-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def limits(threads: int) -> Limits:
+    """The machine's limits, measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.machine", str(threads)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, preexec_fn=_pinner(threads))
+    return Limits(**json.loads(done.stdout))
+
+
+def run(rows: Sequence[Row], frameworks: Sequence[str], plan: Plan, report: Callable[[str], None]) -> list[Outcome]:
+    """Measure rows. A framework that fails in one is reported there, and takes part in the next."""
+    with _scratch() as folder, contextlib.ExitStack() as stack:
+        pool = _Pool(plan, folder)
+        stack.callback(pool.close)
+        outcomes = []
+        for row in rows:
+            start = time.perf_counter()
+            outcomes.append(_run_row(row, frameworks, plan, pool, Path(folder)))
+            if plan.fresh:
+                pool.close()
+            report(f"{row.name}  ({time.perf_counter() - start:.0f} s)")
+        return outcomes
+
+
+class _Pool:
+    """The workers that are alive, one for a framework."""
+
+    def __init__(self, plan: Plan, folder: str) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._workers: dict[str, Worker] = {}
+
+    def get(self, framework: str) -> Worker:
+        worker = self._workers.get(framework)
+        if worker is None or not worker.alive():
+            self.drop(framework)
+            worker = self._workers[framework] = self.start(framework, os.path.join(self._folder, "cache"))
+        return worker
+
+    def start(self, framework: str, cache: str) -> Worker:
+        return Worker(framework, self._plan.threads, cache)
+
+    def drop(self, framework: str) -> None:
+        worker = self._workers.pop(framework, None)
+        if worker is not None:
+            worker.close()
+
+    def close(self) -> None:
+        for framework in list(self._workers):
+            self.drop(framework)
+
+
+def _run_row(row: Row, frameworks: Sequence[str], plan: Plan, pool: _Pool, folder: Path) -> Outcome:
+    chosen = [name for name in frameworks if FRAMEWORKS[name].rows in row.build]
+    figures = {name: Figure(failure=FRAMEWORKS[name].missing()) for name in chosen}
+    expected = folder / "expected.npz"
+    _write_expected(row, plan, expected)
+    for name, figure in figures.items():
+        if figure.failure is None:
+            with _noting_failure(figure, pool, name):
+                _prepare(row, name, figure, plan, pool, expected)
+    for n in range(plan.rounds):
+        running = [name for name in figures if figures[name].failure is None]
+        turn = n % max(1, len(running))
+        for name in running[turn:] + running[:turn]:  # nobody runs first in every round
+            with _noting_failure(figures[name], pool, name):
+                time.sleep(PAUSE_SECONDS)
+                figures[name].rounds_us.append(pool.get(name).ask("batch", plan.batch_seconds) * 1e6)
+    for figure in figures.values():
+        figure.us = median(figure.rounds_us) if figure.failure is None else None
+    return Outcome(row, figures)
+
+
+def _write_expected(row: Row, plan: Plan, path: Path) -> None:
+    reference = Worker("numpy", plan.threads, str(path.parent))
+    try:
+        reference.ask("expect", row.name, str(path))
+    finally:
+        reference.close()
+
+
+def _prepare(row: Row, name: str, figure: Figure, plan: Plan, pool: _Pool, expected: Path) -> None:
+    """Time the first call, check the answers, and warm up."""
+    seconds = FRAMEWORKS[name].first_seconds
+    if FRAMEWORKS[name].caches:
+        _time_first_calls(row, name, figure, plan, pool)
+    worker = pool.get(name)
+    worker.ask("build", row.name)
+    first = worker.ask("first", seconds=seconds)
+    figure.first_ms = figure.first_ms or first * 1e3
+    figure.error = worker.ask("check", str(expected), seconds=seconds)
+    worker.ask("warm")
+
+
+def _time_first_calls(row: Row, name: str, figure: Figure, plan: Plan, pool: _Pool) -> None:
+    """Medians over fresh processes: with an empty disk cache, and with what that one left there."""
+    cold, disk = [], []
+    for _ in range(plan.first_samples):
+        with _scratch() as cache:
+            for seconds in (cold, disk):
+                worker = pool.start(name, cache)
+                try:
+                    worker.ask("build", row.name)
+                    seconds.append(worker.ask("first", seconds=FRAMEWORKS[name].first_seconds))
+                finally:
+                    worker.close()
+    figure.first_ms, figure.disk_ms = median(cold) * 1e3, median(disk) * 1e3
+
+
+@contextlib.contextmanager
+def _noting_failure(figure: Figure, pool: _Pool, name: str) -> Iterator[None]:
+    """A worker's failure becomes its figure's."""
+    try:
+        yield
+    except WorkerError as error:
+        figure.failure = str(error)
+        pool.drop(name)

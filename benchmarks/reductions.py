@@ -1,0 +1,163 @@
+"""Rows of reductions, and of what is one kernel with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal
+
+__all__ = ["ROWS"]
+
+EPSILON = 1e-5
+
+
+# -- softmax -----------------------------------------------------------------------------------------------------------
+
+
+def softmax_reference(x: Any) -> Any:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def softmax_tjit(compile: Compile) -> Any:
+    import tjit
+
+    def softmax(x: Any) -> Any:
+        return tjit.softmax(x, dim=1)
+
+    return compile(softmax)
+
+
+def softmax_torch(compile: Compile) -> Any:
+    import torch
+
+    def softmax(x: Any) -> Any:
+        return torch.softmax(x, dim=1)
+
+    return compile(softmax)
+
+
+def softmax_jax(compile: Compile) -> Any:
+    import jax
+
+    def softmax(x: Any) -> Any:
+        return jax.nn.softmax(x, axis=1)
+
+    return compile(softmax)
+
+
+def softmax_numpy(compile: Compile) -> Any:
+    return compile(softmax_reference)
+
+
+def softmax_numba(compile: Compile) -> Any:
+    from numba import prange
+
+    def softmax(x: Any) -> Any:
+        out = np.empty_like(x)
+        for i in prange(x.shape[0]):
+            e = np.exp(x[i] - x[i].max())
+            out[i] = e / e.sum()
+        return out
+
+    return compile(softmax)
+
+
+# -- layer norm --------------------------------------------------------------------------------------------------------
+
+
+def layer_norm_inputs(rng: np.random.Generator, scale: float) -> Arrays:
+    rows, width = extent(5000, scale), extent(768, scale)
+    x = rng.standard_normal((rows, width), np.float32)
+    return x, rng.standard_normal(width, np.float32), rng.standard_normal(width, np.float32)
+
+
+def layer_norm_reference(x: Any, weight: Any, bias: Any) -> Any:
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + EPSILON) * weight + bias
+
+
+def layer_norm_tjit(compile: Compile) -> Any:
+    from tjit.nn.functional import layer_norm
+
+    def normalize(x: Any, weight: Any, bias: Any) -> Any:
+        return layer_norm(x, x.shape[-1:], weight, bias, EPSILON)
+
+    return compile(normalize)
+
+
+def layer_norm_torch(compile: Compile) -> Any:
+    from torch.nn.functional import layer_norm
+
+    def normalize(x: Any, weight: Any, bias: Any) -> Any:
+        return layer_norm(x, x.shape[-1:], weight, bias, EPSILON)
+
+    return compile(normalize)
+
+
+def layer_norm_jax(compile: Compile) -> Any:
+    import jax
+
+    def normalize(x: Any, weight: Any, bias: Any) -> Any:
+        mean = x.mean(axis=-1, keepdims=True)
+        variance = x.var(axis=-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + EPSILON) * weight + bias
+
+    return compile(normalize)
+
+
+def layer_norm_numba(compile: Compile) -> Any:
+    from numba import prange
+
+    epsilon = np.float32(EPSILON)
+
+    def normalize(x: Any, weight: Any, bias: Any) -> Any:
+        out = np.empty_like(x)
+        for i in prange(x.shape[0]):
+            centred = x[i] - np.float32(x[i].mean())
+            spread = np.sqrt(np.float32((centred * centred).mean()) + epsilon)
+            out[i] = centred / spread * weight + bias
+        return out
+
+    return compile(normalize)
+
+
+# -- sum over columns --------------------------------------------------------------------------------------------------
+
+
+def column_sum_torch(compile: Compile) -> Any:
+    def column_sum(x: Any) -> Any:
+        return x.sum(0)
+
+    return compile(column_sum)
+
+
+ROWS = [
+    Row(
+        "softmax 3000 x 1000",
+        normal(3000, 1000),
+        softmax_reference,
+        by_inputs(
+            tjit=softmax_tjit, torch=softmax_torch, jax=softmax_jax, numpy=softmax_numpy, numba=softmax_numba
+        ),
+        Floor("memory: x and the output", streamed=24e6),
+    ),
+    Row(
+        "layer norm 5000 x 768",
+        layer_norm_inputs,
+        layer_norm_reference,
+        by_inputs(tjit=layer_norm_tjit, torch=layer_norm_torch, jax=layer_norm_jax, numba=layer_norm_numba),
+        Floor("memory: x and the output", streamed=30.72e6),
+    ),
+    Row(
+        "sum over columns 3000 x 4000",
+        normal(3000, 4000),
+        lambda x: x.sum(0),
+        by_inputs(
+            tjit=column_sum_torch, torch=column_sum_torch, jax=column_sum_torch, numpy=column_sum_torch
+        ),
+        Floor("memory: x is read", read=48e6),
+    ),
+]

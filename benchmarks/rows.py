@@ -1,0 +1,121 @@
+"""What a row of the benchmark is: one computation, written with each framework's public API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Arrays", "Compile", "Factory", "Floor", "Limits", "Row", "all_rows", "by_inputs", "extent", "normal"]
+
+Arrays = tuple[np.ndarray, ...]
+Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
+# A framework's compile function (identity for eager ones) and the inputs as its arrays; what to call, and with what.
+Factory = Callable[[Compile, tuple[Any, ...]], tuple[Callable[..., Any], tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do, measured: GB/s and GFLOP/s, on the threads of the run and on one core."""
+
+    triad: float
+    read: float
+    peak: float
+    peak_one_core: float
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The time below which a row cannot go, and why. The longest of its parts counts.
+
+    Attributes:
+        streamed: bytes that cross the memory bus, reads and writes mixed as in a triad.
+        read: bytes that are read only.
+        flops: floating-point operations, a multiply-add counting as two.
+        one_core: the work is too small to share: count the peak of one core.
+        us: microseconds, where neither bytes nor operations decide.
+    """
+
+    reason: str
+    streamed: float = 0
+    read: float = 0
+    flops: float = 0
+    one_core: bool = False
+    us: float = 0
+
+    def microseconds(self, limits: Limits) -> float:
+        peak = limits.peak_one_core if self.one_core else limits.peak
+        return max(
+            self.us, self.streamed / limits.triad / 1e3, self.read / limits.read / 1e3, self.flops / peak / 1e3
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One computation.
+
+    Attributes:
+        make: inputs from a generator and a scale; 1 is the size that the name says, tests take less.
+        reference: the outputs from the inputs, in NumPy; floats come as f64.
+        build: a factory for each framework. `torch` serves torch.compile too.
+        tolerance: relative to the largest magnitude of the output.
+        steps: 0, or how many calls of a function with state the reference speaks of: their results stacked are its output.
+    """
+
+    name: str
+    make: Callable[[np.random.Generator, float], Arrays]
+    reference: Callable[..., Any]
+    build: dict[str, Factory]
+    floor: Floor
+    tolerance: float = 1e-5
+    steps: int = 0
+
+    def inputs(self, scale: float = 1.0) -> Arrays:
+        """The inputs, the same in every process."""
+        return self.make(np.random.default_rng(0), scale)
+
+    def expected(self, inputs: Arrays) -> list[np.ndarray]:
+        """What every framework must give for `inputs`."""
+        return outputs_of(self.reference(*(x.astype(np.float64) if x.dtype == np.float32 else x for x in inputs)))
+
+
+def outputs_of(result: Any) -> list[Any]:
+    """The arrays of a result, which is one or a sequence."""
+    return list(result) if isinstance(result, (tuple, list)) else [result]
+
+
+def by_inputs(**factories: Callable[[Compile], Callable[..., Any]]) -> dict[str, Factory]:
+    """Factories of functions without state, which are called with the row's inputs."""
+
+    def bind(factory: Callable[[Compile], Callable[..., Any]]) -> Factory:
+        return lambda compile, inputs: (factory(compile), inputs)
+
+    return {framework: bind(factory) for framework, factory in factories.items()}
+
+
+def extent(full: int, scale: float) -> int:
+    """An extent at a scale; never below 2."""
+    return max(2, round(full * scale))
+
+
+def normal(*shape: int) -> Callable[[np.random.Generator, float], Arrays]:
+    """Makes one f32 array of normal numbers."""
+    return normals(shape)
+
+
+def normals(*shapes: Sequence[int]) -> Callable[[np.random.Generator, float], Arrays]:
+    """Makes f32 arrays of normal numbers."""
+
+    def make(rng: np.random.Generator, scale: float) -> Arrays:
+        return tuple(rng.standard_normal([extent(d, scale) for d in shape], np.float32) for shape in shapes)
+
+    return make
+
+
+def all_rows() -> list[Row]:
+    """Every row, in the order of the table."""
+    from benchmarks import contractions, elementwise, networks, reductions, small
+
+    return [row for topic in (elementwise, reductions, contractions, networks, small) for row in topic.ROWS]
