@@ -63,6 +63,8 @@ def export(
         raise ArgumentError(f"export needs the path of the file to write, not {path!r}")
     path = os.fspath(path)
     name = os.path.splitext(os.path.basename(path))[0] if name is None else name
+    if not name or os.path.basename(name) != name:
+        raise ArgumentError(f"a package's name is one of a file, not {name!r}")
     wanted = _entries(fn, example_inputs)
     levels = resolve_targets(targets)
     entries = [capture_entry(n, f, x, _own(dynamic, f, len(wanted))) for n, (f, x) in wanted.items()]
@@ -80,8 +82,8 @@ def _entries(fn: Any, example_inputs: Any) -> dict[str, tuple[Any, Any]]:
         name = getattr(fn, "__name__", "forward")
         return {name if name.isidentifier() else "main": (fn, () if example_inputs is None else example_inputs)}
     for name, pair in fn.items():
-        if not isinstance(name, str) or not isinstance(pair, tuple) or len(pair) != 2:
-            raise ArgumentError(f"an entry point is name: (function, example inputs), not {name!r}: {pair!r}")
+        if not isinstance(name, str) or not name.isidentifier() or not isinstance(pair, tuple) or len(pair) != 2:
+            raise ArgumentError(f"an entry point is an identifier: (function, example inputs), not {name!r}: {pair!r}")
     if not fn:
         raise ArgumentError("export needs at least one entry point")
     return dict(fn)

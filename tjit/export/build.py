@@ -13,6 +13,7 @@ from tjit.codegen.llvm.target import Target, named_target
 from tjit.codegen.llvm.threads import emit_threads
 from tjit.codegen.schedule import schedule
 from tjit.compiled import _info as program_info
+from tjit.errors import CodegenError
 from tjit.export import package
 from tjit.export.entry import Entry
 from tjit.export.header import write_header
@@ -30,7 +31,16 @@ from tjit.runtime.image import Image
 from tjit.runtime.link import link
 from tjit.runtime.program import ProgramInfo
 
-__all__ = ["build_sections"]
+__all__ = ["PROVIDED", "build_sections"]
+
+# What tjit.c gives to programs besides the thread pool.
+PROVIDED = frozenset(
+    {
+        "aligned_alloc", "clock_gettime", "free", "malloc", "memcpy", "memmove", "memset",
+        "pthread_create", "pthread_join", "pthread_sigmask", "sched_getaffinity", "sched_getcpu", "sched_setaffinity",
+        "sched_yield", "sigfillset", "syscall", "sysconf",
+    }
+)  # fmt: skip
 
 
 def build_sections(
@@ -72,7 +82,15 @@ def _program(graph: Graph, target: Target) -> tuple[Image, ProgramInfo]:
     info = program_info(plan)
     # the user's folders are nobody's business
     checks = tuple((n, os.path.basename(file), line) for n, file, line in info.checks)
-    return compile_schedule(plan, target, default_cache()), replace(info, checks=checks)
+    image = compile_schedule(plan, target, default_cache())
+    _check_imports(image, target)
+    return image, replace(info, checks=checks)
+
+
+def _check_imports(image: Image, target: Target) -> None:
+    missing = sorted({n for n, _ in image.imports if n not in PROVIDED and n != "tjit.parallel_for"})
+    if missing:
+        raise CodegenError(f"the program for {target.name} calls {', '.join(missing)}, which packages do not provide")
 
 
 def _pool(level: str) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Entry:
         graph: inputs as `sources`; outputs are `outputs`, then those written back.
         sources: "argument" (by position among `arguments`) or a kind of state.
         tree, leaves: structure of (args, kwargs); a leaf is an argument's position, or ("value", the Python value).
+        parameters: names of the arguments, for calls by keyword.
         returns, results: structure of what is returned; a leaf is ("output" | "argument", position), ("state", tensor)
             or ("value", the Python value).
     """
@@ -57,7 +59,7 @@ class Entry:
     returns: Tree
     results: list[tuple[str, Any]]
     fast_math: bool
-    numpy_only: bool = field(default=False)
+    parameters: tuple[str, ...] = ()
 
 
 def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entry:
@@ -189,11 +191,10 @@ class _Reduced:
         names = self._output_names(positions, len(returned))
         outputs = tuple(Field(n, o.type) for n, o in zip(names, returned, strict=True))
         results = [self._result(r, positions) for r in self.captured.results]
-        arrays = [leaf for leaf in self.leaves if array_leaf(leaf)]
+        parameters = _parameters(self.function, len(self.tree.children[0].children))
         return Entry(
             self.name, self.function, graph, sources, arguments, outputs, self.tree, self._leaves(),
-            self.captured.tree, results, self.fast_math,
-            bool(arrays) and all(isinstance(a, np.ndarray) for a in arrays),
+            self.captured.tree, results, self.fast_math, parameters,
         )  # fmt: skip
 
     def _outputs(self) -> tuple[Graph, dict[int, int]]:
@@ -241,6 +242,12 @@ class _Reduced:
         return ("state" if result.kind == "tensor" else "value"), result.value
 
 
+def _parameters(function: Any, count: int) -> tuple[str, ...]:
+    """The names by which a call may pass the arguments; fewer where some have none."""
+    parameters = list(inspect.signature(getattr(function, "forward", function)).parameters.values())[:count]
+    return tuple(p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def _used_inputs(graph: Graph, sources: Sequence[Source]) -> tuple[Graph, tuple[Source, ...]]:
     """Without state that nothing reads or writes. Arguments stay, used or not."""
     uses, outputs, written = graph.uses(), set(graph.outputs), set(graph.writes.values())
@@ -261,5 +268,6 @@ def _paths(tree: Tree, path: str) -> Iterator[str]:
         return
     keys = tree.keys or getattr(tree.kind, "_fields", None) or range(len(tree.children))
     for key, child in zip(keys, tree.children, strict=True):
-        whole = f"{path}{key}" if isinstance(key, int) else str(key) if path == "output" else f"{path}_{key}"
+        first = f"output{key}" if isinstance(key, int) else str(key)
+        whole = first if path == "output" else f"{path}_{key}"
         yield from _paths(child, whole)

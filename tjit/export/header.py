@@ -44,8 +44,8 @@ def write_header(name: str, entries: Sequence[Entry], state: State) -> str:
     numbers = [n for n in state.types if n in state.numbers]
     taken: set[str] = set()
     parts = [
-        f"/* {name}: {names}. Written by tjit.export; needs tjit.h and tjit.c.\n *\n"
-        f' *   tjit_package *{prefix};\n *   tjit_load("{name}.tjit", &{prefix}, &error)\n *\n'
+        f"/* {prefix}: {names}. Written by tjit.export; needs tjit.h and tjit.c.\n *\n"
+        f' *   tjit_package *{prefix};\n *   tjit_load("{prefix}.tjit", &{prefix}, &error)\n *\n'
         " * Arrays are contiguous, in C order, and are the caller's. Each function returns TJIT_OK, or another\n"
         " * tjit_status with a message in *error, where error is not NULL.\n */",
         f"#ifndef {guard}\n#define {guard}\n",
@@ -61,7 +61,7 @@ def write_header(name: str, entries: Sequence[Entry], state: State) -> str:
 
 def _number(function: str, name: str) -> str:
     return (
-        f"/* Set {name}, a number of the state. */\n"
+        f"/* Set {c_identifier(name)}, a number of the state. */\n"
         f"static inline int {function}(tjit_package *package, double value, tjit_error *error) {{\n"
         f'  return tjit_set_number(package, "{_quoted(name)}", value, error);\n}}\n'
     )
@@ -71,8 +71,8 @@ def _entry(function: str, entry: Entry) -> str:
     taken = {"package", "error", "inputs", "outputs", "entry", "status"}
     symbols = entry_symbols(entry)
     words = {s.name: unique(c_identifier(s.name), taken) for s in symbols}
-    inputs = [(unique(c_identifier(f.name), taken), f) for f in entry.arguments]
-    outputs = [(unique(c_identifier(f.name), taken), f) for f in entry.outputs]
+    inputs = [(_variable(f.name, taken), f) for f in entry.arguments]
+    outputs = [(_variable(f.name, taken), f) for f in entry.outputs]
     parameters = [
         "tjit_package *package",
         *(f"{'' if f.written else 'const '}{_C_TYPES[f.type.dtype]} *{n}" for n, f in inputs),
@@ -93,6 +93,15 @@ def _entry(function: str, entry: Entry) -> str:
         "}\n",
     ]
     return "\n".join(lines)
+
+
+def _variable(name: str, taken: set[str]) -> str:
+    """A name for an array, whose shape is called NAME_shape."""
+    found = unique(c_identifier(name), taken)
+    while f"{found}_shape" in taken:
+        found = unique(c_identifier(name), taken)
+    taken.add(f"{found}_shape")
+    return found
 
 
 def _comment(

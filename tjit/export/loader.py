@@ -6,12 +6,13 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from tjit.capture.inputs import array_leaf, array_of
-from tjit.capture.pytree import flatten, unflatten
+from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.errors import ArgumentError, CacheError, PackageError
 from tjit.export import package as sections
 from tjit.export.manifest import read_tree
@@ -59,6 +60,7 @@ class Package:
             self.target = best_target(self.targets, path)
             state = read_weights(self._sections[Section(sections.WEIGHTS)], f"the weights of {path}")
             self._state = {name: state[name] for name in self._manifest["state"]}
+            self._stateful = any(s["written"] for s in self._manifest["state"].values())
             self.extra_files = {
                 n: self._sections[Section(sections.EXTRA, i)] for i, n in enumerate(self._manifest["extra_files"])
             }
@@ -164,6 +166,7 @@ class EntryPoint:
         self.name: str = manifest["name"]
         self.arguments: tuple[tuple[str, str], ...] = tuple((a["name"], a["type"]) for a in manifest["arguments"])
         self.outputs: tuple[tuple[str, str], ...] = tuple((o["name"], o["type"]) for o in manifest["outputs"])
+        self._parameters: list[str] = manifest["parameters"]
         self._leaves, self._tree = read_tree(manifest["call"])
         self._results, self._returns = read_tree(manifest["returns"])
         self._inputs = [tuple(name.split(":", 1)) for name in manifest["inputs"]]
@@ -171,16 +174,17 @@ class EntryPoint:
         self._info = ProgramInfo.from_json(json.dumps(manifest["programs"][package.target]))
         self._program: Program | None = None
 
-    def __call__(self, *args: Any) -> Any:
-        """Run the program.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program, with arguments in order or by name.
 
         Raises:
             ArgumentError: the arguments are not those of the exported function.
         """
+        args = self._positional(args, kwargs)
         arguments = self._bind(args)
         program = self._load()
         state = self._package._state
-        with self._package._lock:
+        with self._package._lock if self._package._stateful else nullcontext():
             inputs = [arguments[int(n)] if kind == "argument" else state[n] for kind, n in self._inputs]
             contiguous = [self._usable(i, a) for i, a in enumerate(inputs)]
             symbols = program.bind(contiguous)
@@ -191,9 +195,15 @@ class EntryPoint:
         numpy_only = bool(args) and all(isinstance(a, np.ndarray) for a in flatten(args)[0] if array_leaf(a))
         return unflatten(self._returns, [self._result(r, outputs, args, state, numpy_only) for r in self._results])
 
+    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        rest = self._parameters[len(args) :]
+        if kwargs and set(kwargs) != set(rest):
+            raise ArgumentError(f"{self.name} takes {self._signature()}, not arguments named {', '.join(kwargs)}")
+        return (*args, *(kwargs[name] for name in rest)) if kwargs else args
+
     def _bind(self, args: tuple[Any, ...]) -> list[np.ndarray]:
         leaves, tree = flatten(args)
-        if tree != self._tree:
+        if _plain(tree) != self._tree:
             raise ArgumentError(f"{self.name} takes {self._signature()}; the structure of the arguments differs")
         arrays: list[np.ndarray] = []
         for leaf, wanted in zip(leaves, self._leaves, strict=True):
@@ -250,3 +260,9 @@ class EntryPoint:
 
     def __repr__(self) -> str:
         return f"<entry point {self}>"
+
+
+def _plain(tree: Tree) -> Tree:
+    """The structure with tuples for namedtuples."""
+    kind = tree.kind if tree.kind in (None, list, dict) else tuple
+    return Tree(kind, tuple(map(_plain, tree.children)), tree.keys)

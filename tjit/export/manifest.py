@@ -5,10 +5,10 @@
      "extra_files": [...],
      "entries": [{"name": ..., "arguments": [{"name", "type", "written"}], "outputs": [{"name", "type"}],
                   "symbols": {name: [min, max or null]}, "inputs": ["argument:0", "state:weight", ...],
-                  "call": tree, "returns": tree, "numpy": bool, "programs": {target: ProgramInfo}}]}
+                  "call": tree, "returns": tree, "parameters": [...], "programs": {target: ProgramInfo}}]}
 
-A tree is {"leaf": ...}, {"list": [trees]}, {"tuple": [trees]} or {"dict": {key: tree}}; leaves are "argument:0",
-"output:0", "state:name" or {"value": a Python value}.
+A tree is {"leaf": ...}, {"list": [trees]}, {"tuple": [trees]} (a namedtuple too) or {"dict": {key: tree}}; leaves are
+"argument:0", "output:0", "state:name" or {"value": a Python value}.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _entry(entry: Entry, state: State, infos: dict[str, ProgramInfo]) -> dict[st
         "inputs": input_names(entry, state),
         "call": _tree(entry.tree.children[0], iter(arguments)),
         "returns": _tree(entry.returns, (_result(entry, state, *r) for r in entry.results)),
-        "numpy": entry.numpy_only,
+        "parameters": entry.parameters,
         "programs": {target: json.loads(info.to_json()) for target, info in infos.items()},
     }
 
@@ -113,7 +113,9 @@ def _tree(tree: Tree, leaves: Iterator[Any]) -> Any:
         return {"leaf": next(leaves)}
     children = [_tree(child, leaves) for child in tree.children]
     if tree.kind is dict:
-        return {"dict": {str(k): c for k, c in zip(tree.keys, children, strict=True)}}
+        if not all(isinstance(k, str) for k in tree.keys):
+            raise ArgumentError(f"a package can hold dicts whose keys are strings, not {list(tree.keys)}")
+        return {"dict": dict(zip(tree.keys, children, strict=True))}
     return {"list" if tree.kind is list else "tuple": children}
 
 
