@@ -151,6 +151,10 @@ class Variant:
         outputs = self.program.run(inputs, values)
         for i in self.writes:
             self._wrote(self.sources[i], arguments)
+        return self.finish(arguments, inputs, outputs)
+
+    def finish(self, arguments: list[Any], inputs: list[np.ndarray], outputs: Sequence[np.ndarray]) -> Any:
+        """What a call returns, after the program has run; gradients are set and the tape is written."""
         tensors = self._tensors(outputs, inputs, arguments)
         for source, position in self.captured.grads:
             target = _owner(source, arguments)
@@ -182,7 +186,7 @@ class Variant:
             owner._storage.version += 1
             owner._seen = owner._storage.version
 
-    def _leaf(self, result: Any, tensors: dict[int, Tensor], outputs: list[np.ndarray], arguments: list[Any]) -> Any:
+    def _leaf(self, result: Any, tensors: dict[int, Tensor], outputs: Sequence[np.ndarray], arguments: list[Any]) -> Any:
         if result.kind == "value" or result.kind == "tensor":
             return result.value
         if result.kind == "argument":
@@ -191,7 +195,7 @@ class Variant:
             return outputs[result.position]
         return tensors[result.position]
 
-    def _tensors(self, outputs: list[np.ndarray], inputs: list[np.ndarray], arguments: list[Any]) -> dict[int, Tensor]:
+    def _tensors(self, outputs: Sequence[np.ndarray], inputs: list[np.ndarray], arguments: list[Any]) -> dict[int, Tensor]:
         positions = {r.position for r in self.captured.results if r.kind == "output"}
         tensors = {i: Tensor(outputs[i]) for i in positions}
         if self.joint is not None and state.grad:

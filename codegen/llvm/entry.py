@@ -3,11 +3,12 @@
     PyObject *tjit.entry(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 
 has CPython's METH_FASTCALL | METH_KEYWORDS signature. `self` is a ctypes object whose memory is a HEAD record
-(tjit/runtime/entry_layout.py): the specs of the calls that it knows. The first spec that fits is run; where none does, the
-arguments go to Python.
+(tjit/runtime/entry_layout.py): the specs of the calls that it knows. The first spec that fits is run; where none does,
+the arguments go to Python.
 
 No spec is freed while its function lives, and everything a spec points at lives as long, so other Python code may run
-in between: in a finalizer, or on another thread. What belongs to the caller's objects (a tensor's array) is held instead.
+in between: in a finalizer, or on another thread. What belongs to the caller's objects, such as a tensor's array, is
+held instead.
 """
 
 from __future__ import annotations
@@ -229,17 +230,17 @@ class _Entry:
         b.ret(I1(0))
 
     def emit_results(self) -> None:
-        """PyObject *results(spec, args, arrays, tensors): what the call returns."""
+        """PyObject *results(spec, args, arrays, tensors, held): what the call returns."""
         self._emit_result()
-        b, (spec, args, arrays, tensors) = self.define("results", PTR, PTR, PTR, PTR, PTR)
+        b, (spec, args, arrays, tensors, held) = self.define("results", PTR, PTR, PTR, PTR, PTR, PTR)
         count, records = b.number(spec, SPEC["n_results"]), b.at(spec, SPEC["results"])
         with b.if_then(b.icmp_signed("<", count, b.word(0)), likely=True):
-            b.ret(b.call_own("result", records, args, arrays, tensors))
+            b.ret(b.call_own("result", records, args, arrays, tensors, held))
         whole = b.do("PyTuple_New", count)
         with b.if_then(b.is_null(whole)):
             b.ret(_NULL)
         with b.each(spec, "results", 8 * GUARD["results"]) as (i, record):
-            b.do("PyTuple_SetItem", whole, i, b.call_own("result", record, args, arrays, tensors))
+            b.do("PyTuple_SetItem", whole, i, b.call_own("result", record, args, arrays, tensors, held))
         finish = b.at(spec, SPEC["finish"])
         with b.if_then(b.is_null(finish)):
             b.ret(whole)
@@ -248,12 +249,12 @@ class _Entry:
         b.ret(finished)
 
     def _emit_result(self) -> None:
-        """PyObject *result(record, args, arrays, tensors): a new reference to one leaf of what is returned."""
-        b, (record, args, arrays, tensors) = self.define("result", PTR, PTR, PTR, PTR, PTR)
+        """PyObject *result(record, args, arrays, tensors, held): a new reference to one leaf of what is returned."""
+        b, (record, args, arrays, tensors, held) = self.define("result", PTR, PTR, PTR, PTR, PTR, PTR)
         kind, value = b.number(record, 0), b.number(record, 8)
         found = b.slot()
         b.store(b.at(record, 8), found)
-        for name, items in (("array", arrays), ("tensor", tensors), ("argument", args)):
+        for name, items in (("array", arrays), ("tensor", tensors), ("argument", args), ("input", held)):
             with b.if_then(b.icmp_signed("==", kind, b.word(RESULTS[name]))):
                 b.store(b.item(items, value), found)
         result = b.load(found, typ=PTR)
@@ -289,7 +290,7 @@ class _Entry:
                 b.put_item(tensor, tensors, i)
                 b.unless(b.not_(b.is_null(tensor)), done)
         self._set_grads(b, spec, arrays, done)
-        b.store(b.call_own("results", spec, args, arrays, tensors), result)
+        b.store(b.call_own("results", spec, args, arrays, tensors, held), result)
         b.branch(done)
         b.position_at_end(done)
         for items in (arrays, tensors):
@@ -356,7 +357,8 @@ class _Entry:
         at = self.layout
         b, (record, args, pointer, held, number) = self.define("input_fits", I1, PTR, PTR, PTR, PTR, PTR)
         no, check = b.append_basic_block("no"), b.append_basic_block("check")
-        kind, source, wanted = b.number(record, INPUT["kind"]), b.at(record, INPUT["source"]), b.at(record, INPUT["type"])
+        kind, source = b.number(record, INPUT["kind"]), b.at(record, INPUT["source"])
+        wanted = b.at(record, INPUT["type"])
         array, owner = b.slot(), b.slot()
         b.store(_NULL, owner)
         position = b.number(record, INPUT["source"])
@@ -370,8 +372,9 @@ class _Entry:
         b.position_at_end(blocks["tensor"])
         tensor = b.item(args, position)
         b.unless(b.same(b.at(tensor, 8), wanted), no)
-        b.unless(b.same(b.at(tensor, at.tensor_requires_grad), b.at(record, INPUT["requires"])), no)
-        b.unless(b.same(b.at(tensor, at.tensor_grad_fn), b.object("None")), no)
+        is_leaf = b.same(b.at(tensor, at.tensor_grad_fn), b.object("None"))
+        is_free = b.and_(is_leaf, b.same(b.at(tensor, at.tensor_requires_grad), b.object("False")))
+        b.unless(b.icmp_signed("!=", b.zext(is_free, I64), b.number(record, INPUT["requires"])), no)
         self._data_of(b, tensor, array, owner, no, check)
         b.position_at_end(blocks["fixed"])
         self._data_of(b, source, array, owner, no, check)
@@ -459,7 +462,8 @@ class _Entry:
         b, (spec, args, n, grad, pointers, held, numbers) = self.define("fits", I1, PTR, PTR, I64, PTR, PTR, PTR, PTR)
         no = b.append_basic_block("no")
         b.unless(b.icmp_signed("==", b.number(spec, SPEC["args"]), n), no)
-        b.unless(b.same(b.at(spec, SPEC["grad"]), grad), no)
+        wanted = b.at(spec, SPEC["grad"])
+        b.unless(b.or_(b.is_null(wanted), b.same(wanted, grad)), no)
         with b.each(spec, "constants", 8 * GUARD["constants"]) as (_, record):
             b.unless(b.same(b.item(args, b.number(record, 0)), b.at(record, 8)), no)
         with b.each(spec, "twins", 8 * GUARD["twins"]) as (_, record):

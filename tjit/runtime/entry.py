@@ -176,7 +176,7 @@ def _symbols() -> dict[str, int]:
 
 _PYTHON_FUNCTIONS = (
     "Py_IncRef", "Py_DecRef", "PyThreadState_Get", "PyThreadState_GetID", "PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_Clear",
-    "PyErr_Occurred",     "PyDict_GetItemWithError", "PyList_GetItem", "PyList_SetSlice", "PyList_Append", "PyTuple_New", "PyTuple_SetItem",
+    "PyErr_Occurred", "PyDict_GetItemWithError", "PyList_GetItem", "PyList_SetSlice", "PyList_Append", "PyTuple_New", "PyTuple_SetItem",
     "PyLong_AsSsize_t", "PyLong_FromSsize_t", "PyObject_Vectorcall", "PyObject_CallNoArgs", "PyObject_CallOneArg",
     "PyType_GenericAlloc",
 )  # fmt: skip

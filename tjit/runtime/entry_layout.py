@@ -1,7 +1,7 @@
-"""Where the native entry finds things: offsets in CPython's, NumPy's and tjit's objects, and the words of its own records.
+"""Where the native entry finds things: offsets in the objects of CPython, NumPy and tjit, and the words of its records.
 
-Offsets are looked up in real objects when the entry is first needed. Where one is not found as expected, there is no entry
-and every call goes through Python.
+Offsets are looked up in real objects when the entry is first needed. Where one is not found as expected, there is no
+entry and every call goes through Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from tjit.tensor import Storage, Tensor
 
-__all__ = ["GUARD", "HEAD", "INPUT", "OUTPUT", "SPEC", "Layout", "Words", "find_layout"]
+__all__ = ["ANY_GRAD", "GUARD", "HEAD", "INPUT", "OUTPUT", "SPEC", "Layout", "Words", "find_layout"]
 
 _WORD = 8
 
@@ -51,19 +51,21 @@ SPEC = Words(
     "release",  # whether to let other threads run Python meanwhile
     "hold",  # whether other Python code may run during the call
     "fail",  # raises for a return code
-    "results", "n_results", "finish",  # [kind, value]; n_results < 0: one, bare; finish: from a tuple to the result, or 0
+    "results", "n_results",  # [kind, value]; n_results < 0: one, bare
+    "finish",  # from the tuple of the results to what the call returns, or 0
     "n_writes",
     "grads", "n_grads",  # [tensor, output or -1]
 )  # fmt: skip
 
-# kind: "array" and "tensor" are arguments, by position in `source`; "fixed" a tensor, "grad" a tensor's .grad; "number" is dict `source` at
-# `type`. strides: 0 where contiguous.
+# kind: "array" and "tensor" are arguments, by position in `source`; "fixed" is a tensor, "grad" a tensor's .grad, "number" a
+# float in the dict `source` at the key `type`. requires: whether it requires grad. strides: 0 where contiguous.
 INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written")
 KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4}
 
 # make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor.
 OUTPUT = Words("descr", "dims", "nd", "make", "tensor")
-RESULTS = {"array": 0, "tensor": 1, "argument": 2, "object": 3}
+RESULTS = {"array": 0, "tensor": 1, "argument": 2, "object": 3, "input": 4}
+ANY_GRAD = 0  # for a spec's `grad`: serve every thread, those too that capture
 GUARD = {"words": 2, "dicts": 3, "items": 3, "constants": 2, "twins": 2, "results": 2, "grads": 2}
 
 # The first words are looked up by the thread's number: [number, dict of `tjit.ops.apply.state`].

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,8 @@ class Program:
         self.address = self.loaded.address(name)
         pointer = ctypes.c_void_p
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer)(self.address)
-        self._arenas: list[np.ndarray] = []
+        self.arenas: list[np.ndarray] = []  # free ones
+        self._native: dict[tuple[int, ...], Callable[..., Any] | None] = {}
         self._sizes: dict[tuple[int, ...], tuple[Any, int]] = {}
 
     @cached_property
@@ -143,27 +144,49 @@ class Program:
             known = self._sizes[symbols] = (shapes, evaluate(self.info.arena, values), numbers)
         return known  # type: ignore[return-value]
 
-    def run(self, inputs: Sequence[np.ndarray], symbols: tuple[int, ...] = ()) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[np.ndarray], symbols: tuple[int, ...] = ()) -> Sequence[np.ndarray]:
         """The outputs. Inputs must have the types (and strides) of `info`: nothing is checked here.
 
         Raises:
             DimensionError: an index computed by the program is out of range.
         """
+        native = self._native.get(symbols)
+        if native is not None:
+            return native(*inputs)
+        self._make_native(symbols)
+        return self._run(symbols, *inputs)
+
+    def _make_native(self, symbols: tuple[int, ...]) -> None:
+        """Have the native entry serve runs with these symbols, when they come a second time."""
+        from tjit.runtime.entry_spec import native_program  # needs tensors, which a program by itself does not
+
+        if len(self._native) > 256:
+            self._native.clear()
+        is_second = symbols in self._native
+        self._native[symbols] = native_program(self, symbols, partial(self._run_slow, symbols)) if is_second else None
+
+    def _run_slow(self, symbols: tuple[int, ...], *inputs: np.ndarray) -> list[np.ndarray]:
+        from tjit.runtime.entry import register_thread
+
+        register_thread()
+        return self._run(symbols, *inputs)
+
+    def _run(self, symbols: tuple[int, ...], *inputs: np.ndarray) -> list[np.ndarray]:
         shapes, arena_bytes, numbers = self.sizes(symbols)
         outputs = [buffers.empty(s, d) for s, d in zip(shapes, self.output_dtypes, strict=True)]
-        arena = self._arena(arena_bytes)
+        arena = self.take_arena(arena_bytes)
         pointers = [a.ctypes.data for a in inputs] + [a.ctypes.data for a in outputs] + [arena.ctypes.data]
         packed = (ctypes.c_void_p * len(pointers))(*pointers)
         code = self._call(self.pool, packed, numbers)
-        self._arenas.append(arena)
+        self.arenas.append(arena)
         if code:
             self.fail(code)
         return outputs
 
-    def _arena(self, nbytes: int) -> np.ndarray:
+    def take_arena(self, nbytes: int) -> np.ndarray:
         """Memory for the intermediates of one call, 64-byte aligned."""
         try:
-            arena = self._arenas.pop()
+            arena = self.arenas.pop()
             if arena.nbytes >= nbytes:
                 return arena
         except IndexError:
