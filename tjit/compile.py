@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, read_signature
-from tjit.capture.pytree import Tree, flatten
+from tjit.capture.pytree import Tree, flatten_call
 from tjit.compiled import Variant, build_variant
 from tjit.errors import ArgumentError, TjitError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
@@ -87,7 +87,7 @@ class CompiledFunction:
         self._misses = 0
         self._reasons: list[str] = []
         self._native: NativeCalls | None = None
-        self._calls: dict[Signature, int] = {}
+        self._calls: dict[tuple[Variant, tuple[int, ...]], int] = {}
         self.__call__: Callable[..., Any] = self._call_slow
         functools.update_wrapper(self, fn, updated=())
 
@@ -99,23 +99,23 @@ class CompiledFunction:
             register_thread()
         if state.trace is not None:
             return self._tjit_function(*args, **kwargs)  # called while another function is captured: a part of that
-        leaves, tree = flatten((args, kwargs))
+        leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         for variant, symbols in self._exact.get(signature, ()):
             if variant.valid():
                 self._hits += 1
                 result = variant.call(leaves, symbols)
                 if not kwargs:
-                    self._learn(signature, variant, symbols, args)
+                    self._learn(variant, symbols, args)
                 return result
         return self._miss(signature, tree, leaves)
 
-    def _learn(self, signature: Signature, variant: Variant, symbols: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def _learn(self, variant: Variant, symbols: tuple[int, ...], args: tuple[Any, ...]) -> None:
         """Have the native entry serve calls like this one, which is the first one of its kind to come a second time.
 
         Calls that it goes on refusing are offered again less and less often.
         """
-        count = self._calls[signature] = self._calls.get(signature, 0) + 1
+        count = self._calls[variant, symbols] = self._calls.get((variant, symbols), 0) + 1
         if count & (count - 1) or (self._native is not None and self._native.full):
             return
         from tjit.native_calls import spec_of_call
@@ -220,7 +220,7 @@ class CompiledFunction:
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The stages of the program that a call with these arguments runs, without running it."""
-        leaves, tree = flatten((args, kwargs))
+        leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         with self._lock:
             for variant, _ in self._exact.get(signature, ()):
@@ -230,7 +230,7 @@ class CompiledFunction:
 
     def variant_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         """The variant that a call with these arguments runs; captured if there is none. For export."""
-        leaves, tree = flatten((args, kwargs))
+        leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         with self._lock:
             for variant, _ in self._exact.get(signature, ()):

@@ -49,20 +49,22 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
     family: list[Any] = [tree]
     extents: list[tuple[int, ...]] = []
     places: dict[int, int] = {}
+    grad = state.grad
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
-            array = leaf.array
-            kind = (Tensor, array.dtype.str if array.dtype.kind != "V" else array.dtype.name, leaf.requires_grad and state.grad)
+            array, kind = leaf.array, Tensor
+            needs_grad = grad and (leaf._requires_grad or leaf._grad_fn is not None)
         elif isinstance(leaf, np.ndarray):
-            array, kind = leaf, (np.ndarray, leaf.dtype.str if leaf.dtype.kind != "V" else leaf.dtype.name, False)
+            array, kind, needs_grad = leaf, np.ndarray, False
         else:
             family.append(_static(leaf))
             continue
         same = places.setdefault(id(leaf), i)
+        shape = array.shape
         layout = None if array.flags.c_contiguous else _layout(array)
-        family.append((*kind, array.ndim, layout, same if same != i else None))
-        extents.append(array.shape)
-    family.append(state.grad)
+        family.append((kind, array.dtype, needs_grad, len(shape), layout, same if same != i else None))
+        extents.append(shape)
+    family.append(grad)
     return Signature((tuple(family), tuple(extents)))
 
 

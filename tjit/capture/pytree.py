@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Tree", "flatten", "unflatten"]
+__all__ = ["Tree", "flatten", "flatten_call", "unflatten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,23 @@ class Tree:
     children: tuple[Tree, ...] = ()
     keys: tuple[Any, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.kind, len(self.children), self.keys))  # children are compared: hashing them takes longer
+
 
 _LEAF = Tree(None)
+_CONTAINERS = (tuple, list, dict)
+_PLAIN = [Tree(tuple, (Tree(tuple, (_LEAF,) * n), Tree(dict))) for n in range(17)]
+
+
+def flatten_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Tree]:
+    """What `flatten((args, kwargs))` gives."""
+    if kwargs or len(args) >= len(_PLAIN):
+        return flatten((args, kwargs))
+    for value in args:
+        if isinstance(value, _CONTAINERS):
+            return flatten((args, kwargs))
+    return list(args), _PLAIN[len(args)]
 
 
 def flatten(value: Any) -> tuple[list[Any], Tree]:
