@@ -7,7 +7,8 @@
 
 Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy before anything
 is timed; the frameworks take turns in short rounds, and medians are shown. ratio is the best peer's time over tjit's, distance
-tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and with a filled one.
+tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and with a filled one. Floors of memory
+count every byte as coming from it: rows that fit in the last cache can be below.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from typing import Any
 from benchmarks import harness, table
 from benchmarks.frameworks import FRAMEWORKS
 from benchmarks.machine import processor
-from benchmarks.rows import Limits, Row, all_rows
+from benchmarks.rows import Limits, all_rows
 
 README = harness.ROOT / "README.md"
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    rows = [row for row in all_rows() if re.search(options.rows, row.name, re.IGNORECASE)]
+    rows = [row for row in all_rows() if options.rows.search(row.name)]
     if options.list or not rows:
-        print("\n".join(row.name for row in rows) or f"no row matches {options.rows!r}")
+        print("\n".join(row.name for row in rows) or f"no row matches {options.rows.pattern!r}")
         return 0 if rows else 2
     start = time.perf_counter()
     plan = harness.Plan.quick(options.threads) if options.quick else harness.Plan(options.threads)
@@ -57,9 +58,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m benchmarks", description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches, in any case")
-    parser.add_argument("--frameworks", type=framework_list, default=list(FRAMEWORKS), metavar="A,B", help=", ".join(FRAMEWORKS))
-    parser.add_argument("--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds")
+    parser.add_argument(
+        "--rows", type=pattern, default=pattern(""), metavar="REGEX", help="only rows whose name matches, in any case"
+    )
+    parser.add_argument(
+        "--frameworks", type=framework_list, default=list(FRAMEWORKS), metavar="A,B", help=", ".join(FRAMEWORKS)
+    )
+    parser.add_argument(
+        "--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds"
+    )
     parser.add_argument("--threads", type=positive, default=default_threads(), help="for each framework (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, one process for each framework")
     parser.add_argument("--all", action="store_true", help="a column for every peer: time, and its first call")
@@ -70,6 +77,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if options.no_torch_compile:
         options.frameworks = [name for name in options.frameworks if name != "torch.compile"]
     return options
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
 
 
 def framework_list(text: str) -> list[str]:
@@ -135,7 +149,8 @@ def readme_block(outcomes: list[harness.Outcome], limits: Limits, about: dict[st
     return (
         f"{lines}\n\n{table.summary(outcomes)[:1].upper()}{table.summary(outcomes)[1:]}. f32, medians of interleaved rounds, "
         "microseconds; ratio: best peer over tjit, distance: tjit over the floor that the machine's limits set; first and disk: tjit's "
-        f"first call with an empty and with a filled disk cache, milliseconds.{notes}\n\n"
+        f"first call with an empty and with a filled disk cache, milliseconds. Floors count every byte as "
+        f"coming from memory: a row that fits in the last cache can be below.{notes}\n\n"
         f"{conditions(limits, about)}; {about['date']}, `{command}`.\n"
     )
 

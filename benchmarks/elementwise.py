@@ -255,9 +255,7 @@ ROWS = [
         "Black-Scholes of 1.2 M",
         options,
         black_scholes_reference,
-        by_inputs(
-            tjit=black_scholes_tjit, torch=black_scholes_torch, jax=black_scholes_jax, numba=black_scholes_numba
-        ),
+        by_inputs(tjit=black_scholes_tjit, torch=black_scholes_torch, jax=black_scholes_jax, numba=black_scholes_numba),
         Floor("memory: three inputs, two outputs", streamed=24e6),
     ),
     Row(

@@ -17,7 +17,21 @@ from benchmarks.harness import ROOT
 __all__ = ["main", "measure"]
 
 PROCESSES = 15
-HEAVY = ("llvmlite", "numba", "triton", "torch", "jax", "scipy", "sympy", "cupy", "ml_dtypes", "safetensors", "onnx", "inspect", "asyncio")
+HEAVY = (
+    "llvmlite",
+    "numba",
+    "triton",
+    "torch",
+    "jax",
+    "scipy",
+    "sympy",
+    "cupy",
+    "ml_dtypes",
+    "safetensors",
+    "onnx",
+    "inspect",
+    "asyncio",
+)
 CODE = """
 import json, sys, time
 start = time.perf_counter()
@@ -49,7 +63,9 @@ def main() -> None:
                 names, count = loaded, total
     heavy = [name for name in HEAVY if name in names]
     for module, found in times.items():
-        print(f"import {module:6} {median(found):6.1f} ms  (from {min(found):.1f} to {max(found):.1f}, {PROCESSES} processes)")
+        print(
+            f"import {module:6} {median(found):6.1f} ms  (from {min(found):.1f} to {max(found):.1f}, {PROCESSES} processes)"
+        )
     print(f"{count} modules loaded by tjit; heavy ones: {', '.join(heavy) or 'none'}")
 
 

@@ -1,6 +1,6 @@
 """What this machine can do, measured with loops written in LLVM IR: the floors are reckoned from it.
 
-    python -m benchmarks.machine THREADS       prints the limits as JSON
+python -m benchmarks.machine THREADS       prints the limits as JSON
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _text(lanes: int) -> str:
         "define void @triad(ptr %x, ptr %y, ptr %z, i64 %n) {",
         f"entry:\n  %h = insertelement {v} poison, float 3.0, i32 0",
         f"  %f = shufflevector {v} %h, {v} poison, <{lanes} x i32> zeroinitializer\n  br label %loop",
-        f"loop:\n  %i = phi i64 [ 0, %entry ], [ %j, %loop ]\n  %px = getelementptr float, ptr %x, i64 %i",
+        "loop:\n  %i = phi i64 [ 0, %entry ], [ %j, %loop ]\n  %px = getelementptr float, ptr %x, i64 %i",
         "  %py = getelementptr float, ptr %y, i64 %i\n  %pz = getelementptr float, ptr %z, i64 %i",
         f"  %a = load {v}, ptr %px, align 4\n  %b = load {v}, ptr %py, align 4",
         f"  %c = call {v} @llvm.fma.v{lanes}f32({v} %b, {v} %f, {v} %a)\n  store {v} %c, ptr %pz, align 4",

@@ -139,9 +139,7 @@ ROWS = [
         "softmax 3000 x 1000",
         normal(3000, 1000),
         softmax_reference,
-        by_inputs(
-            tjit=softmax_tjit, torch=softmax_torch, jax=softmax_jax, numpy=softmax_numpy, numba=softmax_numba
-        ),
+        by_inputs(tjit=softmax_tjit, torch=softmax_torch, jax=softmax_jax, numpy=softmax_numpy, numba=softmax_numba),
         Floor("memory: x and the output", streamed=24e6),
     ),
     Row(
@@ -155,9 +153,7 @@ ROWS = [
         "sum over columns 3000 x 4000",
         normal(3000, 4000),
         lambda x: x.sum(0),
-        by_inputs(
-            tjit=column_sum_torch, torch=column_sum_torch, jax=column_sum_torch, numpy=column_sum_torch
-        ),
+        by_inputs(tjit=column_sum_torch, torch=column_sum_torch, jax=column_sum_torch, numpy=column_sum_torch),
         Floor("memory: x is read", read=48e6),
     ),
 ]

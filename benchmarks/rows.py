@@ -47,9 +47,7 @@ class Floor:
 
     def microseconds(self, limits: Limits) -> float:
         peak = limits.peak_one_core if self.one_core else limits.peak
-        return max(
-            self.us, self.streamed / limits.triad / 1e3, self.read / limits.read / 1e3, self.flops / peak / 1e3
-        )
+        return max(self.us, self.streamed / limits.triad / 1e3, self.read / limits.read / 1e3, self.flops / peak / 1e3)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,10 @@ def number(value: float | None, *, digits: int = 3) -> str:
 def align(lines: Sequence[Sequence[str]]) -> str:
     """Columns under each other: the first to the left, the others to the right, a rule below the headings."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = ["  ".join(_pad(cell, width, i) for i, (cell, width) in enumerate(zip(line, widths, strict=True))) for line in lines]
+    text = [
+        "  ".join(_pad(cell, width, i) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 

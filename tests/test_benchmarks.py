@@ -1,0 +1,227 @@
+"""The benchmarks measure what they say: every row is right in every framework, at tiny sizes. No time is asserted."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))  # the benchmarks are not installed
+
+from benchmarks import __main__ as command  # noqa: E402
+from benchmarks import table  # noqa: E402
+from benchmarks.frameworks import FRAMEWORKS, environment  # noqa: E402
+from benchmarks.harness import Figure, Outcome, Plan, Worker, WorkerError  # noqa: E402
+from benchmarks.rows import Floor, Limits, Row, all_rows, by_inputs, extent, normal  # noqa: E402
+from benchmarks.worker import Job, compare  # noqa: E402
+
+ROWS = all_rows()
+SCALE = 0.02
+LIMITS = Limits(triad=40, read=50, peak=200, peak_one_core=100)
+
+
+def cases(frameworks: set[str]) -> list:
+    """Rows with their frameworks; numba compiles for seconds and torch.compile for more, so these are not among them."""
+    return [
+        pytest.param(row, name, id=f"{name}: {row.name}")
+        for row in ROWS
+        for name in FRAMEWORKS
+        if name in frameworks and name in row.build
+    ]
+
+
+def available(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the peer's own affair
+        pytest.importorskip(FRAMEWORKS[name].module)
+
+
+@pytest.mark.parametrize(("row", "name"), cases({"tjit", "torch", "jax", "numpy"}))
+def test_rows_agree_with_numpy(row, name):
+    available(name)
+    job = Job(name, 1, row, SCALE)
+
+    job.first()
+
+    assert job.check(row.expected(row.inputs(SCALE))) <= row.tolerance
+
+
+@pytest.mark.parametrize(("row", "name"), cases({"numba"}))
+def test_numba_loops_agree_with_numpy_when_run_as_python(row, name):
+    inputs = row.inputs(0.0005)
+    expected = row.expected(inputs)
+    function, arguments = row.build[name](lambda fn: fn, inputs)
+
+    result = function(*arguments)
+
+    assert compare([*result] if isinstance(result, tuple) else [result], expected, row.tolerance) <= row.tolerance
+
+
+def test_rows_have_names_of_their_own_and_all_run_in_tjit():
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert all("tjit" in row.build for row in ROWS)
+    assert {name for row in ROWS for name in row.build} <= {f.rows for f in FRAMEWORKS.values()}
+
+
+def test_inputs_are_the_same_in_every_process():
+    for row in ROWS:
+        for a, b in zip(row.inputs(SCALE), row.inputs(SCALE), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_extents_never_vanish():
+    assert extent(1000, 0.5) == 500
+    assert extent(1000, 0) == 2
+
+
+def test_a_floor_is_the_longest_of_its_parts():
+    assert Floor("memory", streamed=40e6, flops=2e6).microseconds(LIMITS) == pytest.approx(1000)
+    assert Floor("reads", read=50e6).microseconds(LIMITS) == pytest.approx(1000)
+    assert Floor("arithmetic", flops=2e8).microseconds(LIMITS) == pytest.approx(1000)
+    assert Floor("one core", flops=2e8, one_core=True).microseconds(LIMITS) == pytest.approx(2000)
+    assert Floor("a call", us=3).microseconds(LIMITS) == 3
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (np.ones(3, np.float32), "output 0 is float32[3], not f32[2]"),
+        (np.ones(2), "output 0 is float64[2], not f32[2]"),
+        (np.array([1, 1.1], np.float32), "output 0 is off by 1.0e-01, 1e-05 is allowed"),
+        (np.array([1, math.nan], np.float32), "output 0 is off by nan, 1e-05 is allowed"),
+    ],
+    ids=["shape", "dtype", "value", "nan"],
+)
+def test_wrong_answers_are_named(output, message):
+    with pytest.raises(ValueError, match="wrong answer") as caught:
+        compare([output], [np.ones(2)], 1e-5)
+
+    assert str(caught.value) == f"wrong answer: {message}"
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+
+def outcome(name: str, **figures: Figure) -> Outcome:
+    return Outcome(Row(name, normal(2), lambda x: x, by_inputs(), Floor("memory", streamed=4e6)), figures)
+
+
+OUTCOMES = [
+    outcome(
+        "one", tjit=Figure(us=200, first_ms=50.25, disk_ms=4.5), jax=Figure(us=400, first_ms=61), torch=Figure(us=1600)
+    ),
+    outcome("two", tjit=Figure(us=0.5), jax=Figure(failure="jax is not installed"), torch=Figure(us=4)),
+    outcome("three", tjit=Figure(failure="TypeRuleError: no"), torch=Figure(us=12_345.6)),
+]
+
+
+def test_table_text():
+    text = table.align(table.table(OUTCOMES, LIMITS, ["torch", "jax"]))
+
+    assert text == "\n".join(
+        [
+            "row    tjit us    best peer us  ratio  floor us  distance  first ms  disk ms  torch us (first ms)  jax us (first ms)",
+            "-" * 114,
+            "one        200       400 (jax)   2.00       100      2.00      50.2     4.50            1,600 (-)         400 (61.0)",
+            "two       0.50    4.00 (torch)   8.00       100      0.01         -        -             4.00 (-)                  -",
+            "three        -  12,346 (torch)      -       100         -         -        -           12,346 (-)                  -",
+        ]
+    )
+
+
+def test_markdown_has_the_same_cells():
+    lines = table.markdown(table.table(OUTCOMES[:1], LIMITS)).splitlines()
+
+    assert lines[0] == "| row | tjit us | best peer us | ratio | floor us | distance | first ms | disk ms |"
+    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[2] == "| one | 200 | 400 (jax) | 2.00 | 100 | 2.00 | 50.2 | 4.50 |"
+
+
+def test_summary_and_failures():
+    assert table.summary(OUTCOMES) == "geometric mean of the ratios 4.00; ahead of the best peer in 2 of 2 rows"
+    assert table.summary(OUTCOMES[2:]) == "no row has both tjit and a peer"
+    assert table.failures(OUTCOMES) == ["jax, two: jax is not installed", "tjit, three: TypeRuleError: no"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("<!-- benchmarks -->", "<!-- /benchmarks -->"),
+        ("<!-- benchmarks: begin, by me -->", "<!-- benchmarks: end -->"),
+    ],
+)
+def test_readme_block_is_replaced_and_its_markers_stay(start, end):
+    assert table.replace_block(f"a\n{start}\nold\n{end}\nb", "new\n") == f"a\n{start}\nnew\n{end}\nb"
+
+
+def test_readme_without_markers_is_refused():
+    with pytest.raises(ValueError, match=r"README\.md has no <!-- benchmarks -->"):
+        table.replace_block("nothing", "new")
+
+
+def test_json_holds_everything():
+    found = table.as_json(OUTCOMES, LIMITS, {"threads": 2})
+
+    assert found["threads"] == 2
+    assert found["limits"]["triad"] == 40
+    assert found["geometric_mean"] == pytest.approx(4)
+    assert [row["best_peer"] for row in found["rows"]] == ["jax", "torch", "torch"]
+    assert found["rows"][2]["figures"]["tjit"]["failure"] == "TypeRuleError: no"
+
+
+# -- the command and its processes -------------------------------------------------------------------------------------
+
+
+def test_list_prints_the_rows_that_match(capsys):
+    assert command.main(["--list", "--rows", "softmax"]) == 0
+    assert capsys.readouterr().out == "softmax 3000 x 1000\n"
+
+
+@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--frameworks", "tensorflow"], ["--rows", "("]])
+def test_wrong_options_end_with_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+
+    assert caught.value.code == 2
+    assert arguments[1] in capsys.readouterr().err
+
+
+def test_no_row_is_not_success(capsys):
+    assert command.main(["--rows", "no such row"]) == 2
+    assert capsys.readouterr().out == "no row matches 'no such row'\n"
+
+
+def test_workers_share_threads_and_leave_the_users_caches_alone(tmp_path):
+    env = environment(3, str(tmp_path))
+
+    assert {env[name] for name in ("TJIT_NUM_THREADS", "OMP_NUM_THREADS", "NPROC")} == {"3"}
+    assert env["TJIT_CACHE_DIR"].startswith(str(tmp_path))
+
+
+def test_a_worker_times_a_row_and_reports_its_failures(tmp_path):
+    plan = Plan.quick(1)
+    worker = Worker("numpy", plan.threads, str(tmp_path))
+    try:
+        worker.ask("build", "x + y of 8 elements, NumPy arrays")
+        assert worker.ask("first") > 0
+        assert worker.ask("warm") > 0
+        assert worker.ask("batch", 0.001) > 0
+        with pytest.raises(WorkerError, match=r"KeyError: 'no such row'"):
+            worker.ask("build", "no such row")
+    finally:
+        worker.close()
+
+
+def test_a_worker_that_dies_says_so(tmp_path):
+    worker = Worker("nothing", 1, str(tmp_path))
+    try:
+        with pytest.raises(WorkerError, match="KeyError: 'nothing'|the process died"):
+            worker.ask("build", ROWS[0].name)
+    finally:
+        worker.close()
