@@ -223,10 +223,11 @@ def _with_last(kernel: LoopKernel, axis: Axis) -> LoopKernel:
 def _tasks(kernel: LoopKernel) -> Dim:
     """How many equal ranges the parallel space is cut into: by cost, from shapes alone."""
     points = product(a.extent for a in kernel.parallel)
+    first = {a.symbol: 0 for a in kernel.parallel}  # an extent may depend on the parallel point: the first is typical
     total: Dim = 0
     for loop in kernel.loops:
         cost = sum(_cost(s) for s in loop.body)
-        total = total + product(a.extent for a in loop.axes) * max(1, round(cost))
+        total = total + product(substitute(a.extent, first) for a in loop.axes) * max(1, round(cost))
     work = points * total
     if isinstance(work, int):
         return max(1, min(_MAX_TASKS, int(work / _TASK_COST))) if points != 1 else 1

@@ -103,6 +103,7 @@ class ExprEmitter:
         self._lane = frozenset(() if lanes.symbol is None else (lanes.symbol,))
         self._varies: dict[int, bool] = {}
         self._memo: dict[int, Lane] = {}
+        self._positions: dict[Dim, ir.Value] = {}
         self._kept: list[Expr] = []  # ids stay valid while what they name is alive
 
     def _uniform(self) -> ExprEmitter:
@@ -114,11 +115,13 @@ class ExprEmitter:
     @contextmanager
     def scope(self) -> Iterator[None]:
         """What is emitted inside is forgotten at the end: it does not dominate what follows."""
-        saved, uniform = dict(self._memo), dict(self.scalar._memo)
+        both = (self, self.scalar)
+        saved = [(dict(e._memo), dict(e._positions)) for e in both]
         try:
             yield
         finally:
-            self._memo, self.scalar._memo = saved, uniform
+            for e, (memo, positions) in zip(both, saved, strict=True):
+                e._memo, e._positions = memo, positions
 
     def hoist(self, roots: Iterable[Expr], over: frozenset[Symbol], reduced: bool = False) -> None:
         """Emit here every largest part of the roots that does not depend on the symbols `over`.
@@ -179,12 +182,20 @@ class ExprEmitter:
 
     def positions(self, d: Dim) -> ir.Value:
         """The value of an index expression in every lane, as i64."""
+        known = self._positions.get(d)
+        if known is None:
+            known = self._positions[d] = self._position(d)
+        return known
+
+    def _position(self, d: Dim) -> ir.Value:
         width, lane = self.lanes.width, self.lanes.symbol
         if width == 1:
             return self.ints.dim(d)
         k = coefficient(d, lane) if lane is not None else 0
         if isinstance(k, int) and k == 0:
             return splat(self.b, self.ints.dim(d), width)
+        if isinstance(k, int) and k == 1:
+            return self.b.add(splat(self.b, self.ints.dim(d), width), self._iota())
         if k is not None:
             start = splat(self.b, self.ints.dim(d), width)
             step = splat(self.b, self.ints.dim(k), width)
@@ -293,7 +304,10 @@ class ExprEmitter:
         name = "dummy"
         found = self.pointers.get(name)
         if found is None:
-            found = stack(self.b, ir.ArrayType(ir.IntType(8), 16), align=16, block=self.b.function.entry_basic_block)
+            kind = ir.IntType(128)
+            with self.b.goto_block(self.b.function.entry_basic_block):
+                found = stack(self.b, kind, align=16)
+                self.b.store(ir.Constant(kind, 0), found)  # a load of memory never written would be undefined
             self.pointers[name] = found
         return found
 

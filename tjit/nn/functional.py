@@ -35,7 +35,7 @@ from tjit.ops.margin import (
     soft_margin_loss,
     triplet_margin_loss,
 )
-from tjit.ops.movement import reshape
+from tjit.ops.movement import pad, reshape
 from tjit.ops.nonlinear import (
     celu,
     elu,
@@ -113,6 +113,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "poisson_nll_loss",
     "prelu",

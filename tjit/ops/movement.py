@@ -345,6 +345,32 @@ DILATE = register(
 )
 
 
+@public(method=False, function=False)
+def pad(x: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+    """x with elements added before and after its last dims.
+
+    Args:
+        x: [*s].
+        pad: two widths (before, after) for the last dim, then two for the one before it, and so on; a negative one cuts off.
+        mode: only "constant".
+        value: what is added; 0 where None.
+
+    Raises:
+        ArgumentError: an odd number of widths, more than two for each dim, or another mode.
+    """
+    if mode != "constant":
+        raise ArgumentError(f"pad has no mode {mode!r}", user_location(), hint="use mode='constant'")
+    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise ArgumentError(f"pad takes two widths for each of the last dims of {x.type_}, not {tuple(pad)}", user_location())
+    missing = x.ndim - len(pad) // 2
+    low = (*(0,) * missing, *pad[-2::-2])
+    high = (*(0,) * missing, *pad[-1::-2])
+    starts = tuple(max(-a, 0) for a in low)
+    stops = tuple(d - max(-b, 0) for d, b in zip(x.shape, high, strict=True))
+    kept = slice_dims(x, starts, stops, (1,) * x.ndim)
+    return pad_constant(kept, tuple(max(a, 0) for a in low), tuple(max(b, 0) for b in high), value or 0)
+
+
 def pad_constant(x: Tensor, low: tuple[Dim, ...], high: tuple[Dim, ...], value: bool | int | float) -> Tensor:
     """x with low[i] elements before and high[i] after along dim i, filled with `value`."""
     nothing = all(isinstance(d, int) and d == 0 for d in (*low, *high))

@@ -1,0 +1,206 @@
+"""What the scheduler decides: which ops share a kernel, what is in memory, what is written in place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tjit
+import tjit.nn.functional as F
+from tjit.codegen.buffers import Lifetime, plan_arena
+from tjit.codegen.kernel import ContractKernel, LoopKernel, Reduce
+from tjit.ir.dims import Symbol
+
+
+def plan(fn, *args):
+    """The schedule of the program that `fn` compiles to for these arguments."""
+    return tjit.compile(fn).lower(*args).schedule()
+
+
+def kernels(fn, *args):
+    return [step.kernel for step in plan(fn, *args).steps]
+
+
+def test_a_chain_of_elementwise_ops_is_one_kernel():
+    found = kernels(lambda x, y: tjit.relu(2 * x + y) * y - x.exp(), tjit.randn(7, 9), tjit.randn(9))
+
+    assert len(found) == 1
+    assert isinstance(found[0], LoopKernel)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: F.softmax(x, 1),
+        lambda x: F.log_softmax(x, 1),
+        lambda x: F.layer_norm(x, (40,)),
+        lambda x: tjit.logsumexp(x, 1),
+        lambda x: x.var(1),
+        lambda x: F.rms_norm(x, (40,)),
+    ],
+    ids=["softmax", "log_softmax", "layer_norm", "logsumexp", "var", "rms_norm"],
+)
+def test_row_wise_programs_are_one_kernel(fn):
+    assert len(kernels(fn, tjit.randn(30, 40))) == 1
+
+
+def test_the_gradient_of_softmax_is_one_kernel():
+    def gradient(x, g):
+        x = x.detach().requires_grad_()
+        return tjit.autograd.grad(F.softmax(x, 1), x, g)[0]
+
+    assert len(kernels(gradient, tjit.randn(30, 40), tjit.randn(30, 40))) == 1
+
+
+def test_exp_of_softmax_is_computed_once_per_element():
+    text = plan(lambda x: F.softmax(x, 1), tjit.randn(30, 40)).__str__()
+
+    assert text.count("= exp(") == 1
+
+
+def test_sibling_reductions_read_their_data_once():
+    (kernel,) = kernels(lambda x: (x.sum(1), x.amax(1), (x * x).sum(1)), tjit.randn(30, 40))
+
+    assert len(kernel.loops[0].body) == 3
+
+
+def test_bias_and_activation_are_the_epilogue_of_a_contraction():
+    (kernel,) = kernels(lambda x, w, b: tjit.relu(x @ w + b), tjit.randn(8, 16), tjit.randn(16, 12), tjit.randn(12))
+
+    assert isinstance(kernel, ContractKernel)
+
+
+def test_an_epilogue_reaches_through_a_reshape():
+    def fn(x, w, b):
+        return F.gelu(F.linear(x, w, b))
+
+    (kernel,) = kernels(fn, tjit.randn(3, 5, 16), tjit.randn(12, 16), tjit.randn(12))
+
+    assert isinstance(kernel, ContractKernel)
+
+
+def test_transposed_operands_are_read_in_place():
+    found = kernels(lambda x, y: x.T @ y.T, tjit.randn(16, 8), tjit.randn(12, 16))
+
+    assert len(found) == 1
+
+
+def test_an_update_is_written_in_place():
+    w = tjit.randn(50)
+
+    def step(g):
+        w.sub_(g * 0.1)
+
+    schedule = plan(step, tjit.randn(50))
+
+    assert len(schedule.steps) == 1
+    assert schedule.arena == 0
+    assert schedule.steps[0].arguments[-1].kind == "input"
+
+
+def test_an_input_that_is_still_read_is_not_overwritten():
+    def fn(x):
+        y = x.sum(0)
+        x.mul_(2.0)
+        return x * y, y
+
+    x = tjit.randn(5, 4)
+    before = x.numpy().copy()
+    got, total = tjit.compile(fn)(x)
+
+    np.testing.assert_allclose(x.numpy(), before * 2)
+    np.testing.assert_allclose(total.numpy(), before.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(got.numpy(), before * 2 * before.sum(0), rtol=1e-5)
+
+
+def test_a_transposed_write_of_an_input_onto_itself_is_right():
+    def fn(x):
+        x.copy_(x.T.clone())
+
+    x = tjit.arange(9.0).reshape(3, 3)
+    tjit.compile(fn)(x)
+
+    np.testing.assert_array_equal(x.numpy(), np.arange(9.0).reshape(3, 3).T)
+
+
+def test_work_does_not_wait_on_one_thread_for_a_full_reduction():
+    found = kernels(lambda x: x / x.sum(), tjit.randn(300, 400))
+
+    last = found[-1]
+    assert isinstance(last, LoopKernel)
+    assert not any(isinstance(s, Reduce) for loop in last.loops for s in loop.body)
+    assert last.parallel
+
+
+def test_a_long_reduction_is_cut_by_shape_alone():
+    first, second = kernels(lambda x: x.sum(), tjit.randn(1000, 400))
+
+    assert first.parallel[0].extent == 32
+    assert second.parallel == ()
+
+
+def test_memory_is_reused_once_its_reader_has_run():
+    def fn(x, w):
+        for _ in range(6):
+            x = F.softmax(x @ w, 1)
+        return x
+
+    x, w = tjit.randn(64, 64), tjit.randn(64, 64)
+    schedule = plan(fn, x, w)
+
+    one = 64 * 64 * 4
+    scratch = max(t.type.nbytes for t in schedule.temps if t.name.startswith("scratch"))
+    assert schedule.arena <= 3 * one + 2 * scratch
+
+
+def test_arena_places_overlapping_lifetimes_apart():
+    lives = [Lifetime(100, 0, 2), Lifetime(200, 1, 3), Lifetime(64, 3, 4), Lifetime(300, 4, 5)]
+
+    offsets, size = plan_arena(lives)
+
+    for i, a in enumerate(lives):
+        for j, b in enumerate(lives[:i]):
+            if a.first <= b.last and b.first <= a.last:
+                assert offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
+    assert size == 384
+    assert all(offset % 64 == 0 for offset in offsets)
+
+
+def test_arena_reuses_symbolic_memory_of_equal_size():
+    n = Symbol("n").dim
+
+    offsets, _ = plan_arena([Lifetime(n * 4, 0, 1), Lifetime(n * 4, 2, 3), Lifetime(n * 4, 3, 4)])
+
+    assert offsets[0] == offsets[1]
+    assert offsets[2] != offsets[1]
+
+
+def test_padding_of_a_guarded_quotient():
+    def fn(x, m, g):
+        quotient = tjit.where(x == m.expand(3, 3), (g / m).expand(3, 3), 0.0)
+        return F.pad(quotient, (2, 0))
+
+    x = tjit.tensor([[1.0, 2.0, 3.0]] * 3, dtype=tjit.float64)
+    m = tjit.full((3, 1), 2.0, dtype=tjit.float64)
+
+    got = tjit.compile(fn)(x, m, m)
+
+    np.testing.assert_array_equal(got.numpy(), fn(x, m, m).numpy())
+
+
+def test_equal_kernels_have_one_name():
+    found = kernels(lambda x, w: F.softmax(F.softmax(x, 1) @ w, 1), tjit.randn(30, 30), tjit.randn(30, 30))
+
+    names = [k.name for k in found if isinstance(k, LoopKernel)]
+    assert len(names) == 2
+    assert len(set(names)) == 1
+
+
+def test_the_text_of_a_schedule_is_deterministic():
+    def fn(x, w):
+        return F.softmax(x @ w, 1).sum(0)
+
+    first = str(plan(fn, tjit.randn(30, 20), tjit.randn(20, 10)))
+    second = str(plan(fn, tjit.randn(30, 20), tjit.randn(20, 10)))
+
+    assert first == second
