@@ -5,10 +5,10 @@
     python -m benchmarks --rows 'gelu|MLP' --frameworks tjit,jax --all
     python -m benchmarks --readme             writes the table into README.md
 
-Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy before anything
-is timed; the frameworks take turns in short rounds, and medians are shown. ratio is the best peer's time over tjit's, distance
-tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and with a filled one. Floors of memory
-count every byte as coming from it: rows that fit in the last cache can be below.
+Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy
+before anything is timed; the frameworks take turns in short rounds, and medians are shown. ratio is the best peer's
+time over tjit's, distance tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and
+with a filled one. Floors of memory count every byte as coming from it: rows that fit in the last cache can be below.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from benchmarks.machine import processor
 from benchmarks.rows import Limits, all_rows
 
 README = harness.ROOT / "README.md"
+LEGEND = (
+    "f32, medians of interleaved rounds. Ratio: best peer over tjit; distance: tjit over the floor that the machine's "
+    "limits set; first, disk: tjit's first call with an empty and with a filled disk cache. Floors count every byte as "
+    "coming from memory: a row that fits in the last cache can be below."
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.list or not rows:
         print("\n".join(row.name for row in rows) or f"no row matches {options.rows.pattern!r}")
         return 0 if rows else 2
+    if options.readme and not table.has_block(README.read_text(encoding="utf-8")):
+        print(f"{README} has no {table.MARKERS} to write between", file=sys.stderr)
+        return 2
     start = time.perf_counter()
     plan = harness.Plan.quick(options.threads) if options.quick else harness.Plan(options.threads)
     before = harness.limits(options.threads)
@@ -58,21 +66,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m benchmarks", description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--rows", type=pattern, default=pattern(""), metavar="REGEX", help="only rows whose name matches, in any case"
-    )
-    parser.add_argument(
-        "--frameworks", type=framework_list, default=list(FRAMEWORKS), metavar="A,B", help=", ".join(FRAMEWORKS)
-    )
-    parser.add_argument(
-        "--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds"
-    )
-    parser.add_argument("--threads", type=positive, default=default_threads(), help="for each framework (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, one process for each framework")
-    parser.add_argument("--all", action="store_true", help="a column for every peer: time, and its first call")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
-    parser.add_argument("--list", action="store_true", help="print the rows' names and stop")
+    add = parser.add_argument
+    add("--rows", type=pattern, default=pattern(""), metavar="REGEX", help="only rows whose name matches, in any case")
+    add("--frameworks", type=frameworks, default=list(FRAMEWORKS), metavar="A,B", help=", ".join(FRAMEWORKS))
+    add("--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds")
+    add("--threads", type=positive, default=default_threads(), metavar="N", help="for each framework (%(default)s)")
+    add("--quick", action="store_true", help="fewer rounds, one process for each framework")
+    add("--all", action="store_true", help="a column for every peer: time, and its first call")
+    add("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    add("--readme", action="store_true", help="write the table into README.md")
+    add("--list", action="store_true", help="print the rows' names and stop")
     options = parser.parse_args(argv)
     if options.no_torch_compile:
         options.frameworks = [name for name in options.frameworks if name != "torch.compile"]
@@ -86,7 +89,7 @@ def pattern(text: str) -> re.Pattern[str]:
         raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
 
 
-def framework_list(text: str) -> list[str]:
+def frameworks(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
         if name not in FRAMEWORKS:
@@ -146,11 +149,9 @@ def readme_block(outcomes: list[harness.Outcome], limits: Limits, about: dict[st
     lines = table.markdown(table.table(outcomes, limits))
     notes = "".join(f"\n* {line}" for line in table.failures(outcomes))
     command = "python -m benchmarks" + (" --quick" if about["quick"] else "")
+    result = table.summary(outcomes)
     return (
-        f"{lines}\n\n{table.summary(outcomes)[:1].upper()}{table.summary(outcomes)[1:]}. f32, medians of interleaved rounds, "
-        "microseconds; ratio: best peer over tjit, distance: tjit over the floor that the machine's limits set; first and disk: tjit's "
-        f"first call with an empty and with a filled disk cache, milliseconds. Floors count every byte as "
-        f"coming from memory: a row that fits in the last cache can be below.{notes}\n\n"
+        f"{lines}\n\n{result[:1].upper()}{result[1:]}. {LEGEND}{notes}\n\n"
         f"{conditions(limits, about)}; {about['date']}, `{command}`.\n"
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FRAMEWORKS", "Framework", "environment"]
+__all__ = ["FRAMEWORKS", "Framework", "environment", "pin"]
 
 
 def _same(x: Any) -> Any:
@@ -129,3 +129,10 @@ def environment(threads: int, cache: str) -> dict[str, str]:
     env["JAX_PLATFORMS"] = "cpu"
     env["CUDA_VISIBLE_DEVICES"] = ""
     return env
+
+
+def pin(threads: int) -> None:
+    """Keep this process to as many cores as it may have threads: not every framework heeds a variable."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:threads])

@@ -85,9 +85,9 @@ class Worker:
     def __init__(self, framework: str, threads: int, cache: str) -> None:
         self.framework = framework
         self._pipe, other = Pipe()
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
         with other:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.worker", framework, str(threads), str(other.fileno())],
                 cwd=ROOT,
                 env=environment(threads, cache),
@@ -96,7 +96,6 @@ class Worker:
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
-                preexec_fn=_pinner(threads),
             )
 
     def ask(self, *command: Any, seconds: float = 120) -> Any:
@@ -109,7 +108,7 @@ class Worker:
             self._pipe.send(command)
             if not self._pipe.poll(seconds):
                 self.close()
-                raise WorkerError(f"no answer to {command[0]!r} in {seconds:.0f} s")
+                raise WorkerError(f"no answer to {command[0]!r} in {seconds:g} s")
             status, value = self._pipe.recv()
         except (EOFError, OSError):
             raise WorkerError(f"the process died: {self._last_words()}") from None
@@ -118,29 +117,23 @@ class Worker:
         return value
 
     def _last_words(self) -> str:
-        code = self._process.wait(10)
+        code = self.process.wait(10)
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f"exit status {code}" + (f", {lines[-1]}" if lines else "")
 
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self.process.poll() is None
 
     def close(self) -> None:
         """End the process and those it started."""
+        if self._pipe.closed:
+            return  # its number may be another process's by now
         self._pipe.close()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self._log.close()
-
-
-def _pinner(threads: int) -> Callable[[], None] | None:
-    """Keeps a worker to as many cores as it may have threads, where there are more: not every framework heeds a variable."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    cores = sorted(os.sched_getaffinity(0))
-    return (lambda: os.sched_setaffinity(0, cores[:threads])) if threads < len(cores) else None
 
 
 @contextlib.contextmanager
@@ -155,7 +148,7 @@ def _scratch() -> Iterator[str]:
 def limits(threads: int) -> Limits:
     """The machine's limits, measured in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.machine", str(threads)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, preexec_fn=_pinner(threads))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return Limits(**json.loads(done.stdout))
 
 

@@ -18,19 +18,8 @@ __all__ = ["main", "measure"]
 
 PROCESSES = 15
 HEAVY = (
-    "llvmlite",
-    "numba",
-    "triton",
-    "torch",
-    "jax",
-    "scipy",
-    "sympy",
-    "cupy",
-    "ml_dtypes",
-    "safetensors",
-    "onnx",
-    "inspect",
-    "asyncio",
+    *("llvmlite", "numba", "triton", "torch", "jax", "scipy", "sympy", "cupy", "onnx"),
+    *("ml_dtypes", "safetensors", "inspect", "asyncio"),
 )
 CODE = """
 import json, sys, time
@@ -63,9 +52,8 @@ def main() -> None:
                 names, count = loaded, total
     heavy = [name for name in HEAVY if name in names]
     for module, found in times.items():
-        print(
-            f"import {module:6} {median(found):6.1f} ms  (from {min(found):.1f} to {max(found):.1f}, {PROCESSES} processes)"
-        )
+        spread = f"from {min(found):.1f} to {max(found):.1f}, {PROCESSES} processes"
+        print(f"import {module:6} {median(found):6.1f} ms  ({spread})")
     print(f"{count} modules loaded by tjit; heavy ones: {', '.join(heavy) or 'none'}")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.frameworks import pin
 from benchmarks.rows import Limits
 
 __all__ = ["measure", "processor"]
@@ -96,7 +97,8 @@ def _text(lanes: int) -> str:
     accumulators = 4
     step = lanes * accumulators
     loads = [
-        f"  %o{k} = add i64 %i, {k * lanes}\n  %q{k} = getelementptr float, ptr %x, i64 %o{k}\n  %v{k} = load {v}, ptr %q{k}, align 4"
+        f"  %o{k} = add i64 %i, {k * lanes}\n  %q{k} = getelementptr float, ptr %x, i64 %o{k}\n"
+        f"  %v{k} = load {v}, ptr %q{k}, align 4"
         for k in range(accumulators)
     ]
     sums = [f"  %s{k} = phi {v} [ zeroinitializer, %entry ], [ %t{k}, %loop ]" for k in range(accumulators)]
@@ -149,4 +151,5 @@ def processor() -> str:
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
+    pin(count)
     print(json.dumps(asdict(measure(count))))

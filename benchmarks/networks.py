@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def network(rng: np.random.Generator, batch: int, widths: list[int]) -> Arrays:
     x = rng.standard_normal((batch, widths[0]), np.float32)
     labels = rng.integers(0, widths[-1], batch)
     parameters: list[np.ndarray] = []
-    for rows, columns in zip(widths, widths[1:], strict=False):
+    for rows, columns in pairwise(widths):
         parameters += [
             rng.standard_normal((rows, columns), np.float32) / np.float32(math.sqrt(rows)),
             rng.standard_normal(columns, np.float32) * np.float32(0.1),

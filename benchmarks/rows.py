@@ -59,7 +59,7 @@ class Row:
         reference: the outputs from the inputs, in NumPy; floats come as f64.
         build: a factory for each framework. `torch` serves torch.compile too.
         tolerance: relative to the largest magnitude of the output.
-        steps: 0, or how many calls of a function with state the reference speaks of: their results stacked are its output.
+        steps: 0, or for a function with state how many calls the reference gives the results of, stacked.
     """
 
     name: str

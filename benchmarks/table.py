@@ -10,15 +10,19 @@ from typing import Any
 from benchmarks.harness import Figure, Outcome
 from benchmarks.rows import Limits
 
-__all__ = ["align", "as_json", "failures", "geometric_mean", "headings", "markdown", "ratios", "replace_block", "table"]
+__all__ = [
+    *("MARKERS", "OURS", "align", "as_json", "failures", "geometric_mean", "has_block", "headings", "markdown"),
+    *("ratios", "replace_block", "summary", "table"),
+]
 
 OURS = "tjit"
+MARKERS = "<!-- benchmarks --> ... <!-- /benchmarks -->"
 HEADINGS = ["row", "tjit us", "best peer us", "ratio", "floor us", "distance", "first ms", "disk ms"]
 _BLOCK = re.compile(r"(<!-- benchmarks\b[^>]*-->\n).*?(<!-- (?:/benchmarks|benchmarks: end) -->)", re.DOTALL)
 
 
 def table(outcomes: Sequence[Outcome], limits: Limits, peers: Sequence[str] = ()) -> list[list[str]]:
-    """A line of cells for each row, headings first; `peers` adds a column for each: time, and first call in brackets."""
+    """A line of cells for each row, headings first; `peers` adds a column for each: time (first call)."""
     lines = [headings(peers)]
     for outcome in outcomes:
         ours = outcome.figures.get(OURS, Figure())
@@ -79,7 +83,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     if not found:
         return "no row has both tjit and a peer"
     ahead = sum(r >= 1 for r in found)
-    return f"geometric mean of the ratios {geometric_mean(found):.2f}; ahead of the best peer in {ahead} of {len(found)} rows"
+    mean = geometric_mean(found)
+    return f"geometric mean of the ratios {mean:.2f}; ahead of the best peer in {ahead} of {len(found)} rows"
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
@@ -106,10 +111,7 @@ def number(value: float | None, *, digits: int = 3) -> str:
 def align(lines: Sequence[Sequence[str]]) -> str:
     """Columns under each other: the first to the left, the others to the right, a rule below the headings."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(_pad(cell, width, i) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]
+    text = ["  ".join(_pad(line[i], width, i) for i, width in enumerate(widths)) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 
@@ -123,14 +125,19 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
 
+def has_block(text: str) -> bool:
+    """Whether `text` has the markers that `replace_block` writes between."""
+    return _BLOCK.search(text) is not None
+
+
 def replace_block(text: str, block: str) -> str:
     """`text` with what stands between the benchmark markers replaced.
 
     Raises:
         ValueError: it has no such markers.
     """
-    if not _BLOCK.search(text):
-        raise ValueError("README.md has no <!-- benchmarks --> ... <!-- /benchmarks --> to write between")
+    if not has_block(text):
+        raise ValueError(f"no {MARKERS} to write between")
     return _BLOCK.sub(lambda m: f"{m[1]}{block.rstrip()}\n{m[2]}", text, count=1)
 
 

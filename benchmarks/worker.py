@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.frameworks import FRAMEWORKS
+from benchmarks.frameworks import FRAMEWORKS, pin
 from benchmarks.rows import Row, all_rows, outputs_of
 
 __all__ = ["Job", "write_expected"]
@@ -123,6 +123,7 @@ def read_expected(path: Path) -> list[np.ndarray]:
 
 def main() -> None:
     framework, threads, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    pin(threads)
     pipe = Connection(descriptor)
     rows = {row.name: row for row in all_rows()}
     job: Job | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -27,7 +29,7 @@ LIMITS = Limits(triad=40, read=50, peak=200, peak_one_core=100)
 
 
 def cases(frameworks: set[str]) -> list:
-    """Rows with their frameworks; numba compiles for seconds and torch.compile for more, so these are not among them."""
+    """Every row in every one of these frameworks that has it."""
     return [
         pytest.param(row, name, id=f"{name}: {row.name}")
         for row in ROWS
@@ -122,17 +124,15 @@ OUTCOMES = [
 
 
 def test_table_text():
-    text = table.align(table.table(OUTCOMES, LIMITS, ["torch", "jax"]))
+    text = table.align(table.table(OUTCOMES, LIMITS, ["jax"]))
 
-    assert text == "\n".join(
-        [
-            "row    tjit us    best peer us  ratio  floor us  distance  first ms  disk ms  torch us (first ms)  jax us (first ms)",
-            "-" * 114,
-            "one        200       400 (jax)   2.00       100      2.00      50.2     4.50            1,600 (-)         400 (61.0)",
-            "two       0.50    4.00 (torch)   8.00       100      0.01         -        -             4.00 (-)                  -",
-            "three        -  12,346 (torch)      -       100         -         -        -           12,346 (-)                  -",
-        ]
-    )
+    assert text.splitlines() == [
+        "row    tjit us    best peer us  ratio  floor us  distance  first ms  disk ms  jax us (first ms)",
+        "-" * 95,
+        "one        200       400 (jax)   2.00       100      2.00      50.2     4.50         400 (61.0)",
+        "two       0.50    4.00 (torch)   8.00       100      0.01         -        -                  -",
+        "three        -  12,346 (torch)      -       100         -         -        -                  -",
+    ]
 
 
 def test_markdown_has_the_same_cells():
@@ -161,7 +161,7 @@ def test_readme_block_is_replaced_and_its_markers_stay(start, end):
 
 
 def test_readme_without_markers_is_refused():
-    with pytest.raises(ValueError, match=r"README\.md has no <!-- benchmarks -->"):
+    with pytest.raises(ValueError, match="no <!-- benchmarks -->"):
         table.replace_block("nothing", "new")
 
 
@@ -219,9 +219,19 @@ def test_a_worker_times_a_row_and_reports_its_failures(tmp_path):
 
 
 def test_a_worker_that_dies_says_so(tmp_path):
-    worker = Worker("nothing", 1, str(tmp_path))
+    worker = Worker("numpy", 1, str(tmp_path))
     try:
-        with pytest.raises(WorkerError, match="KeyError: 'nothing'|the process died"):
+        os.kill(worker.process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match="the process died: exit status -9"):
             worker.ask("build", ROWS[0].name)
     finally:
         worker.close()
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path):
+    worker = Worker("numpy", 1, str(tmp_path))
+
+    with pytest.raises(WorkerError, match=r"no answer to 'build' in 0\.001 s"):
+        worker.ask("build", ROWS[0].name, seconds=0.001)
+
+    assert not worker.alive()
