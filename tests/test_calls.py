@@ -7,9 +7,11 @@ import inspect
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 import tracemalloc
 import weakref
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,6 +37,16 @@ def warmed(fn, *args):
 
 def add_compiled():
     return tjit.compile(lambda x, y: x + y)
+
+
+def test_the_native_entry_is_on_where_it_is_made_for():
+    known = (
+        sys.implementation.name == "cpython" and sys.platform == "linux" and os.environ.get("TJIT_NATIVE_CALLS") is None
+    )
+    if not known or sysconfig.get_config_var("Py_GIL_DISABLED") or hasattr(sys, "gettotalrefcount"):
+        pytest.skip("an interpreter that the native entry does not know")
+
+    assert layout() is not None
 
 
 # -- which calls are native --------------------------------------------------------------------------------------------
@@ -177,19 +189,59 @@ def test_intermediates_in_small_and_large_arenas(size, rng):
     assert native_hits(f) == 3
 
 
-# -- which are not, and still right ------------------------------------------------------------------------------------
-
-
-def test_keywords_and_containers_go_through_python():
+@native
+def test_keyword_arguments():
     f = tjit.compile(lambda x, y=1, **more: x + y + sum(more.values()))
-    g = tjit.compile(lambda pair, table: pair[0] * table["k"] + pair[1])
     x = tjit.arange(3)
 
     for _ in range(4):
         np.testing.assert_array_equal(f(x, y=x).numpy(), [0, 2, 4])
+        np.testing.assert_array_equal(f(y=x, x=x).numpy(), [0, 2, 4])
         np.testing.assert_array_equal(f(x, x, z=x).numpy(), [0, 3, 6])
-        np.testing.assert_array_equal(g((x, x), {"k": x}).numpy(), [0, 2, 6])
-    assert native_hits(f) == native_hits(g) == 0
+        np.testing.assert_array_equal(f(x, x, z=x, w=2).numpy(), [2, 5, 8])
+        np.testing.assert_array_equal(f(x).numpy(), [1, 2, 3])
+    assert native_hits(f) == 10
+
+
+@native
+def test_containers_of_arguments():
+    f = tjit.compile(lambda pair, table, *rest: (pair[0] * table["k"][0] + table["b"] + len(rest), pair))
+    x, y = tjit.arange(3), tjit.ones(3, dtype=tjit.int64)
+
+    for _ in range(4):
+        total, same = f((x, [y]), {"k": [x, None], "b": y})
+        assert total.tolist() == [1, 2, 5]
+        assert same[0] is x
+        assert same[1][0] is y
+        assert type(same[1]) is list
+        assert f((x, [y]), {"k": [x, None], "b": y}, ())[0].tolist() == [2, 3, 6]
+        assert f((x, (y,)), {"k": [x, None], "b": y})[0].tolist() == [1, 2, 5]
+        assert f([x], {"b": y, "k": [x, None]})[0].tolist() == [1, 2, 5]
+        assert f([x], {"b": y, "k": [x]})[0].tolist() == [1, 2, 5]
+    assert native_hits(f) == 10
+
+
+@native
+def test_the_order_of_a_dict_is_part_of_a_call():
+    f = tjit.compile(lambda table: next(iter(table.values())) * 1)
+    x, y = tjit.zeros(2), tjit.ones(2)
+
+    for _ in range(4):
+        assert f({"x": x, "y": y}).tolist() == [0, 0]
+        assert f({"y": y, "x": x}).tolist() == [1, 1]
+    assert native_hits(f) == 4
+
+
+# -- which are not, and still right ------------------------------------------------------------------------------------
+
+
+def test_instances_of_other_containers_go_through_python():
+    Pair = namedtuple("Pair", "a b")
+    f = tjit.compile(lambda pair: pair.a * pair.b)
+
+    for _ in range(4):
+        assert f(Pair(tjit.ones(2), tjit.ones(2))).tolist() == [1, 1]
+    assert native_hits(f) == 0
 
 
 def test_subclasses_of_ndarray(recwarn):
@@ -493,12 +545,13 @@ def growth(call, times):
 @pytest.mark.parametrize("make", [np.asarray, tjit.tensor])
 def test_a_hundred_thousand_calls_leak_nothing(make):
     f = tjit.compile(lambda x, y: (x + y, [x, None, 2.5]))
+    g = tjit.compile(lambda pair, k: pair["a"] + pair["b"][0] + k)
     x, y = make(np.ones(8, np.float32)), make(np.ones(8, np.float32))
     watched = [x, y, np.dtype("f4"), None, False, 0, np.ndarray, tjit.Tensor, f]
     warmed(f, x, y)
 
     counts = [sys.getrefcount(w) for w in watched]
-    grown = growth(lambda: f(x, y), 100_000)
+    grown = growth(lambda: f(x, y), 100_000) + growth(lambda: g({"a": x, "b": [y]}, k=y), 20_000)
     after = [sys.getrefcount(w) for w in watched]
 
     assert grown < 20_000

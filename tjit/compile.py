@@ -105,12 +105,11 @@ class CompiledFunction:
             if variant.valid():
                 self._hits += 1
                 result = variant.call(leaves, symbols)
-                if not kwargs:
-                    self._learn(variant, symbols, args)
+                self._learn(variant, symbols, leaves, tree)
                 return result
         return self._miss(signature, tree, leaves)
 
-    def _learn(self, variant: Variant, symbols: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def _learn(self, variant: Variant, symbols: tuple[int, ...], leaves: list[Any], tree: Tree) -> None:
         """Have the native entry serve calls like this one, which is the first one of its kind to come a second time.
 
         Calls that it goes on refusing are offered again less and less often.
@@ -121,7 +120,7 @@ class CompiledFunction:
         from tjit.native_calls import spec_of_call
 
         with self._lock:
-            spec = spec_of_call(variant, symbols, args)
+            spec = spec_of_call(variant, symbols, leaves, tree)
             if spec is None:
                 return
             if self._native is None:

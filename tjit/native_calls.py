@@ -18,7 +18,7 @@ from tjit.dtypes import DType
 from tjit.ir.graph import Graph
 from tjit.ops.apply import state
 from tjit.runtime.entry import Spec, layout
-from tjit.runtime.entry_layout import INPUT, KINDS, RESULTS, Layout
+from tjit.runtime.entry_layout import INPUT, KINDS, NODE, NODES, RESULTS, Layout
 from tjit.runtime.entry_spec import SpecBuilder, row
 from tjit.tensor import Tensor
 
@@ -34,8 +34,8 @@ class _UnfitError(Exception):
     """The native entry cannot serve this kind of call."""
 
 
-def spec_of_call(variant: Variant, symbols: tuple[int, ...], args: Sequence[Any]) -> Spec | None:
-    """A spec for calls of `variant` like the one with these positional arguments, which has just run.
+def spec_of_call(variant: Variant, symbols: tuple[int, ...], leaves: Sequence[Any], tree: Tree) -> Spec | None:
+    """A spec for calls of `variant` like the one that has just run; its (args, kwargs) has these leaves.
 
     None: calls like that go through Python.
     """
@@ -43,7 +43,7 @@ def spec_of_call(variant: Variant, symbols: tuple[int, ...], args: Sequence[Any]
     if at is None:
         return None
     try:
-        return _Builder(variant, symbols, args, at).spec()
+        return _Builder(variant, symbols, leaves, tree, at).spec()
     except _UnfitError:
         return None
 
@@ -51,14 +51,18 @@ def spec_of_call(variant: Variant, symbols: tuple[int, ...], args: Sequence[Any]
 class _Builder(SpecBuilder):
     """A spec under construction."""
 
-    def __init__(self, variant: Variant, symbols: tuple[int, ...], args: Sequence[Any], at: Layout) -> None:
+    def __init__(
+        self, variant: Variant, symbols: tuple[int, ...], leaves: Sequence[Any], tree: Tree, at: Layout
+    ) -> None:
         super().__init__(variant.program, symbols)
         self.variant = variant
-        self.args = args
+        self.leaves = leaves
+        self.tree = tree
         self.at = at
         self.keep.append(variant)
-        self.positions = [i for i, a in enumerate(args) if array_leaf(a)]
+        self.positions = [i for i, a in enumerate(leaves) if array_leaf(a)]
         self.in_python = variant.joint is not None and state.grad  # what follows the program
+        self.is_nested = any(a.kind is not None for part in tree.children for a in part.children)
         self.recheck = False
         self.words: list[list[int]] = []
         self.dicts: list[list[int]] = []
@@ -68,7 +72,7 @@ class _Builder(SpecBuilder):
         variant, captured = self.variant, self.variant.captured
         if len(variant.sources) > _MOST_INPUTS or len(self.shapes) > _MOST_INPUTS:
             raise _UnfitError
-        constants = [self._constant(i, a) for i, a in enumerate(self.args) if not array_leaf(a)]
+        constants = [self._constant(i, a) for i, a in enumerate(self.leaves) if not array_leaf(a)]
         self._guards(variant.guards)
         for tensor, _ in captured.wanted:
             self.words.append([self.id(tensor) + self.at.tensor_requires_grad, self.id(tensor._requires_grad)])
@@ -83,16 +87,36 @@ class _Builder(SpecBuilder):
             "inputs": [self._input(i) for i in range(len(variant.sources))],
             "outputs": [self.output(i, self._is_tensor(i)) for i in range(len(self.shapes))],
             "grads": [] if self.in_python else self._grads(),
+            "names": [[self.id(name)] for name in self.tree.children[1].keys],
         }
         return self.build(
             lists | {"results": self._results()},
             long=_has_regions(variant.graph),
-            args=len(self.args),
+            **self._call_structure(),
             grad=id(state.grad),
+            hold=int(self.in_python or self.is_nested),
             recheck=int(self.recheck),
             n_writes=len(variant.writes),
             **self._structure(captured.tree),
         )
+
+    def _call_structure(self) -> dict[str, int]:
+        """How many arguments there are, and what containers among them hold."""
+        positional, named = self.tree.children
+        arguments = (*positional.children, *named.children)
+        counts = {"args": len(arguments), "leaves": len(self.leaves)}
+        if not self.is_nested:
+            return counts
+        return counts | {"nodes": self.records([node for a in arguments for node in self._nodes(a)])}
+
+    def _nodes(self, tree: Tree) -> list[list[int]]:
+        if tree.kind is None:
+            return [row(NODE)]
+        if tree.kind not in (tuple, list, dict):
+            raise _UnfitError
+        keys = self.records([[self.id(key)] for key in tree.keys])
+        first = row(NODE, kind=NODES[tree.kind.__name__], count=len(tree.children), keys=keys)
+        return [first, *(node for child in tree.children for node in self._nodes(child))]
 
     # -- what has to hold ----------------------------------------------------------------------------------------------
 
@@ -104,7 +128,7 @@ class _Builder(SpecBuilder):
     def _twins(self) -> list[list[int]]:
         """Pairs of arguments that are one object."""
         first: dict[int, int] = {}
-        pairs = [[first.setdefault(id(self.args[i]), i), i] for i in self.positions]
+        pairs = [[first.setdefault(id(self.leaves[i]), i), i] for i in self.positions]
         return [pair for pair in pairs if pair[0] != pair[1]]
 
     def _guards(self, guards: Guards) -> None:
@@ -150,7 +174,7 @@ class _Builder(SpecBuilder):
         """Where an input is found, and the array that is there now."""
         if source.kind == "argument":
             position = self.positions[source.position]
-            value = self.args[position]
+            value = self.leaves[position]
             if not isinstance(value, Tensor):
                 return {"kind": KINDS["array"], "source": position}, value
             kind, requires = self.id(type(value)), int(value.requires_grad)
@@ -198,7 +222,7 @@ class _Builder(SpecBuilder):
         """How the results are put together."""
         if self.in_python:
             counts = (len(self.positions), len(self.variant.sources))
-            return {"finish": self.id(partial(_finish, self.variant, *counts)), "hold": 1}
+            return {"finish": self.id(partial(_finish, self.variant, *counts))}
         if tree.kind is None:
             return {"n_results": _BARE}
         if tree.kind is tuple and all(child.kind is None for child in tree.children):

@@ -20,7 +20,19 @@ from typing import Any
 from llvmlite import ir
 
 from tjit.codegen.llvm.vectors import I32, I64, PTR, stack
-from tjit.runtime.entry_layout import GUARD, HEAD, INPUT, KINDS, OUTPUT, RESULTS, SPEC, THREADS, Layout
+from tjit.runtime.entry_layout import (
+    GUARD,
+    HEAD,
+    INPUT,
+    KINDS,
+    NODE,
+    NODES,
+    OUTPUT,
+    RESULTS,
+    SPEC,
+    THREADS,
+    Layout,
+)
 
 __all__ = ["IMPORTS", "OBJECTS", "emit_entry"]
 
@@ -41,11 +53,14 @@ IMPORTS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
     "PyErr_Clear": (VOID, ()),
     "PyErr_Occurred": (PTR, ()),
     "PyDict_GetItemWithError": (PTR, (PTR, PTR)),
+    "PyDict_Next": (I32, (PTR, PTR, PTR, PTR)),
     "PyList_GetItem": (PTR, (PTR, I64)),
     "PyList_SetSlice": (I32, (PTR, I64, I64, PTR)),
     "PyList_Append": (I32, (PTR, PTR)),
     "PyTuple_New": (PTR, (I64,)),
     "PyTuple_SetItem": (I32, (PTR, I64, PTR)),
+    "PyTuple_GetItem": (PTR, (PTR, I64)),
+    "PyTuple_Size": (I64, (PTR,)),
     "PyLong_AsSsize_t": (I64, (PTR,)),
     "PyLong_FromSsize_t": (PTR, (I64,)),
     "PyObject_Vectorcall": (PTR, (PTR, PTR, I64, PTR)),
@@ -55,7 +70,21 @@ IMPORTS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
     "PyArray_NewFromDescr": (PTR, (PTR, PTR, I32, PTR, PTR, PTR, I32, PTR)),
 }
 # Objects of Python, by the name under which the entry imports their addresses.
-OBJECTS = ("None", "True", "False", "zero", "float", "ndarray", "Tensor", "Storage", "trace", "grad")
+OBJECTS = (
+    "None",
+    "True",
+    "False",
+    "zero",
+    "float",
+    "tuple",
+    "list",
+    "dict",
+    "ndarray",
+    "Tensor",
+    "Storage",
+    "trace",
+    "grad",
+)
 
 
 def emit_entry(layout: Layout) -> ir.Module:
@@ -70,6 +99,8 @@ def emit_entry(layout: Layout) -> ir.Module:
     entry.emit_run()
     entry.emit_array_fits()
     entry.emit_input_fits()
+    entry.emit_expand()
+    entry.emit_leaves()
     entry.emit_inputs_fit()
     entry.emit_guards_hold()
     entry.emit_disjoint()
@@ -262,7 +293,7 @@ class _Entry:
         b.ret(result)
 
     def emit_run(self) -> None:
-        """PyObject *run(spec, args, pointers, held): NULL with an exception set where it fails.
+        """PyObject *run(spec, leaves, pointers, held): NULL with an exception set where it fails.
 
         `pointers` holds the inputs' memory and has room for the rest; `held` has two objects, or NULL, for each input.
         """
@@ -276,8 +307,12 @@ class _Entry:
                 b.put_item(_NULL, items, i)
         hold = b.icmp_signed("!=", b.number(spec, SPEC["hold"]), b.word(0))
         n_held = b.select(hold, b.shl(n_in, b.word(1)), b.word(0))
+        is_plain = b.is_null(b.at(spec, SPEC["nodes"]))  # then the caller holds the arguments
+        n_leaves = b.select(is_plain, b.word(0), b.number(spec, SPEC["leaves"]))
         with b.counted(n_held) as i:
             b.do("Py_IncRef", b.item(held, i))
+        with b.counted(n_leaves) as i:
+            b.do("Py_IncRef", b.item(args, i))
         done = b.append_basic_block("done")
         b.unless(b.call_own("outputs", spec, arrays, b.item_pointer(pointers, n_in)), done)
         last = b.item_pointer(pointers, b.add(n_in, n_out))
@@ -298,6 +333,8 @@ class _Entry:
                 b.do("Py_DecRef", b.item(items, i))
         with b.counted(n_held) as i:
             b.do("Py_DecRef", b.item(held, i))
+        with b.counted(n_leaves) as i:
+            b.do("Py_DecRef", b.item(args, i))
         b.ret(b.load(result, typ=PTR))
 
     def _note_writes(self, b: _Builder, spec: Value, held: Value, failed: ir.Block) -> None:
@@ -427,14 +464,79 @@ class _Entry:
         b.position_at_end(no)
         b.ret(I1(0))
 
-    def emit_inputs_fit(self) -> None:
-        """bool inputs_fit(spec, args, pointers, held, numbers): find and check all inputs. Runs no Python code."""
-        b, (spec, args, pointers, held, numbers) = self.define("inputs_fit", I1, PTR, PTR, PTR, PTR, PTR)
+    def emit_expand(self) -> None:
+        """bool expand(*node, thing, *out): check a container's structure and note its leaves."""
+        b, (cursor, thing, out) = self.define("expand", I1, PTR, PTR, PTR)
+        no, done = b.append_basic_block("no"), b.append_basic_block("done")
+        node = b.load(cursor, typ=PTR)
+        b.store(b.byte(node, NODE.size), cursor)
+        blocks = {name: b.append_basic_block(name) for name in ("leaf", *NODES)}
+        switch = b.switch(b.number(node, NODE["kind"]), no)
+        for name, block in blocks.items():
+            switch.add_case(I64(NODES.get(name, 0)), block)
+        b.position_at_end(blocks["leaf"])
+        place = b.load(out, typ=PTR)
+        b.store(thing, place)
+        b.store(b.byte(place, 8), out)
+        b.branch(done)
+        for name in NODES:
+            b.position_at_end(blocks[name])
+            b.unless(b.same(b.at(thing, 8), b.object(name)), no)
+            # tuples, lists and dicts alike have their size there
+            b.unless(b.icmp_signed("==", b.number(thing, self.layout.dict_size), b.number(node, NODE["count"])), no)
+            if name == "dict":
+                self._expand_dict(b, node, thing, cursor, out, no)
+            else:
+                items = self.layout.list_items, self.layout.tuple_items
+                first = b.at(thing, items[0]) if name == "list" else b.byte(thing, items[1])
+                with b.counted(b.number(node, NODE["count"])) as i:
+                    b.unless(b.call_own("expand", cursor, b.item(first, i), out), no)
+            b.branch(done)
+        b.position_at_end(done)
+        b.ret(I1(1))
+        b.position_at_end(no)
+        b.ret(I1(0))
+
+    def _expand_dict(self, b: _Builder, node: Value, thing: Value, cursor: Value, out: Value, no: ir.Block) -> None:
+        """In the dict's order, which is part of the structure."""
+        position, key, value = b.slot(), b.slot(), b.slot()
+        b.store(I64(0), position)
+        with b.counted(b.number(node, NODE["count"])) as i:
+            b.unless(b.icmp_signed("!=", b.do("PyDict_Next", thing, position, key, value), I32(0)), no)
+            b.unless(b.same(b.load(key, typ=PTR), b.item(b.at(node, NODE["keys"]), i)), no)
+            b.unless(b.call_own("expand", cursor, b.load(value, typ=PTR), out), no)
+
+    def emit_leaves(self) -> None:
+        """PyObject **leaves(spec, args, room): the leaves of the arguments; NULL where their structure is another."""
+        b, (spec, args, room) = self.define("leaves", PTR, PTR, PTR, PTR)
+        nodes = b.at(spec, SPEC["nodes"])
+        with b.if_then(b.is_null(nodes), likely=True):
+            b.ret(args)
         no = b.append_basic_block("no")
+        cursor, out = b.slot(), b.slot()
+        b.store(nodes, cursor)
+        b.store(room, out)
+        with b.counted(b.number(spec, SPEC["args"])) as i:
+            b.unless(b.call_own("expand", cursor, b.item(args, i), out), no)
+        b.ret(room)
+        b.position_at_end(no)
+        b.ret(_NULL)
+
+    def emit_inputs_fit(self) -> None:
+        """bool inputs_fit(spec, args, leaves, pointers, held, numbers): find and check all. Runs no Python code."""
+        operands = (PTR,) * 6
+        b, (spec, args, room, pointers, held, numbers) = self.define("inputs_fit", I1, *operands)
+        no = b.append_basic_block("no")
+        leaves = b.call_own("leaves", spec, args, room)
+        b.unless(b.not_(b.is_null(leaves)), no)
+        with b.each(spec, "constants", 8 * GUARD["constants"]) as (_, record):
+            b.unless(b.same(b.item(leaves, b.number(record, 0)), b.at(record, 8)), no)
+        with b.each(spec, "twins", 8 * GUARD["twins"]) as (_, record):
+            b.unless(b.same(b.item(leaves, b.number(record, 0)), b.item(leaves, b.number(record, 8))), no)
         with b.each(spec, "inputs", INPUT.size) as (i, record):
             two = b.item_pointer(held, b.shl(i, b.word(1)))
-            operands = (b.item_pointer(pointers, i), two, b.item_pointer(numbers, i))
-            b.unless(b.call_own("input_fits", record, args, *operands), no)
+            places = (b.item_pointer(pointers, i), two, b.item_pointer(numbers, i))
+            b.unless(b.call_own("input_fits", record, leaves, *places), no)
         b.ret(I1(1))
         b.position_at_end(no)
         b.ret(I1(0))
@@ -458,25 +560,33 @@ class _Entry:
         b.ret(I1(0))
 
     def emit_fits(self) -> None:
-        """bool fits(spec, args, n, grad, pointers, held, numbers): whether the spec serves this call."""
-        b, (spec, args, n, grad, pointers, held, numbers) = self.define("fits", I1, PTR, PTR, I64, PTR, PTR, PTR, PTR)
+        """bool fits(spec, args, n, names, grad, leaves, pointers, held, numbers): whether the spec serves this call."""
+        operands = (PTR, PTR, I64, PTR, PTR, PTR, PTR, PTR, PTR)
+        b, (spec, args, n, names, grad, *rooms) = self.define("fits", I1, *operands)
         no = b.append_basic_block("no")
         b.unless(b.icmp_signed("==", b.number(spec, SPEC["args"]), n), no)
         wanted = b.at(spec, SPEC["grad"])
         b.unless(b.or_(b.is_null(wanted), b.same(wanted, grad)), no)
-        with b.each(spec, "constants", 8 * GUARD["constants"]) as (_, record):
-            b.unless(b.same(b.item(args, b.number(record, 0)), b.at(record, 8)), no)
-        with b.each(spec, "twins", 8 * GUARD["twins"]) as (_, record):
-            b.unless(b.same(b.item(args, b.number(record, 0)), b.item(args, b.number(record, 8))), no)
-        b.unless(b.call_own("inputs_fit", spec, args, pointers, held, numbers), no)
+        self._check_names(b, spec, names, no)
+        b.unless(b.call_own("inputs_fit", spec, args, *rooms), no)
         b.unless(b.call_own("guards_hold", spec), no)
         with b.if_then(b.icmp_signed("!=", b.number(spec, SPEC["recheck"]), b.word(0))):
-            b.unless(b.call_own("inputs_fit", spec, args, pointers, held, numbers), no)
+            b.unless(b.call_own("inputs_fit", spec, args, *rooms), no)
         with b.if_then(b.icmp_signed(">", b.number(spec, SPEC["n_writes"]), b.word(0))):
-            b.unless(b.call_own("disjoint", spec, pointers), no)
+            b.unless(b.call_own("disjoint", spec, rooms[1]), no)
         b.ret(I1(1))
         b.position_at_end(no)
         b.ret(I1(0))
+
+    def _check_names(self, b: _Builder, spec: Value, names: Value, no: ir.Block) -> None:
+        wanted = b.number(spec, SPEC["n_names"])
+        with b.if_else(b.is_null(names)) as (without, given):
+            with without:
+                b.unless(b.icmp_signed("==", wanted, b.word(0)), no)
+            with given:
+                b.unless(b.icmp_signed("==", wanted, b.do("PyTuple_Size", names)), no)
+                with b.each(spec, "names", 8 * GUARD["names"]) as (i, record):
+                    b.unless(b.same(b.do("PyTuple_GetItem", names, i), b.at(record, 0)), no)
 
     # -- the entry -----------------------------------------------------------------------------------------------------
 
@@ -484,19 +594,25 @@ class _Entry:
         b, (self_, args, n, names) = self.define("tjit.entry", PTR, PTR, PTR, I64, PTR)
         slow, search = b.append_basic_block("slow"), b.append_basic_block("search")
         head = b.at(self_, self.layout.pointer)
-        b.unless(b.is_null(names), slow)
         grad = self._thread_state(b, head, slow)
+        total = b.slot()
+        b.store(n, total)
+        with b.if_then(b.not_(b.is_null(names))):
+            b.store(b.add(n, b.do("PyTuple_Size", names)), total)
         room = b.number(head, HEAD["buffers"])
         pointers, held, numbers = b.room(room), b.room(b.shl(room, b.word(1))), b.room(room)
+        leaves = b.room(b.number(head, HEAD["leaves"]))
         place = b.slot()
         b.store(b.at(head, HEAD["first"]), place)
         b.branch(search)
         b.position_at_end(search)
         spec = b.load(place, typ=PTR)
         b.unless(b.not_(b.is_null(spec)), slow)
-        with b.if_then(b.call_own("fits", spec, args, n, grad, pointers, held, numbers), likely=True):
+        operands = (spec, args, b.load(total, typ=I64), names, grad, leaves, pointers, held, numbers)
+        with b.if_then(b.call_own("fits", *operands), likely=True):
             b.put(b.add(b.number(head, HEAD["hits"]), b.word(1)), head, HEAD["hits"])
-            b.ret(b.call_own("run", spec, args, pointers, held))
+            is_plain = b.is_null(b.at(spec, SPEC["nodes"]))
+            b.ret(b.call_own("run", spec, b.select(is_plain, args, leaves), pointers, held))
         b.store(b.at(spec, SPEC["next"]), place)
         b.branch(search)
         b.position_at_end(slow)

@@ -30,11 +30,16 @@ _api = ctypes.pythonapi
 
 
 class _Head(ctypes.c_int64 * (HEAD.size // 8)):
-    """The memory of a HEAD; being a Python object, it is the entry's `self`, and its attributes keep what it points at."""
+    """The memory of a HEAD: the `self` of the entry. Its attributes keep what it points at."""
 
 
 class _MethodDef(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("method", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("method", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
 
 
 def records(rows: Sequence[Sequence[int]]) -> ctypes.Array[ctypes.c_int64]:
@@ -48,6 +53,7 @@ class Spec:
 
     def __init__(self, keep: Sequence[Any], buffers: int, **words: int) -> None:
         self.keep = keep
+        self.leaves = words["leaves"]
         self.buffers = buffers
         self.memory = _filled(SPEC, words)
 
@@ -94,6 +100,7 @@ class NativeCalls:
         self._head.specs.append(spec)  # type: ignore[attr-defined]
         spec.memory[SPEC["next"] // 8] = self._get("first")
         self._set("buffers", max(self._get("buffers"), spec.buffers))
+        self._set("leaves", max(self._get("leaves"), spec.leaves))
         self._set("first", spec.address)
 
     def callable(self) -> Callable[..., Any]:
@@ -164,8 +171,8 @@ _trace_key, _grad_key = "trace", "grad"  # interned, as the attributes' names ar
 def _symbols() -> dict[str, int]:
     """Addresses of all that the entry imports."""
     objects = {
-        "None": None, "True": True, "False": False, "zero": 0, "float": float, "ndarray": np.ndarray,
-        "Tensor": Tensor, "Storage": Storage, "trace": _trace_key, "grad": _grad_key,
+        "None": None, "True": True, "False": False, "zero": 0, "float": float, "tuple": tuple, "list": list,
+        "dict": dict, "ndarray": np.ndarray, "Tensor": Tensor, "Storage": Storage, "trace": _trace_key, "grad": _grad_key,
     }  # fmt: skip
     found = {f"object {name}": id(value) for name, value in objects.items()}
     found["PyArray_NewFromDescr"] = _numpy_function(_NEW_FROM_DESCR)
@@ -175,10 +182,11 @@ def _symbols() -> dict[str, int]:
 
 
 _PYTHON_FUNCTIONS = (
-    "Py_IncRef", "Py_DecRef", "PyThreadState_Get", "PyThreadState_GetID", "PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_Clear",
-    "PyErr_Occurred", "PyDict_GetItemWithError", "PyList_GetItem", "PyList_SetSlice", "PyList_Append", "PyTuple_New", "PyTuple_SetItem",
-    "PyLong_AsSsize_t", "PyLong_FromSsize_t", "PyObject_Vectorcall", "PyObject_CallNoArgs", "PyObject_CallOneArg",
-    "PyType_GenericAlloc",
+    "Py_IncRef", "Py_DecRef", "PyErr_Clear", "PyErr_Occurred",
+    "PyThreadState_Get", "PyThreadState_GetID", "PyEval_SaveThread", "PyEval_RestoreThread",
+    "PyDict_GetItemWithError", "PyDict_Next", "PyList_GetItem", "PyList_SetSlice", "PyList_Append",
+    "PyTuple_New", "PyTuple_SetItem", "PyTuple_GetItem", "PyTuple_Size", "PyLong_AsSsize_t", "PyLong_FromSsize_t",
+    "PyObject_Vectorcall", "PyObject_CallNoArgs", "PyObject_CallOneArg", "PyType_GenericAlloc",
 )  # fmt: skip
 
 
@@ -190,10 +198,11 @@ def _numpy_function(number: int) -> int:
 
 
 # Own prototypes: the functions of ctypes.pythonapi are shared with whoever else uses them.
-_capsule_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
-_new_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(("PyCFunction_NewEx", _api))
-_current_thread = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
-_thread_number = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(("PyThreadState_GetID", _api))
+_pointer, _object = ctypes.c_void_p, ctypes.py_object
+_capsule_pointer = ctypes.PYFUNCTYPE(_pointer, _object, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
+_new_function = ctypes.PYFUNCTYPE(_object, _pointer, _object, _pointer)(("PyCFunction_NewEx", _api))
+_current_thread = ctypes.PYFUNCTYPE(_pointer)(("PyThreadState_Get", _api))
+_thread_number = ctypes.PYFUNCTYPE(ctypes.c_uint64, _pointer)(("PyThreadState_GetID", _api))
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ import numpy as np
 
 from tjit.tensor import Storage, Tensor
 
-__all__ = ["ANY_GRAD", "GUARD", "HEAD", "INPUT", "OUTPUT", "SPEC", "Layout", "Words", "find_layout"]
+__all__ = [
+    "ANY_GRAD", "GUARD", "HEAD", "INPUT", "KINDS", "NODE", "NODES", "OUTPUT", "RESULTS", "SPEC", "THREADS", "Layout", "Words", "find_layout",
+]  # fmt: skip
 
 _WORD = 8
 
@@ -34,11 +36,14 @@ class Words:
 
 
 # One for each compiled function. `slow` is called where no spec fits; `hits` counts the calls that found one.
-HEAD = Words("first", "slow", "buffers", "hits", "threads")
+HEAD = Words("first", "slow", "buffers", "leaves", "hits", "threads")
 
 # One for each kind of call. Lists are a pointer to equal records and their number; `x_arg` etc. are Python objects.
 SPEC = Words(
     "next", "args", "grad",
+    "names", "n_names",  # of the last arguments
+    "nodes",  # where an argument is a container: the structure of all, each before its children; else 0
+    "leaves",  # what the arguments hold; "argument" below is a position among these
     "words", "n_words",  # [address, expected]: a word of memory
     "dicts", "n_dicts",  # [dict, key, expected]
     "items", "n_items",  # [list, index, expected]
@@ -63,10 +68,14 @@ INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", 
 KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4}
 
 # make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor.
+# kind: 0 for a leaf.
+NODE = Words("kind", "count", "keys")
+NODES = {"tuple": 1, "list": 2, "dict": 3}
+
 OUTPUT = Words("descr", "dims", "nd", "make", "tensor")
 RESULTS = {"array": 0, "tensor": 1, "argument": 2, "object": 3, "input": 4}
 ANY_GRAD = 0  # for a spec's `grad`: serve every thread, those too that capture
-GUARD = {"words": 2, "dicts": 3, "items": 3, "constants": 2, "twins": 2, "results": 2, "grads": 2}
+GUARD = {"words": 2, "dicts": 3, "items": 3, "constants": 2, "twins": 2, "results": 2, "grads": 2, "names": 1}
 
 # The first words are looked up by the thread's number: [number, dict of `tjit.ops.apply.state`].
 THREADS = 64
@@ -90,6 +99,7 @@ class Layout:
     array_descr: int
     array_flags: int
     float_value: int
+    tuple_items: int
     list_items: int
     cell_value: int
     dict_size: int
@@ -145,17 +155,21 @@ def _check_array(array: np.ndarray) -> None:
 
 
 def _check_python() -> None:
-    for number in (0.0, -1.5, 3.25e100):
+    for number in (0.0, -1.5, 3.25e100):  # every object here is held by a name while its memory is read
         _check(ctypes.c_double.from_address(id(number) + 16).value == number)
     for size in (1, 3, 50):
         things: list[object] = [object() for _ in range(size)]
-        _check(_word(id(things) + 16) == size)
-        _check(all(_word(_word(id(things) + 24) + _WORD * i) == id(t) for i, t in enumerate(things)))
-        _check(_word(id(dict.fromkeys(range(size))) + 16) == size)
-        _check(_word(id(set(range(size))) + 24) == size)
+        frozen, table, some = tuple(things), dict.fromkeys(range(size)), set(range(size))
+        for sized in (things, frozen, table):
+            _check(_word(id(sized) + 16) == size)
+        _check(_word(id(some) + 24) == size)
+        for i, thing in enumerate(things):
+            _check(_word(_word(id(things) + 24) + _WORD * i) == id(thing))
+            _check(_word(id(frozen) + 24 + _WORD * i) == id(thing))
         cell = types.CellType(things)
         _check(_word(id(cell) + 16) == id(things))
-    _check(_word(id(types.CellType()) + 16) == 0)
+    empty = types.CellType()
+    _check(_word(id(empty) + 16) == 0)
     block = (ctypes.c_int64 * 4)()
     _check(_word(id(block) + 16) == ctypes.addressof(block))
 
@@ -178,4 +192,4 @@ def find_layout() -> Layout | None:
     except LookupError:
         return None
     immortal = sys.version_info >= (3, 12)
-    return Layout(immortal, 16, 16, 24, 32, 40, 56, 64, 16, 24, 16, 16, 24, *tensor, *storage)
+    return Layout(immortal, 16, 16, 24, 32, 40, 56, 64, 16, 24, 24, 16, 16, 24, *tensor, *storage)

@@ -133,5 +133,6 @@ def native_program(
     outputs = [builder.output(i, is_tensor=False) for i in range(len(info.outputs))]
     results = [[RESULTS["array"], i] for i in range(len(outputs))]
     calls = NativeCalls(slow)
-    calls.add(builder.build({"inputs": inputs, "outputs": outputs, "results": results}, args=len(inputs), grad=ANY_GRAD))
+    lists = {"inputs": inputs, "outputs": outputs, "results": results}
+    calls.add(builder.build(lists, args=len(inputs), leaves=len(inputs), grad=ANY_GRAD))
     return calls.callable()
