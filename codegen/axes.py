@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tjit.codegen.fusion import EXPENSIVE
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -82,7 +83,9 @@ def rebuild(expr: Expr, values: dict[Symbol, Dim], reduced: dict[int, Reduce], m
     return found
 
 
-def _rebuild_kernel(kernel: LoopKernel, parallel: tuple[Axis, ...], loop_axes: list[tuple[Axis, ...]], values: dict[Symbol, Dim]) -> LoopKernel:
+def _rebuild_kernel(
+    kernel: LoopKernel, parallel: tuple[Axis, ...], loop_axes: list[tuple[Axis, ...]], values: dict[Symbol, Dim]
+) -> LoopKernel:
     reduced: dict[int, Reduce] = {}
     memo: dict[int, Expr] = {}
     loops = []
@@ -184,7 +187,7 @@ def _row_buffers(kernel: LoopKernel) -> bool:
 
 
 def _choose_vector(kernel: LoopKernel) -> LoopKernel:
-    """The axis along which most accesses are contiguous: the last of a loop, or a parallel one, which then comes last."""
+    """The axis along which most accesses are contiguous: a loop's last, or a parallel one, which then comes last."""
     inner = [loop.axes[-1] for loop in kernel.loops if loop.axes]
     accesses = _accesses(kernel)
     if not inner:
@@ -236,12 +239,10 @@ def _tasks(kernel: LoopKernel) -> Dim:
 
 def _cost(statement: Statement) -> float:
     """Rough cost of one element, in quarters of a nanosecond, with vectors."""
-    from tjit.codegen.fusion import _EXPENSIVE
-
     total = 0.5 if isinstance(statement, Store) else 0.25
     for e in walk(statement.value):
         if isinstance(e, Compute):
-            total += _EXPENSIVE_COST if e.op.name in _EXPENSIVE else 0.2
+            total += _EXPENSIVE_COST if e.op.name in EXPENSIVE else 0.2
         elif isinstance(e, Load):
             total += 0.5 if not e.bindings else 4.0
         elif isinstance(e, Const):

@@ -28,16 +28,17 @@ def aligned(nbytes: Dim) -> Dim:
 def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[list[Dim], Dim]:
     """An offset for each lifetime, and the size of the arena.
 
-    Sizes known now are placed first fit, largest first; symbolic ones follow, each in memory of its own unless an equal size is free.
+    Sizes known now are placed first fit, largest first; symbolic ones follow, each in memory of its own unless one of
+    equal size is free.
     """
     offsets: list[Dim] = [0] * len(lifetimes)
     placed: list[tuple[int, int, Lifetime]] = []
-    known = [i for i, l in enumerate(lifetimes) if isinstance(l.nbytes, int)]
+    known = [i for i, life in enumerate(lifetimes) if isinstance(life.nbytes, int)]
     for i in sorted(known, key=lambda i: (-lifetimes[i].nbytes, i)):  # type: ignore[operator]
         life = lifetimes[i]
         size = aligned(life.nbytes)
         at = 0
-        for start, end, other in sorted((p for p in placed if _overlap(p[2], life)), key=lambda p: p[0]):
+        for start, end, _ in sorted((p for p in placed if _overlap(p[2], life)), key=lambda p: p[0]):
             if at + size <= start:
                 break
             at = max(at, end)
@@ -45,7 +46,7 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[list[Dim], Dim]:
         placed.append((at, at + size, life))
     end: Dim = max((e for _, e, _ in placed), default=0)
     free: list[tuple[Dim, Dim, int]] = []  # (size, offset, last step)
-    for i in (i for i, l in enumerate(lifetimes) if not isinstance(l.nbytes, int)):
+    for i in (i for i, life in enumerate(lifetimes) if not isinstance(life.nbytes, int)):
         life, size = lifetimes[i], aligned(lifetimes[i].nbytes)
         for slot, (s, offset, last) in enumerate(free):
             if s == size and last < life.first:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.fusion import _EXPENSIVE, Group, Item, Program, is_one, pieces
+from tjit.codegen.fusion import EXPENSIVE, Group, Item, Program, is_one, pieces
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -26,7 +26,7 @@ from tjit.codegen.kernel import (
     Store,
 )
 from tjit.dtypes import DType, bool_, f32, f64, i64
-from tjit.ir.dims import Dim, Symbol, substitute
+from tjit.ir.dims import Dim, Symbol, product, substitute, symbols
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
 from tjit.location import Location
@@ -125,7 +125,11 @@ class Expander:
             return self.operand(operand, index)
         inner = _with_conditions(self.operand(operand, index), conditions)
         if isinstance(inner, Load):
-            return replace(inner, fill=fill) if inner.conditions == tuple(conditions) else _select(conditions, inner, Const(fill, inner.dtype))
+            return (
+                replace(inner, fill=fill)
+                if inner.conditions == tuple(conditions)
+                else _select(conditions, inner, Const(fill, inner.dtype))
+            )
         return _select(conditions, inner, Const(fill, inner.dtype))
 
     def _gather(self, node: Node, index: Indices) -> Expr:
@@ -186,6 +190,16 @@ def _axis_symbol(prefix: str, number: int, extent: Dim) -> Symbol:
 # -- loop kernels ------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A value that loop `writer` leaves in a row buffer, and loops `readers` load."""
+
+    key: tuple[Value, Indices]
+    writer: int
+    readers: list[int]
+    load: Load
+
+
 class _Loops:
     """Builds one LoopKernel."""
 
@@ -203,6 +217,7 @@ class _Loops:
         self.symbols_of: dict[Item, dict[Symbol, Dim]] = {}
         self.expander = Expander(program, buffer_of)
         self.reduced: dict[Item, Reduce] = {}
+        self.rows: list[_Row] = []
         self.current = 0
         extents: dict[Symbol, Dim] = {}
         for item in group.items:
@@ -220,8 +235,8 @@ class _Loops:
         for item in self.group.items:
             self._declare(item)
         bodies = self._bodies()
-        if self._keep_rows(bodies):
-            self.expander.memo.clear()
+        self.rows = self._choose_rows()
+        if self.rows:
             bodies = self._bodies()
         stores = self._reduction_stores()
         if stores and (self.loops[-1] or any(isinstance(s, Reduce) for s in bodies[-1])):
@@ -244,7 +259,11 @@ class _Loops:
     def _place(self, item: Item) -> None:
         """Choose the item's loop: the first with its extents that comes after what it needs."""
         group = self.group
-        own = [s for s, d in zip(item.symbols, item.domain, strict=True) if not is_one(d) and group.axis[s] not in group.parallel]
+        own = [
+            s
+            for s, d in zip(item.symbols, item.domain, strict=True)
+            if not is_one(d) and group.axis[s] not in group.parallel
+        ]
         extents = [item.extent(s) for s in own]
         after = 0
         for read in item.reads:
@@ -289,23 +308,32 @@ class _Loops:
         self.expander.member[item.value] = reduced if item.kind == "reduce" else stored
 
     def _bodies(self) -> list[list[Statement]]:
+        """The statements of every loop, in order; `used` notes what each loop computes."""
         bodies: list[list[Statement]] = [[] for _ in self.loops]
         self.reduced.clear()
         self.used: list[set[Any]] = [set() for _ in self.loops]
-        order = sorted(self.group.items, key=lambda i: self.loop_of[i])
-        for item in order:
+        for item in sorted(self.group.items, key=lambda i: self.loop_of[i]):
             self.current = self.loop_of[item]
-            self._loop_start(bodies)
             self.expander.touched = self.used[self.current]
+            if not bodies[self.current]:
+                bodies[self.current] += self._start_loop()
             bodies[self.current].append(self._statement(item))
         return bodies
 
-    def _loop_start(self, bodies: list[list[Statement]]) -> None:
-        """The first statement of a loop: forget which stored members had to be written out, and keep rows."""
-        if not bodies[self.current]:
-            for value in list(self.expander.member):
-                for key in [k for k in self.expander.memo if k[0] is value]:
-                    del self.expander.memo[key]
+    def _start_loop(self) -> list[Statement]:
+        """Make the expander see what earlier loops left in memory; leave in row buffers what later loops need."""
+        if not self.rows:
+            for key in [k for k in self.expander.memo if k[0] in self.expander.member]:
+                del self.expander.memo[key]
+            return []
+        self.expander.memo.clear()
+        self.expander.rows = {row.key: row.load for row in self.rows if self.current in row.readers}
+        stores: list[Statement] = []
+        for row in self.rows:
+            if row.writer == self.current:
+                value = self.expander.operand(*row.key)
+                stores.append(Store(row.load.buffer, row.load.index, value, self.program.producer[row.key[0]].location))
+        return stores
 
     def _statement(self, item: Item) -> Statement:
         values = self.symbols_of[item]
@@ -324,42 +352,42 @@ class _Loops:
         buffer = self.store_to(item.value)
         return Store(buffer, index if item.domain != item.value.type.shape else at, value, location)
 
-    def _keep_rows(self, bodies: list[list[Statement]]) -> bool:
-        """Find expensive values that two loops compute, and have the first leave them in a row buffer."""
+    def _choose_rows(self) -> list[_Row]:
+        """Expensive values that several loops compute: the first leaves them in a row buffer for the others."""
         if len(self.loops) < 2:
-            return False
-        kept: list[tuple[int, list[int], tuple[Value, Indices]]] = []
+            return []
+        rows: list[_Row] = []
         covered: set[Value] = set()
         position = {v: n for n, node in enumerate(self.program.graph.nodes) for v in node.results}
-        shared = [
-            (key, [n for n, used in enumerate(self.used) if key in used])
-            for key in sorted(set().union(*self.used), key=lambda k: -position.get(k[0], -1))
-        ]
-        for key, where in shared:
+        # the last value first: what it is made of is then not kept besides
+        for key in sorted(set().union(*self.used), key=lambda k: -position.get(k[0], -1)):
             value, index = key
-            node = self.program.producer.get(value)
-            if len(where) < 2 or node is None or node.op.kind != "elementwise" or value in covered:
-                continue
-            if node.op.name not in _EXPENSIVE or value in self.expander.member:
-                continue
+            where = [n for n, used in enumerate(self.used) if key in used]
             axes = self.loops[where[0]]
-            exact = all(any(i == a.index for i in index) for a in axes) and axes
-            fixed = all(isinstance(a.extent, int) for a in axes)
-            if not exact or not fixed or not self._row_fits(axes, value):
+            if (
+                len(where) < 2
+                or value in covered
+                or not self._is_expensive(value)
+                or not self._row_fits(axes, value, index)
+            ):
                 continue
-            kept.append((where[0], where[1:], key))
+            shape = tuple(a.extent for a in axes)
+            buffer = Buffer(f"row{len(rows)}", value.type.dtype, shape, _contiguous(shape), row=True)
+            rows.append(_Row(key, where[0], where[1:], Load(buffer, tuple(a.index for a in axes))))
             self._cover(value, covered)
-        self.kept = kept
-        if not kept:
-            return False
-        self._install_rows()
-        return True
+        return rows
 
-    def _row_fits(self, axes: list[Axis], value: Value) -> bool:
-        total = value.type.dtype.itemsize
-        for a in axes:
-            total *= a.extent  # type: ignore[assignment]
-        return total <= _ROW_BYTES
+    def _is_expensive(self, value: Value) -> bool:
+        node = self.program.producer.get(value)
+        inline = value not in self.expander.member and not self.program.in_memory(value)
+        return inline and node is not None and node.op.name in EXPENSIVE
+
+    def _row_fits(self, axes: list[Axis], value: Value, index: Indices) -> bool:
+        """Whether there is one value for each point of the loop, and all of them fit in the first-level cache."""
+        if not axes or not all(any(i == a.index for i in index) for a in axes):
+            return False
+        size = product(a.extent for a in axes) * value.type.dtype.itemsize
+        return isinstance(size, int) and size <= _ROW_BYTES
 
     def _cover(self, value: Value, covered: set[Value]) -> None:
         stack = [value]
@@ -372,36 +400,8 @@ class _Loops:
             if node is not None and node.op.kind == "elementwise":
                 stack.extend(o for o in node.operands if isinstance(o, Value) and not self.program.in_memory(o))
 
-    def _install_rows(self) -> None:
-        plain = self._bodies
-        rows: dict[int, list[tuple[tuple[Value, Indices], Buffer, Indices]]] = {}
-        later: dict[int, list[tuple[tuple[Value, Indices], Expr]]] = {}
-        for number, (first, others, key) in enumerate(self.kept):
-            axes = self.loops[first]
-            shape = tuple(a.extent for a in axes)
-            buffer = Buffer(f"row{number}", key[0].type.dtype, shape, _contiguous(shape), row=True)
-            index = tuple(a.index for a in axes)
-            rows.setdefault(first, []).append((key, buffer, index))
-            for at in others:
-                later.setdefault(at, []).append((key, Load(buffer, index)))
-        self.rows_at = rows
-
-        def start(bodies: list[list[Statement]]) -> None:
-            if bodies[self.current]:
-                return
-            self.expander.memo.clear()
-            self.expander.rows = dict(later.get(self.current, ()))
-            for key, buffer, index in rows.get(self.current, ()):
-                value = self.expander.operand(*key)
-                bodies[self.current].append(Store(buffer, index, value, self.program.producer[key[0]].location))
-
-        self._loop_start = start  # type: ignore[method-assign]
-        del plain
-
 
 def _mentions(d: Dim, points: set[Symbol]) -> bool:
-    from tjit.ir.dims import symbols
-
     return any(s in points for s in symbols(d))
 
 
@@ -457,7 +457,14 @@ def build_contract(
         value = expander.node(other.node, at)
         expander.memo[other.value, at] = value
         index = tuple(values[s] if not is_one(d) else 0 for s, d in zip(other.symbols, other.domain, strict=True))
-        epilogue.append(Store(store_to(other.value), index if other.domain != other.value.type.shape else at, value, other.node.location))
+        epilogue.append(
+            Store(
+                store_to(other.value),
+                index if other.domain != other.value.type.shape else at,
+                value,
+                other.node.location,
+            )
+        )
     accumulate = f64 if dtype is f64 else f32 if dtype.is_floating_point else i64
     outputs = tuple(dict.fromkeys(s.buffer for s in epilogue))
     return ContractKernel(
@@ -490,7 +497,9 @@ def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: B
     return ScatterKernel(name, (), (target,), axes, target, index, ((symbol, pick, extent),), value, add, node.location)
 
 
-def copy_kernel(source: Expr | Callable[[Indices], Expr], target: Buffer, name: str, location: Location | None = None) -> LoopKernel:
+def copy_kernel(
+    source: Expr | Callable[[Indices], Expr], target: Buffer, name: str, location: Location | None = None
+) -> LoopKernel:
     """target[...] = source, element by element."""
     axes = tuple(Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(target.shape))
     at = tuple(a.index for a in axes)

@@ -1,11 +1,12 @@
 """Decide which nodes share a kernel.
 
-Every reduction, every contraction and every elementwise value that must be in memory (graph outputs, operands of contractions
-and of index ops) is an *item*. All other elementwise and movement nodes are computed where they are used. Items whose parallel
-points line up are merged into *groups*, one kernel each:
+Every reduction, every contraction and every elementwise value that must be in memory (graph outputs, operands of
+contractions and of index ops) is an *item*. All other elementwise and movement nodes are computed where they are used.
+Items whose parallel points line up are merged into *groups*, one kernel each. softmax(x, dim=1) has the items
 
-    softmax(x, dim=1):  items  m = max_j x[i,j]      s = sum_j exp(x[i,j] - m[i])      y[i,j] = exp(x[i,j] - m[i]) / s[i]
-                        s reads m at its own i, y reads m and s at its own i: one group, parallel over i, three loops over j
+    m[i] = max_j x[i,j]      s[i] = sum_j exp(x[i,j] - m[i])      y[i,j] = exp(x[i,j] - m[i]) / s[i]
+
+where s reads m, and y reads m and s, at its own i: one group, parallel over i, with three loops over j.
 """
 
 from __future__ import annotations
@@ -22,11 +23,45 @@ __all__ = ["Group", "Item", "Program", "Read", "fuse", "is_one"]
 
 Index = tuple[Dim, ...]
 
-_EXPENSIVE = frozenset(
-    "exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf erfc sigmoid pow "
-    "rsqrt sqrt div floor_divide remainder fmod gelu silu".split()
+EXPENSIVE = frozenset(
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "erfc",
+        "sigmoid",
+        "pow",
+        "rsqrt",
+        "sqrt",
+        "div",
+        "floor_divide",
+        "remainder",
+        "fmod",
+        "gelu",
+        "silu",
+    ]
 )
-INLINE_INDEX = frozenset({"gather", "take", "concat", "slice_update"})  # read in place; the others write at computed places
+INLINE_INDEX = frozenset(
+    {"gather", "take", "concat", "slice_update"}
+)  # read in place; the others write at computed places
 _MAX_INLINE = 200  # nodes computed in place under one item; beyond, a value is stored
 _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
@@ -48,7 +83,7 @@ class Read:
 
 @dataclass(eq=False)
 class Item:
-    """A value that a kernel computes. `symbols` are one per dim of the domain: the result's dims, or a reduction's operand's."""
+    """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduction's operand's."""
 
     node: Node | None
     value: Value
@@ -87,7 +122,7 @@ class Item:
 
 @dataclass(eq=False)
 class Group:
-    """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel symbols.
+    """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel ones.
 
     A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
     """
@@ -210,7 +245,9 @@ def _domain_of(program: Program, node: Node, value: Value) -> tuple[Dim, ...]:
         if made.op.kind == "contract":
             same = current.type.size == value.type.size
             return current.type.shape if same else value.type.shape
-        if made.op.kind not in ("elementwise", "movement") or (made.op.name not in ("reshape", "alias") and made.op.kind == "movement"):
+        if made.op.kind not in ("elementwise", "movement") or (
+            made.op.name not in ("reshape", "alias") and made.op.kind == "movement"
+        ):
             break
         if current is not value and current in program.stored:
             break
@@ -231,7 +268,10 @@ def _reaches_contract(program: Program, value: Value, depth: int = 0) -> bool:
         return False
     if node.op.kind == "movement" and node.op.name not in ("reshape", "alias"):
         return False
-    return any(isinstance(o, Value) and o.type.size == value.type.size and _reaches_contract(program, o, depth + 1) for o in node.operands)
+    return any(
+        isinstance(o, Value) and o.type.size == value.type.size and _reaches_contract(program, o, depth + 1)
+        for o in node.operands
+    )
 
 
 def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tuple[Dim, ...]) -> None:
@@ -375,7 +415,9 @@ def _try_siblings(program: Program, first: Item, second: Item, read: Read) -> No
     for other in first.reads:
         if other.value is read.value:
             if read.value.type.ndim == 0 or (
-                isinstance(read.value.type.size, int) and isinstance(_size(second.domain), int) and read.value.type.size * 2 <= _size(second.domain)
+                isinstance(read.value.type.size, int)
+                and isinstance(_size(second.domain), int)
+                and read.value.type.size * 2 <= _size(second.domain)
             ):
                 return  # little is saved
             pairs = _pairs(ga, other.index, gb, read.index)
@@ -415,7 +457,10 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
     """Merge gb into ga if that is right, given gb's symbol to ga's symbol."""
     if "index" in (ga.kind, gb.kind) or (gb.kind == "contract") or (ga.kind == "contract" and gb.kind != "store"):
         return False
-    if len({r.value for g in (ga, gb) for i in g.items for r in i.reads}) + len(ga.items) + len(gb.items) > _MAX_BUFFERS:
+    if (
+        len({r.value for g in (ga, gb) for i in g.items for r in i.reads}) + len(ga.items) + len(gb.items)
+        > _MAX_BUFFERS
+    ):
         return False
     ea, eb = _extents(ga), _extents(gb)
     if any(ea[a] != eb[b] for b, a in pairs.items()):
@@ -455,7 +500,7 @@ def _common_parallel(ga: Group, gb: Group, pairs: dict[Symbol, Symbol], ea: Any,
     """The parallel symbols (named as ga's) of the merged group; None where they do not line up."""
     a_all = [s for s in dict.fromkeys(ga.axis.values()) if not is_one(ea[s])]
     b_all = [s for s in dict.fromkeys(gb.axis.values()) if not is_one(eb[s])]
-    if ga.flexible and gb.flexible or ga.kind == "contract":
+    if (ga.flexible and gb.flexible) or ga.kind == "contract":
         whole = set(pairs) == set(b_all) and set(pairs.values()) == set(a_all)
         return ga.parallel if whole else None
     if not ga.flexible and not gb.flexible:
@@ -487,13 +532,15 @@ def _reads_line_up(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, S
                     sm, st = _bare(made), _bare(taken)
                     at = None if sm is None else axis[sm]
                     if at in points or (st is not None and axis.get(st) in points):
-                        if st is None or axis.get(st) is not at and axis.get(st) != at:
+                        if st is None or (axis.get(st) is not at and axis.get(st) != at):
                             return False
                     elif maker.kind == "contract" and (at is None) != (st is None):
                         return False
                 if maker.kind == "contract" and item.kind != "store":
                     return False
-                if producer.kind == "reduce" and not points <= {axis.get(_bare(t)) for t in read.index if _bare(t) is not None}:
+                if producer.kind == "reduce" and not points <= {
+                    axis.get(_bare(t)) for t in read.index if _bare(t) is not None
+                }:
                     return False
     return True
 
@@ -572,9 +619,11 @@ def _recomputed_at_a_loss(program: Program) -> set[Value]:
     return found
 
 
-def _inline_cost(program: Program, node: Node, value: Value, cost: dict[Any, Any]) -> tuple[bool, frozenset[Value], int]:
+def _inline_cost(
+    program: Program, node: Node, value: Value, cost: dict[Any, Any]
+) -> tuple[bool, frozenset[Value], int]:
     """(has an expensive op, values loaded that are as large as `value`, nodes)."""
-    dear = node.op.name in _EXPENSIVE or node.op.name in ("gather", "take")
+    dear = node.op.name in EXPENSIVE or node.op.name in ("gather", "take")
     loads: frozenset[Value] = frozenset()
     count = 1
     for operand in node.operands:

@@ -94,7 +94,7 @@ class Load:
     Attributes:
         index: one expression per dim of the buffer, over axes, program symbols and the symbols of `bindings`.
         bindings: symbols that stand for integers computed per element (gather): symbol, expression, extent. A value
-            v < 0 counts from the end; outside [-extent, extent) it is an error reported by the program, and the access is clamped.
+            v < 0 counts from the end; outside [-extent, extent) the program reports an error, and the access is clamped.
         conditions: pairs (e, n): unless 0 <= e < n for all, the element is `fill` and memory is not touched.
     """
 
@@ -197,7 +197,7 @@ class LoopKernel:
 
     Attributes:
         vector: the axis whose consecutive values are the lanes. An axis of the loops (lanes are then reduced across at
-            the end of a reduction), or the last parallel axis (lanes then are independent parallel points); None: scalar.
+            the end of a reduction), or the last parallel axis (lanes are then independent points); None: scalar.
         tasks: number of equal ranges the linear parallel space is cut into, at most; 1: not worth a thread.
             Depends on shapes only.
     """
@@ -274,8 +274,6 @@ def walk(expr: Expr, seen: set[int] | None = None) -> Iterator[Expr]:
         for _, value, _ in expr.bindings:
             yield from walk(value, seen)
     yield expr
-
-
 
 
 def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:

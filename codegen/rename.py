@@ -71,9 +71,19 @@ class _Renamer:
         if isinstance(kernel, ContractKernel):
             epilogue = tuple(self.statement(s) for s in kernel.epilogue)
             return replace(
-                kernel, buffers=buffers, outputs=outputs, a=self.expr(kernel.a), b=self.expr(kernel.b), epilogue=epilogue  # type: ignore[arg-type]
+                kernel,
+                buffers=buffers,
+                outputs=outputs,
+                a=self.expr(kernel.a),
+                b=self.expr(kernel.b),
+                epilogue=epilogue,  # type: ignore[arg-type]
             )
         bindings = tuple((s, self.expr(v), n) for s, v, n in kernel.bindings)
         return replace(
-            kernel, buffers=buffers, outputs=outputs, target=self.buffer(kernel.target), bindings=bindings, value=self.expr(kernel.value)
+            kernel,
+            buffers=buffers,
+            outputs=outputs,
+            target=self.buffer(kernel.target),
+            bindings=bindings,
+            value=self.expr(kernel.value),
         )

@@ -12,12 +12,14 @@ import numpy as np
 
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import Lifetime, plan_arena
-from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_kernel
+from tjit.codegen.build import Expander, _contiguous, build_contract, build_loops, build_scatter, copy_kernel
 from tjit.codegen.fusion import Group, Program, fuse
 from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
+from tjit.codegen.rename import rename_buffers
 from tjit.codegen.split import split_reduction
-from tjit.ir.dims import Dim, Symbol, symbols
+from tjit.dtypes import u8
+from tjit.ir.dims import Dim, Symbol, substitute, symbols
 from tjit.ir.graph import Graph, Literal, Value
 from tjit.ir.types import TensorType
 from tjit.location import Location
@@ -131,6 +133,8 @@ class _Scheduler:
         self.steps: list[Step] = []
         self.temps: list[Placed] = []
         self.constants: list[Placed] = []
+        self.aliases: dict[tuple[Buffer, tuple[Dim, ...]], Buffer] = {}
+        self.alias_base: dict[Buffer, Buffer] = {}
         strides = tuple(strides) or (None,) * len(graph.inputs)
         self.inputs = tuple(
             Placed(name, v.type, "input", i, strides=s)
@@ -161,7 +165,7 @@ class _Scheduler:
     # -- buffers -------------------------------------------------------------------------------------------------------
 
     def _place_outputs(self) -> None:
-        """Give outputs their buffers; a written-back value goes straight to the input's where nothing reads it later."""
+        """Give outputs their buffers; a written-back value goes straight to the input's if nothing reads that later."""
         returned = [i for i in range(len(self.graph.outputs)) if i not in self.graph.writes]
         self.output_of = {i: Placed(f"out{n}", self.graph.outputs[i].type, "output", n) for n, i in enumerate(returned)}
         self.outputs = tuple(self.output_of[i] for i in returned)
@@ -251,19 +255,11 @@ class _Scheduler:
 
     def _alias(self, buffer: Buffer, shape: tuple[Dim, ...]) -> Buffer:
         key = (buffer, shape)
-        found = self._aliases.get(key)
+        found = self.aliases.get(key)
         if found is None:
-            found = self._aliases[key] = Buffer(buffer.name, buffer.dtype, shape, _contiguous(shape))
-            self._alias_base[found] = buffer
+            found = self.aliases[key] = Buffer(buffer.name, buffer.dtype, shape, _contiguous(shape))
+            self.alias_base[found] = buffer
         return found
-
-    @property
-    def _aliases(self) -> dict[Any, Buffer]:
-        return self.__dict__.setdefault("_alias_map", {})
-
-    @property
-    def _alias_base(self) -> dict[Buffer, Buffer]:
-        return self.__dict__.setdefault("_alias_base_map", {})
 
     # -- kernels -------------------------------------------------------------------------------------------------------
 
@@ -282,11 +278,11 @@ class _Scheduler:
             buffers = tuple(dict.fromkeys((*kernel_buffers(exprs, []), target)))
             self._step(replace(kernel, buffers=buffers))
         else:
-            self._loop_step(build_loops(self.program, group, self._buffer_of, self._store_to, self._needed(group), name))
+            self._loop_step(
+                build_loops(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
+            )
 
     def _copy_operand(self, item: Any, operand: Any, target: Buffer) -> LoopKernel:
-        from tjit.codegen.build import Expander
-
         expander = Expander(self.program, self._buffer_of)
         return copy_kernel(lambda at: expander.operand(operand, at), target, "copy", item.node.location)
 
@@ -316,13 +312,11 @@ class _Scheduler:
 
     def _step(self, kernel: Kernel) -> None:
         by_buffer = {b: p for p, b in self.buffers.items()}
-        arguments = tuple(by_buffer[self._alias_base.get(b, b)] for b in kernel.buffers)
-        kernel = _named(_renamed(kernel))
+        arguments = tuple(by_buffer[self.alias_base.get(b, b)] for b in kernel.buffers)
+        kernel = _named(rename_buffers(kernel))
         nbytes = self.costs.scratch_bytes(kernel)
         scratch = None
         if not (isinstance(nbytes, int) and nbytes == 0):
-            from tjit.dtypes import u8
-
             scratch = Placed(f"scratch{len(self.steps)}", TensorType(u8, (nbytes,)), "temp")
             self.temps.append(scratch)
         self.steps.append(Step(kernel, arguments, kernel.location, scratch))
@@ -345,27 +339,22 @@ class _Scheduler:
 
 def _same_place(group: Group, reader: Any, index: tuple[Dim, ...], writer: Any) -> bool:
     """Whether `reader` reads, at each point of the kernel, the very element that `writer` writes there."""
-    from tjit.ir.dims import substitute
-
     to_group = {s: g.dim for s, g in group.axis.items()}
     return tuple(substitute(d, to_group) for d in index) == tuple(substitute(d, to_group) for d in writer.value_index())
 
 
-def _renamed(kernel: Kernel) -> Kernel:
-    """Buffers named by position, so that equal kernels have equal text wherever they occur in a program."""
-    from tjit.codegen.rename import rename_buffers
-
-    return rename_buffers(kernel)
-
-
 def _named(kernel: Kernel) -> Kernel:
+    """The kernel under a name that its text gives: equal kernels are one function wherever they occur."""
     text = print_kernel(kernel, name="_", locations=False)
     return replace(kernel, name=f"{kernel.name}.{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}")
 
 
 def print_schedule(plan: Schedule) -> str:
     """The schedule as text: buffers, then one line and the loops of every kernel."""
-    lines = [f"schedule {plan.name} on {plan.target}, {len(plan.steps)} kernels, peak {plan.arena} B besides inputs and outputs"]
+    lines = [
+        f"schedule {plan.name} on {plan.target}, {len(plan.steps)} kernels, "
+        f"peak {plan.arena} B besides inputs and outputs"
+    ]
     if plan.symbols:
         lines.append(f"  symbols {', '.join(map(str, plan.symbols))}")
     lines += [f"  {p.kind} {p}{' written' if p.position in plan.writes else ''}" for p in plan.inputs]

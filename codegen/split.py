@@ -1,6 +1,7 @@
 """Cut a long reduction with few results into partial ones, so that all threads take part.
 
-The cut depends on shapes only, so the order of summation, and with it the result's bits, does not depend on the threads.
+The cut depends on shapes only, so the order of summation, and with it the bits of the result, does not depend on the
+threads.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tjit.codegen.axes import rebuild
-from tjit.codegen.kernel import Axis, Buffer, Load, Loop, LoopKernel, Reduce, Statement, Store
-from tjit.ir.dims import Dim, Symbol, minimum, product
+from tjit.codegen.kernel import Axis, Buffer, Expr, Load, Loop, LoopKernel, Reduce, Reduced, Statement, Store
+from tjit.dtypes import bf16, f16, f32
+from tjit.ir.dims import Dim, Symbol, minimum, product, substitute
 from tjit.ir.types import TensorType
 
 __all__ = ["split_reduction"]
@@ -34,25 +36,21 @@ def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffe
     values = {axis.symbol: part.index * length + inside.index}
     at = (part.index, *(a.index for a in kernel.parallel))
     shape: tuple[Dim, ...] = (parts, *(a.extent for a in kernel.parallel))
-    strides = [product(shape[d + 1 :]) for d in range(len(shape))]
     reduced: dict[int, Reduce] = {}
-    memo: dict = {}
+    memo: dict[int, Expr] = {}
     body: list[Statement] = []
     partials: list[Store] = []
     joined: list[Reduce] = []
-    from tjit.codegen.kernel import Reduced
-
     for statement in first.body:
         value = rebuild(statement.value, values, reduced, memo)
         if isinstance(statement, Store):
-            from tjit.ir.dims import substitute
-
             body.append(replace(statement, value=value, index=tuple(substitute(d, values) for d in statement.index)))
             continue
-        new = replace(statement, value=value)
+        # partial sums of f16 and bf16 stay in f32
+        wide = f32 if statement.dtype in (f16, bf16) else statement.dtype
+        new = replace(statement, value=value, dtype=wide)
         body.append(new)
-        buffer = new_buffer(TensorType(statement.dtype, shape))
-        assert list(buffer.strides) == strides or not strides
+        buffer = new_buffer(TensorType(wide, shape))
         partials.append(Store(buffer, at, Reduced(new), statement.location))
         joined.append(replace(statement, value=Load(buffer, at)))
         reduced[id(statement)] = joined[-1]
@@ -70,8 +68,11 @@ def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffe
 
 
 def _later_loops(loops: list[Loop], reduced: dict[int, Reduce]) -> list[Loop]:
-    memo: dict = {}
-    return [Loop(l.axes, tuple(replace(s, value=rebuild(s.value, {}, reduced, memo)) for s in l.body)) for l in loops]
+    memo: dict[int, Expr] = {}
+    return [
+        Loop(loop.axes, tuple(replace(s, value=rebuild(s.value, {}, reduced, memo)) for s in loop.body))
+        for loop in loops
+    ]
 
 
 def _should_split(kernel: LoopKernel) -> bool:

@@ -148,7 +148,11 @@ class ExprEmitter:
         known = self._memo.get(id(expr))
         if known is not None:
             return known
-        if self.lanes.width > 1 and not isinstance(expr, Const) and not varies(expr, self._lane, self._varies, self.columns):
+        if (
+            self.lanes.width > 1
+            and not isinstance(expr, Const)
+            and not varies(expr, self._lane, self._varies, self.columns)
+        ):
             value = self._broadcast(self.scalar.emit(expr))
         else:
             value = self._emit(expr)
@@ -219,7 +223,14 @@ class ExprEmitter:
             return self._broadcast(Lane(self.ints.symbols[x.name], int64))
 
         def apply(name: str, x: Lane, y: Lane) -> Lane:
-            operations = {"+": s.add, "*": s.mul, "//": s.floor_div, "%": s.floor_mod, "min": s.minimum, "max": s.maximum}
+            operations = {
+                "+": s.add,
+                "*": s.mul,
+                "//": s.floor_div,
+                "%": s.floor_mod,
+                "min": s.minimum,
+                "max": s.maximum,
+            }
             return operations[name](x, y)
 
         value = fold(d, constant=lambda c: s.constant(c, int64), symbol=symbol, apply=apply).value  # type: ignore[attr-defined]
@@ -249,7 +260,9 @@ class ExprEmitter:
             return {}
         return {self.lanes.symbol: self._lane_positions()}
 
-    def _load_affine(self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, valid: ir.Value | None) -> ir.Value:
+    def _load_affine(
+        self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, valid: ir.Value | None
+    ) -> ir.Value:
         width, lane = self.lanes.width, self.lanes.symbol
         k = 0 if lane is None else coefficient(offset, lane)
         if width > 1 and isinstance(k, int) and k == 1:
@@ -286,7 +299,9 @@ class ExprEmitter:
             result = self.b.insert_element(result, self.b.load(at, typ=element), j)
         return result
 
-    def _each_address(self, pointer: ir.Value, offsets: ir.Value, element: ir.Type, mask: ir.Value | None) -> Iterator[tuple[ir.Value, ir.Value]]:
+    def _each_address(
+        self, pointer: ir.Value, offsets: ir.Value, element: ir.Type, mask: ir.Value | None
+    ) -> Iterator[tuple[ir.Value, ir.Value]]:
         for n in range(self.lanes.width):
             j = ir.Constant(I32, n)
             at = self.b.gep(pointer, [self.b.extract_element(offsets, j)], source_etype=element)

@@ -173,10 +173,9 @@ class _Loops:
         accumulation = Accumulation(scalar, reduces, width, self.shape.unroll, entry=self.entry)
         symbols = frozenset(a.symbol for a in loop.axes)
         scalar.hoist([r for r in roots], symbols)
-        with self._nest(outer):
-            with scalar.scope():
-                scalar.hoist(roots, frozenset((inner.symbol,)))
-                self._lane_loops(loop, inner, width, scalar, reduced, accumulation)
+        with self._nest(outer), scalar.scope():
+            scalar.hoist(roots, frozenset((inner.symbol,)))
+            self._lane_loops(loop, inner, width, scalar, reduced, accumulation)
         reduced.update(accumulation.finish())
 
     @contextmanager
@@ -191,7 +190,9 @@ class _Loops:
             with self._nest(rest):
                 yield
 
-    def _lane_loops(self, loop: Loop, inner: Axis, width: int, scalar: ExprEmitter, reduced: dict, accumulation: Accumulation) -> None:
+    def _lane_loops(
+        self, loop: Loop, inner: Axis, width: int, scalar: ExprEmitter, reduced: dict, accumulation: Accumulation
+    ) -> None:
         """The innermost loop: whole vectors, several at once, then what is left under a mask."""
         extent = self.ints.dim(inner.extent)
         unroll = self.shape.unroll
@@ -203,8 +204,14 @@ class _Loops:
                 at = self.ints.add(start, i64(n * width))
                 self.ints.symbols[inner.symbol.name] = at
                 emitter = ExprEmitter(
-                    self.b, self.target, Lanes(inner.symbol, width, mask), self.ints, self.pointers,
-                    error=self.error, reduced=reduced, scalar=scalar,
+                    self.b,
+                    self.target,
+                    Lanes(inner.symbol, width, mask),
+                    self.ints,
+                    self.pointers,
+                    error=self.error,
+                    reduced=reduced,
+                    scalar=scalar,
                 )
                 self._body(loop, emitter, accumulation, n, linear)
 
@@ -272,8 +279,15 @@ class _Loops:
         places = [self.ints.add(start, i64(n * width)) for n in range(count)]
         emitters = [
             ExprEmitter(
-                self.b, self.target, Lanes(vector.symbol, width, mask), self.ints, self.pointers,
-                error=self.error, reduced={}, scalar=scalar, columns=True,
+                self.b,
+                self.target,
+                Lanes(vector.symbol, width, mask),
+                self.ints,
+                self.pointers,
+                error=self.error,
+                reduced={},
+                scalar=scalar,
+                columns=True,
             )
             for _ in range(count)
         ]

@@ -76,7 +76,9 @@ class _Program:
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.ints = _symbols(self.b, plan, symbols)
         self.pointers: dict[Placed, ir.Value] = {}
-        self.parallel_for = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for")
+        self.parallel_for = ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for"
+        )
         self.kernels: dict[str, ir.Function] = {}
 
     def emit(self) -> None:

@@ -69,7 +69,12 @@ class Accumulation:
     """The reductions of one loop while it runs. State lives in stack slots, which LLVM turns into registers."""
 
     def __init__(
-        self, emitter: ExprEmitter, reduces: Sequence[Reduce], width: int, unroll: int = 1, entry: ir.Block | None = None
+        self,
+        emitter: ExprEmitter,
+        reduces: Sequence[Reduce],
+        width: int,
+        unroll: int = 1,
+        entry: ir.Block | None = None,
     ) -> None:
         self.b = emitter.b
         self.target = emitter.target
@@ -113,7 +118,9 @@ class Accumulation:
                 value = s.select(Lane(mask, bool_), value, s.constant(neutral(reduce.kind, dtype), dtype))
             self.b.store(join(s, reduce.kind, running, value).value, slot)
 
-    def _update_place(self, reduce: Reduce, n: int, emitter: ExprEmitter, position: Dim | ir.Value, value: Lane, running: Lane) -> None:
+    def _update_place(
+        self, reduce: Reduce, n: int, emitter: ExprEmitter, position: Dim | ir.Value, value: Lane, running: Lane
+    ) -> None:
         s = self.scalars
         place = self.places[id(reduce)][n]
         here = position if isinstance(position, ir.Value) else emitter.positions(position)
@@ -142,7 +149,9 @@ class Accumulation:
             result[id(reduce)] = values[0]
         return result
 
-    def _two(self, s: LlvmScalars, kind: str, x: tuple[Lane, Lane | None], y: tuple[Lane, Lane | None]) -> tuple[Lane, Lane | None]:
+    def _two(
+        self, s: LlvmScalars, kind: str, x: tuple[Lane, Lane | None], y: tuple[Lane, Lane | None]
+    ) -> tuple[Lane, Lane | None]:
         if x[1] is None or y[1] is None:
             return join(s, kind, x[0], y[0]), None
         take = _better(s, kind, x[0], x[1], y[0], y[1])
