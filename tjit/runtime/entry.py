@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import os
 import threading
@@ -171,8 +172,9 @@ _trace_key, _grad_key = "trace", "grad"  # interned, as the attributes' names ar
 def _symbols() -> dict[str, int]:
     """Addresses of all that the entry imports."""
     objects = {
-        "None": None, "True": True, "False": False, "zero": 0, "float": float, "tuple": tuple, "list": list,
-        "dict": dict, "ndarray": np.ndarray, "Tensor": Tensor, "Storage": Storage, "trace": _trace_key, "grad": _grad_key,
+        "None": None, "True": True, "False": False, "zero": 0, "trace": _trace_key, "grad": _grad_key,
+        "float": float, "tuple": tuple, "list": list, "dict": dict,
+        "ndarray": np.ndarray, "Tensor": Tensor, "Storage": Storage,
     }  # fmt: skip
     found = {f"object {name}": id(value) for name, value in objects.items()}
     found["PyArray_NewFromDescr"] = _numpy_function(_NEW_FROM_DESCR)
@@ -191,9 +193,7 @@ _PYTHON_FUNCTIONS = (
 
 
 def _numpy_function(number: int) -> int:
-    from numpy._core import _multiarray_umath
-
-    table = _capsule_pointer(_multiarray_umath._ARRAY_API, None)
+    table = _capsule_pointer(importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API, None)
     return ctypes.c_void_p.from_address(table + 8 * number).value or 0
 
 

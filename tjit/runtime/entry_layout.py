@@ -11,13 +11,15 @@ import sys
 import sysconfig
 import types
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 
 from tjit.tensor import Storage, Tensor
 
 __all__ = [
-    "ANY_GRAD", "GUARD", "HEAD", "INPUT", "KINDS", "NODE", "NODES", "OUTPUT", "RESULTS", "SPEC", "THREADS", "Layout", "Words", "find_layout",
+    "ANY_GRAD", "GUARD", "HEAD", "INPUT", "KINDS", "NODE", "NODES", "OUTPUT", "RESULTS", "SPEC", "THREADS",
+    "Layout", "Words", "find_layout",
 ]  # fmt: skip
 
 _WORD = 8
@@ -62,8 +64,8 @@ SPEC = Words(
     "grads", "n_grads",  # [tensor, output or -1]
 )  # fmt: skip
 
-# kind: "array" and "tensor" are arguments, by position in `source`; "fixed" is a tensor, "grad" a tensor's .grad, "number" a
-# float in the dict `source` at the key `type`. requires: whether it requires grad. strides: 0 where contiguous.
+# kind: "array" and "tensor" are arguments, by position in `source`; "fixed" is a tensor, "grad" a tensor's .grad,
+# "number" a float in the dict `source` at the key `type`. requires: whether it requires grad. strides: 0: contiguous.
 INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written")
 KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4}
 
@@ -124,7 +126,7 @@ def _word(address: int) -> int:
 
 def _slots(kind: type, names: tuple[str, ...]) -> list[int]:
     """The offset of each slot of a class: where an object of it holds what was put there."""
-    thing = kind.__new__(kind)
+    thing: Any = object.__new__(kind)
     marks = [object() for _ in names]
     for name, mark in zip(names, marks, strict=True):
         setattr(thing, name, mark)
