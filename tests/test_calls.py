@@ -362,6 +362,33 @@ def test_a_module_follows_its_parameters_and_mode():
         np.testing.assert_allclose(f(x).numpy(), f._tjit_function(x).numpy(), rtol=1e-6)
 
 
+def test_a_lifted_tensor_may_change_its_layout():
+    w = tjit.tensor(np.arange(9.0).reshape(3, 3))
+    f = tjit.compile(lambda x: x + w)
+    x = tjit.zeros(3, 3, dtype=tjit.float64)
+
+    for array in (w.numpy(), np.arange(9.0).reshape(3, 3).T, np.ones((6, 6))[::2, ::2], np.ones((3, 3))):
+        w._data = array
+        for _ in range(4):
+            np.testing.assert_array_equal(f(x).numpy(), array)
+
+
+@native
+def test_calls_on_the_tape_are_native_to_their_end():
+    w = tjit.ones(3, requires_grad=True)
+    f = tjit.compile(lambda x: (x * w, x.sum()))
+    x = tjit.arange(3.0)
+
+    for _ in range(5):
+        product, total = f(x)
+        assert product.requires_grad
+        assert not total.requires_grad
+        (product * 2).sum().backward()
+        f(x * w)[0].sum().backward()
+    assert w.grad.tolist() == [0, 5 * (2 + 2), 5 * (4 + 4)]
+    assert native_hits(f) == 6
+
+
 @native
 def test_grad_mode_is_part_of_a_call():
     w = tjit.ones(3, requires_grad=True)

@@ -69,6 +69,7 @@ class Variant:
         self.joint: Joint | None = None if captured.joint is None else split_joint(captured, _primitives(captured.joint))
         self.graph = self.joint.forward if self.joint is not None else captured.graph
         self.strides = tuple(self._strides(i, arrays) for i in range(len(self.sources)))
+        self.lifted_strides = tuple(None if s is None else self._lifted_strides(i) for i, s in enumerate(self.strides))
         self.program = build_program(self.graph, self.strides, fast_math, seconds)
         self._backward: Program | None = None
         self.writes = self.program.info.writes
@@ -91,7 +92,7 @@ class Variant:
             if source.kind == "argument" or source.kind == "number":
                 continue
             t = source.tensor if source.kind == "tensor" else source.tensor._grad  # type: ignore[union-attr]
-            if t is None or not _fits(t, self.graph.inputs[i].type):
+            if t is None or not _fits(t, self.graph.inputs[i].type, self.lifted_strides[i]):
                 return False
         return True
 
@@ -123,6 +124,11 @@ class Variant:
         return tuple(
             fixed[s] if s in fixed else Symbol(f"stride{i}_{d}", -(1 << 40)).dim for d, s in enumerate(array.strides)
         )
+
+    def _lifted_strides(self, i: int) -> tuple[int, ...] | None:
+        """The strides in bytes that a lifted tensor has to keep."""
+        source = self.sources[i]
+        return _tensor_of(source).array.strides if source.kind in ("tensor", "grad") else None
 
     def bind(self, leaves: Sequence[Any]) -> tuple[int, ...] | None:
         """The symbols' values for a call; None where its shapes do not fit."""
@@ -235,9 +241,12 @@ def _owner(source: Source, arguments: list[Any]) -> Any:
     return arguments[source.position] if source.kind == "argument" else source.tensor
 
 
-def _fits(tensor: Tensor, type: Any) -> bool:
+def _fits(tensor: Tensor, type: Any, strides: tuple[int, ...] | None) -> bool:
+    """Whether a lifted tensor has the type and the strides (None: contiguous) that the program was made for."""
     data = tensor._data
-    return isinstance(data, np.ndarray) and data.shape == type.shape and data.dtype == type.dtype.numpy
+    if not isinstance(data, np.ndarray) or data.shape != type.shape or data.dtype != type.dtype.numpy:
+        return False
+    return data.flags.c_contiguous if strides is None else data.strides == strides
 
 
 def _primitives(graph: Graph) -> Graph:
