@@ -1,7 +1,7 @@
 """Time tjit beside its peers.
 
     python -m benchmarks                      every row, every framework that is installed: about a quarter of an hour
-    python -m benchmarks --quick              fewer rounds: under two minutes
+    python -m benchmarks --quick              fewer rounds: about two minutes, most of them torch.compile's
     python -m benchmarks --rows 'gelu|MLP' --frameworks tjit,jax --all
     python -m benchmarks --readme             writes the table into README.md
 
@@ -31,7 +31,7 @@ README = harness.ROOT / "README.md"
 LEGEND = (
     "f32, medians of interleaved rounds. Ratio: best peer over tjit; distance: tjit over the floor that the machine's "
     "limits set; first, disk: tjit's first call with an empty and with a filled disk cache. Floors count every byte as "
-    "coming from memory: a row that fits in the last cache can be below."
+    "coming from memory through ordinary stores: a row that fits in the last cache can be below."
 )
 
 
@@ -68,15 +68,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--rows", type=pattern, default=pattern(""), metavar="REGEX", help="only rows whose name matches, in any case")
-    add("--frameworks", type=frameworks, default=list(FRAMEWORKS), metavar="A,B", help=", ".join(FRAMEWORKS))
+    add("--frameworks", type=frameworks, metavar="A,B", help=", ".join(FRAMEWORKS))
     add("--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds")
     add("--threads", type=positive, default=default_threads(), metavar="N", help="for each framework (%(default)s)")
-    add("--quick", action="store_true", help="fewer rounds, one process for each framework")
+    add("--quick", action="store_true", help="fewer rounds, a process keeps its framework, no numba")
     add("--all", action="store_true", help="a column for every peer: time, and its first call")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--readme", action="store_true", help="write the table into README.md")
     add("--list", action="store_true", help="print the rows' names and stop")
     options = parser.parse_args(argv)
+    if options.frameworks is None:  # numba's loops are seldom the best peer, and compile for half a minute
+        options.frameworks = [name for name in FRAMEWORKS if not (options.quick and name == "numba")]
     if options.no_torch_compile:
         options.frameworks = [name for name in options.frameworks if name != "torch.compile"]
     return options
@@ -132,6 +134,8 @@ def print_report(
     print(f"\n{conditions(limits, about)}\n")
     print(table.align(table.table(outcomes, limits, peers)))
     print(f"\n{table.summary(outcomes)}")
+    if limits.peak < 0.8 * options.threads * limits.peak_one_core:
+        print("the machine is busy or has fewer cores than threads: these figures are not to be quoted")
     for line in table.failures(outcomes):
         print(f"  - {line}")
 

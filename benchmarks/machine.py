@@ -30,7 +30,7 @@ ROUNDS = 25
 
 
 def measure(threads: int) -> Limits:
-    """Triad and read bandwidth and the multiply-add peak, the best of some rounds."""
+    """Triad and read bandwidth and the multiply-add peak. ctypes releases the GIL, so threads run at once."""
     code = _Code()
     x, y, z = (np.ones(STREAM + 4096, np.float32)[272 * k :] for k in range(3))  # not at equal offsets in their pages
     part = STREAM // threads
@@ -54,14 +54,14 @@ def measure(threads: int) -> Limits:
 
 
 def _best(work: Callable[[int], None], threads: int) -> float:
-    """Seconds of the fastest round of `work` on every thread; ctypes releases the GIL."""
-    best = float("inf")
+    """Seconds of a fast round of `work` on every thread, the third of 25: the very first can be a clock's mistake."""
+    rounds = []
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(ROUNDS):
             start = time.perf_counter()
             list(pool.map(work, range(threads)))
-            best = min(best, time.perf_counter() - start)
-    return best
+            rounds.append(time.perf_counter() - start)
+    return sorted(rounds)[2]
 
 
 class _Code:
