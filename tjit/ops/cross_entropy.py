@@ -17,8 +17,9 @@ from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.creation import iota
+from tjit.ops.creation import iota, zeros
 from tjit.ops.elementwise import cast, where
+from tjit.ops.index import take_dim
 from tjit.ops.movement import reshape
 from tjit.ops.normalize import log_softmax, softmax
 from tjit.ops.operands import as_tensor_operand
@@ -66,7 +67,7 @@ def cross_entropy(
 
     Raises:
         TypeRuleError: the shapes do not fit.
-        DimensionError: a class is out of range. A compiled function gives nan instead.
+        DimensionError: a class is out of range.
     """
     x, t = as_tensor_operand(input, "cross_entropy"), as_tensor_operand(target, "cross_entropy")
     attrs: dict[str, Any] = {"reduction": checked_reduction(reduction), "label_smoothing": float(label_smoothing)}
@@ -147,8 +148,10 @@ class _Classes:
         q = where(self.is_target, Literal(1.0 - smoothing + spread, self.dtype), Literal(spread, self.dtype))
         return q if self.weight is None else q * self.weight
 
-    def is_valid(self) -> Tensor:
-        return (self.target >= 0) & (self.target < self.extent)
+    def checked_zero(self) -> Tensor:
+        """0 for each row, read at its class: a class out of range is an error when the program runs."""
+        inside = where(self.target < 0, self.extent, self.target)
+        return take_dim(zeros((self.extent,), dtype=self.dtype), where(self.counts, inside, 0), 0)
 
 
 def _nll(
@@ -159,8 +162,7 @@ def _nll(
         terms = classes.coefficients(smoothing) * logp
     else:
         terms = where(classes.is_target, logp if classes.weight is None else logp * classes.weight, 0.0)
-    loss = where(classes.is_valid(), -sum_(terms, classes.dim), float("nan"))
-    loss = where(classes.counts, loss, 0.0)
+    loss = where(classes.counts, classes.checked_zero() - sum_(terms, classes.dim), 0.0)
     if reduction == "none":
         return loss
     total = sum_(loss)
