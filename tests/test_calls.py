@@ -54,7 +54,7 @@ def test_the_native_entry_is_on_where_it_is_made_for():
 
 @native
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64", "uint8", "bool"])
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 5), (0, 4), (2, 3, 4), (400, 300)])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 5), (0, 4), (2, 3, 4), (400, 300), (1500, 800)])
 def test_third_call_is_native_and_right(dtype, shape, rng):
     f = tjit.compile(lambda x, y: (x + y, x))
     a = np.asarray(rng.integers(0, 2, shape)).astype(dtype)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["SpecBuilder", "native_program", "row"]
 
 _CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400  # NumPy's flags
-_LARGE = 1 << 16  # bytes of an output from which `buffers` has memory
+# Bytes of an output from which `buffers`, which takes 3 us, has memory: below, the C library reuses its own as well.
+_LARGE = 1 << 20
 _LONG = 1 << 14  # bytes read and written from which other threads may run Python
 _STACK_ARENA = 4096
 
