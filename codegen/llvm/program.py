@@ -5,13 +5,13 @@ from __future__ import annotations
 import llvmlite.ir as ir
 import numpy as np
 
-from tjit.codegen.kernel import ContractKernel, Kernel, LoopKernel, kernel_symbols
+from tjit.codegen.kernel import ContractKernel, Kernel, Load, LoopKernel, ScatterKernel, kernel_symbols, walk
 from tjit.codegen.llvm.contract import contract_scratch_bytes, contract_tasks, emit_contract
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loops import emit_loops
 from tjit.codegen.llvm.scatter import emit_scatter
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, stack
+from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, plain_function, stack
 from tjit.codegen.schedule import Costs, Placed, Schedule, Step
 from tjit.ir.dims import Dim
 
@@ -57,7 +57,7 @@ def _symbols(b: ir.IRBuilder, plan: Schedule, pointer: ir.Value) -> Integers:
 
 
 def _emit_plan(plan: Schedule, module: ir.Module, name: str) -> None:
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR]), f"{name}.plan")
+    function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR]), f"{name}.plan")
     symbols, out = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     ints = _symbols(b, plan, symbols)
@@ -71,7 +71,7 @@ class _Program:
     def __init__(self, plan: Schedule, module: ir.Module, name: str) -> None:
         self.plan = plan
         self.module = module
-        function = ir.Function(module, ir.FunctionType(I32, [PTR, PTR, PTR]), name)
+        function = plain_function(module, ir.FunctionType(I32, [PTR, PTR, PTR]), name)
         self.pool, self.buffers, symbols = function.args
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.ints = _symbols(self.b, plan, symbols)
@@ -87,16 +87,19 @@ class _Program:
         self.args = stack(b, ir.ArrayType(PTR, 3 + most))
         self.dims = stack(b, ir.ArrayType(I64, max(1, len(plan.symbols))))
         self.errors = stack(b, ir.ArrayType(I32, max(1, len(plan.steps))))
-        checked = [n for n, step in enumerate(plan.steps) if _may_fail(step)]
-        for n in checked:
-            b.store(ir.Constant(I32, 0), self._error(n))
         for n, step in enumerate(plan.steps):
             self._step(n, step)
-        result: ir.Value = ir.Constant(I32, 0)
-        for n in reversed(checked):
-            failed = b.icmp_signed("!=", b.load(self._error(n), typ=I32), ir.Constant(I32, 0))
-            result = b.select(failed, ir.Constant(I32, 1 + n), result)
-        b.ret(result)
+        b.ret(ir.Constant(I32, 0))
+
+    def _return_if_failed(self, n: int) -> None:
+        """Leave before later kernels write to the caller's memory what follows from a failed check."""
+        b = self.b
+        failed = b.icmp_signed("!=", b.load(self._error(n), typ=I32), ir.Constant(I32, 0))
+        stop, go_on = b.append_basic_block("failed"), b.append_basic_block("passed")
+        b.cbranch(failed, stop, go_on)
+        b.position_at_end(stop)
+        b.ret(ir.Constant(I32, 1 + n))
+        b.position_at_end(go_on)
 
     def _error(self, n: int) -> ir.Value:
         return self.b.gep(self.errors, [i64(n)], source_etype=I32)
@@ -139,12 +142,16 @@ class _Program:
         values = [self.dims, self._error(n), scratch, *map(self._pointer, step.arguments)]
         for i, value in enumerate(values):
             b.store(value, b.gep(self.args, [i64(i)], source_etype=PTR))
+        checked = _may_fail(kernel)
+        if checked:
+            b.store(ir.Constant(I32, 0), self._error(n))
         function = self._kernel(kernel.name)
-        tasks = self.ints.dim(kernel.tasks) if not _is_one_task(kernel) else i64(1)
         if _is_one_task(kernel):
             b.call(function, [self.args, i64(0), i64(1)])
         else:
-            b.call(self.parallel_for, [self.pool, function, self.args, tasks])
+            b.call(self.parallel_for, [self.pool, function, self.args, self.ints.dim(kernel.tasks)])
+        if checked:
+            self._return_if_failed(n)
 
     def _kernel(self, name: str) -> ir.Function:
         found = self.kernels.get(name)
@@ -159,7 +166,12 @@ def _is_one_task(kernel: Kernel) -> bool:
     return isinstance(tasks, int) and tasks == 1
 
 
-def _may_fail(step: Step) -> bool:
-    from tjit.codegen.kernel_text import print_kernel
-
-    return " at g" in print_kernel(step.kernel) or bool(getattr(step.kernel, "bindings", ()))
+def _may_fail(kernel: Kernel) -> bool:
+    """Whether the kernel reads or writes at computed places, which it checks."""
+    if isinstance(kernel, ScatterKernel):
+        return True
+    if isinstance(kernel, ContractKernel):
+        roots = [kernel.a, kernel.b, *(s.value for s in kernel.epilogue)]
+    else:
+        roots = [s.value for loop in kernel.loops for s in loop.body]
+    return any(isinstance(e, Load) and e.bindings for root in roots for e in walk(root))
