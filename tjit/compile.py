@@ -188,7 +188,7 @@ class CompiledFunction:
         return self._build(tree, leaves, static, names)
 
     def _build(self, tree: Tree, leaves: list[Any], shapes: Sequence[Any], names: list[str]) -> Variant:
-        guards = take_guards(self._tjit_function)
+        guards = take_guards(self._tjit_function, [leaf for leaf in leaves if not array_leaf(leaf)])
         return build_variant(
             self._tjit_function, tree, leaves, shapes, names, guards, name=_name(self._tjit_function), fast_math=self._fast_math
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from functools import cache
 from typing import NamedTuple
 
-__all__ = ["Location", "is_internal", "user_location"]
+__all__ = ["Location", "is_internal", "is_users", "user_location"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -37,12 +38,29 @@ def is_internal(file: str) -> bool:
     return file.startswith(_INTERNAL)
 
 
+@cache
+def is_users(file: str) -> bool:
+    """Whether a source file is the user's: not tjit's, of the standard library, or NumPy's."""
+    if is_internal(file) or file.startswith("<frozen "):
+        return False
+    inside = file.startswith(_standard_library()) and "-packages" + os.sep not in file
+    return not inside and f"-packages{os.sep}numpy{os.sep}" not in file
+
+
+@cache
+def _standard_library() -> str:
+    return os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+
+
 def user_location() -> Location | None:
-    """The innermost frame outside tjit, or None when there is none."""
+    """The innermost frame of the user's code, or of any outside tjit; None when there is none."""
     frame = sys._getframe(1)
+    outside = None
     while frame is not None:
         file = frame.f_code.co_filename
-        if not is_internal(file):
+        if is_users(file):
             return Location(file, frame.f_lineno)
+        if outside is None and not is_internal(file):
+            outside = Location(file, frame.f_lineno)
         frame = frame.f_back
-    return None
+    return outside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import types
 from collections.abc import Sequence
 from functools import partial
@@ -153,6 +154,8 @@ class _Builder(SpecBuilder):
             self.words.append([self.id(holder) + self.at.cell_value, expected])
         elif type(holder) is list and key < len(holder):
             self.items.append([self.id(holder), key, self.id(now)])
+        elif type(holder) is types.FunctionType:
+            self.words.append([_word_of(holder, now), self.id(now)])
         else:
             raise _UnfitError
 
@@ -234,6 +237,15 @@ def _finish(variant: Variant, n_arguments: int, n_inputs: int, whole: tuple[Any,
     """What follows a program whose call goes on the tape; `whole`: arguments, inputs and outputs."""
     last = n_arguments + n_inputs
     return variant.finish(list(whole[:n_arguments]), list(whole[n_arguments:last]), list(whole[last:]))
+
+
+def _word_of(holder: Any, value: Any) -> int:
+    """The address of the word in an object that points to `value`."""
+    start = id(holder)
+    found = [at for at in range(start + 16, start + type(holder).__basicsize__, 8) if ctypes.c_size_t.from_address(at).value == id(value)]
+    if len(found) != 1:
+        raise _UnfitError
+    return found[0]
 
 
 def _has_regions(graph: Graph) -> bool:

@@ -129,8 +129,9 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     backward_inputs = (*fresh.values(), *cotangents)
     nodes = tuple(_with(n, fresh) for n in (*again, *second))
     backward = Graph(f"{joint.name}_backward", backward_inputs, nodes, tuple(_use(v, fresh) for v in gradients))
+    first_kept = len(outputs) - len(captured.graph.writes)  # a call gives its outputs but for those written back
     places = [
-        ("output", len(outputs) + produced.index(v)) if v in produced else ("input", inputs.index(v)) for v in saved
+        ("output", first_kept + produced.index(v)) if v in produced else ("input", inputs.index(v)) for v in saved
     ]
     seeded = sorted({r.position for r in captured.results if r.kind == "output" and r.requires_grad})
     return Joint(captured, forward, backward, places, seeded)

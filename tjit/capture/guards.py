@@ -1,21 +1,28 @@
 """Guards: the Python values a function can see while it is captured, and whether they are still the same.
 
 What a function can see is found from its code: the globals and closure variables that it names, and, for modules, optimizers and
-plain objects among them, what their attributes hold. Functions it names are followed. The snapshot is taken before capture, so a
-value that capture itself changes makes the next call capture again.
+plain objects among them and among the arguments, what those attributes hold that any of the code names. Functions, methods and
+properties that it names are followed. The snapshot is taken before capture, so a value that capture itself changes makes the
+next call capture again.
 """
 
 from __future__ import annotations
 
+import functools
+import gc
 import types
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from tjit import dtypes
 from tjit.devices import Device
-from tjit.dtypes import DType
+from tjit.dtypes import DType, default_dtype
+from tjit.location import is_users
 from tjit.tensor import Tensor
 
 __all__ = ["Guards", "take_guards"]
@@ -24,6 +31,8 @@ _MISSING = object()
 _SIMPLE = (int, float, complex, str, bytes, bool, type(None), DType, Device, slice, range, np.generic)
 _LIBRARIES = ("tjit", "numpy", "math", "torch", "jax", "builtins", "typing", "functools", "itertools", "operator", "collections")
 _MOST = 20_000
+# Code that names one of these may read any attribute of an object.
+_DYNAMIC = frozenset({"getattr", "hasattr", "vars", "__dict__", "asdict", "astuple", "fields", "attrgetter", "__getattribute__", "dir"})
 
 
 @dataclass
@@ -93,9 +102,21 @@ class Guards:
 
 
 def _same(now: Any, expected: Any) -> bool:
-    if type(now) is not type(expected) or not isinstance(now, _SIMPLE):
+    if type(now) is not type(expected):
         return False
-    return bool(now == expected) or (now != now and expected != expected)
+    if isinstance(now, (tuple, frozenset)):  # of what a container holds
+        return _same_items(now, expected)
+    if not isinstance(now, _SIMPLE):
+        return False
+    if now == expected:
+        return bool(now) or repr(now) == repr(expected)  # 0.0 is not -0.0
+    return bool(now != now and expected != expected)
+
+
+def _same_items(now: Any, expected: Any) -> bool:
+    if isinstance(now, frozenset):
+        return bool(now == expected)
+    return len(now) == len(expected) and all(a is b or _same(a, b) for a, b in zip(now, expected, strict=True))
 
 
 def _shown(value: Any) -> str:
@@ -104,11 +125,35 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, _SIMPLE) else f"a {type(value).__name__}"
 
 
-def take_guards(fn: Callable[..., Any]) -> Guards:
-    """Guards on everything that `fn` can see."""
+def take_guards(fn: Callable[..., Any], values: Sequence[Any] = ()) -> Guards:
+    """Guards on everything that `fn` can see, called with `values` among its arguments."""
     taker = _Taker()
-    taker.function(fn, "")
-    return taker.guards.seal()
+    taker.state()
+    taker.value(fn, "")
+    for value in values:
+        taker.value(value, f"an argument of type {type(value).__name__}")
+    return taker.finish()
+
+
+@dataclass
+class _Opened:
+    """Something with attributes, of which those that any code names are guarded."""
+
+    holder: Any
+    attributes: dict[str, Any]
+    path: str
+    done: set[str] = field(default_factory=set)
+
+
+class _Contents:
+    """What a container holds that is neither list nor dict."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+    @property
+    def items(self) -> Any:
+        return frozenset(self.container) if isinstance(self.container, set) else tuple(self.container)
 
 
 class _Taker:
@@ -116,6 +161,21 @@ class _Taker:
         self.guards = Guards()
         self.seen: set[int] = set()
         self.kept: list[Any] = []  # ids in `seen` stay valid
+        self.names: set[str] = set()  # what the code that was found so far names
+        self.opened: list[_Opened] = []
+
+    def finish(self) -> Guards:
+        """Guard the attributes that are named, until following them names no new ones."""
+        known = -1
+        while known != len(self.names) + len(self.opened):
+            known = len(self.names) + len(self.opened)
+            for thing in list(self.opened):
+                self._attributes(thing)
+        return self.guards.seal()
+
+    def state(self) -> None:
+        """What tjit itself reads while capturing."""
+        self.slot(vars(dtypes), "_default", default_dtype(), "the default dtype")
 
     def _first_time(self, value: Any) -> bool:
         if id(value) in self.seen or len(self.guards.slots) > _MOST:
@@ -124,78 +184,150 @@ class _Taker:
         self.kept.append(value)
         return True
 
-    def slot(self, holder: Any, key: Any, value: Any, path: str, names: frozenset[str]) -> None:
+    def slot(self, holder: Any, key: Any, value: Any, path: str) -> None:
         self.guards.slots.append(_Slot(holder, key, value, path))
-        self.value(value, path, names)
+        self.value(value, path)
 
-    def value(self, value: Any, path: str, names: frozenset[str]) -> None:
+    def value(self, value: Any, path: str) -> None:
         """Guard what `value` holds, beyond its identity."""
-        if isinstance(value, (*_SIMPLE, Tensor, np.ndarray, type)) or not self._first_time(value):
+        if isinstance(value, (*_SIMPLE, Tensor, np.ndarray, Enum)) or not self._first_time(value):
             return
         if isinstance(value, types.ModuleType):
-            self._python_module(value, path, names)
+            if not _is_library(value.__name__):
+                self.opened.append(_Opened(value, value.__dict__, path))
         elif isinstance(value, (types.FunctionType, types.MethodType)):
             self.function(value, path)
+        elif isinstance(value, (classmethod, staticmethod)):
+            self.value(value.__func__, path)
+        elif isinstance(value, property):
+            self.value(value.fget, path)
+        elif isinstance(value, functools.cached_property):
+            self.value(value.func, path)
+        elif isinstance(value, functools.partial):
+            self.value((value.func, value.args, value.keywords), path)
         elif isinstance(value, list):
-            self.guards.sizes.append((value, len(value), path))
+            self._sized(value, path)
             for i, v in enumerate(value):
-                self.slot(value, i, v, f"{path}[{i}]", names)
+                self.slot(value, i, v, f"{path}[{i}]")
         elif isinstance(value, dict):
-            self.guards.sizes.append((value, len(value), path))
+            self._sized(value, path)
             for k, v in value.items():
-                self.slot(value, k, v, f"{path}[{_shown(k)}]", names)
+                self.slot(value, k, v, f"{path}[{_shown(k)}]")
         elif isinstance(value, (tuple, frozenset)):
             for i, v in enumerate(value):
-                self.value(v, f"{path}[{i}]", names)
-        elif isinstance(value, set):
-            self.guards.sizes.append((value, len(value), path))
+                self.value(v, f"{path}[{i}]")
+        elif isinstance(value, set) and not value:
+            self._sized(value, path)
+        elif isinstance(value, (set, deque, bytearray)):
+            contents = _Contents(value)
+            self.slot(contents, "items", contents.items, path)
+        elif isinstance(value, type):
+            self._class(value, path)
         else:
-            self._object(value, path, names)
+            self._object(value, path)
 
-    def _object(self, value: Any, path: str, names: frozenset[str]) -> None:
+    def _sized(self, container: Any, path: str) -> None:
+        self.guards.sizes.append((container, len(container), path))
+
+    def _object(self, value: Any, path: str) -> None:
         attributes = getattr(value, "__dict__", None)
         wrapped = attributes.get("_tjit_function") if isinstance(attributes, dict) else None
         if wrapped is not None:
-            self.function(wrapped, path)
+            self.value(wrapped, path)
             return
         if isinstance(attributes, dict):
-            for name, v in list(attributes.items()):
-                if not name.startswith("__"):
-                    self.slot(attributes, name, v, f"{path}.{name}", names)
-        for code in _methods(type(value)):
-            self.function(code, path)
+            self.opened.append(_Opened(value, attributes, path))
+        for base in type(value).__mro__:
+            slots = vars(base).get("__slots__", ())
+            if slots and not _is_library(base.__module__):
+                names = (slots,) if isinstance(slots, str) else tuple(slots)
+                self.opened.append(_Opened(value, {n: _MISSING for n in names if not n.startswith("__")}, path))
+        self.value(type(value), f"{path}.__class__" if path else type(value).__name__)
 
-    def _python_module(self, module: types.ModuleType, path: str, names: frozenset[str]) -> None:
-        if module.__name__.split(".")[0] in _LIBRARIES:
+    def _class(self, kind: type, path: str) -> None:
+        """Guard what a class of the user's holds. tjit's own read their attributes by name."""
+        for base in kind.__mro__:
+            if base is not kind and not self._first_time(base):
+                continue
+            if not _is_library(base.__module__):
+                self.opened.append(_Opened(base, _class_dict(base), path))
+            elif base.__module__.startswith("tjit."):
+                for member in vars(base).values():
+                    if isinstance(member, types.FunctionType):
+                        self.names.update(_names(member.__code__))
+
+    def _attributes(self, thing: _Opened) -> None:
+        """Guard the named attributes of one thing."""
+        everything = not self.names.isdisjoint(_DYNAMIC) and not isinstance(thing.holder, types.ModuleType)
+        for name in list(thing.attributes):
+            special = name.startswith("__") and name.endswith("__")
+            if name in thing.done or (special and not callable(thing.attributes[name])):
+                continue
+            if not (special or everything or name in self.names) or (special and isinstance(thing.holder, types.ModuleType)):
+                continue
+            thing.done.add(name)
+            path = f"{thing.path}.{name}".removeprefix(".")
+            now = thing.attributes[name]
+            if now is not _MISSING:
+                self.slot(thing.attributes, name, now, path)
+            else:
+                self.slot(thing.holder, name, getattr(thing.holder, name, _MISSING), path)
+        if not isinstance(thing.holder, (type, types.ModuleType)):
+            self._missing(thing)
+
+    def _missing(self, thing: _Opened) -> None:
+        """An attribute that a class gives, and the object may come to hide."""
+        kind = type(thing.holder)
+        if thing.attributes is not getattr(thing.holder, "__dict__", None):
             return
-        for name in sorted(names & module.__dict__.keys()):
-            self.slot(module.__dict__, name, module.__dict__[name], f"{path}.{name}", names)
+        for base in kind.__mro__:
+            if _is_library(base.__module__):
+                continue
+            for name, value in vars(base).items():
+                if name in self.names and name not in thing.attributes and name not in thing.done and not name.startswith("__"):
+                    if isinstance(value, property):
+                        continue
+                    thing.done.add(name)
+                    self.guards.slots.append(_Slot(thing.attributes, name, _MISSING, f"{thing.path}.{name}".removeprefix(".")))
 
     def function(self, fn: Any, path: str) -> None:
         """Guard the globals, closure and defaults of a function, and of those it names."""
         bound = getattr(fn, "__self__", None)
         fn = getattr(fn, "__func__", fn)
         if bound is not None and not isinstance(bound, types.ModuleType):
-            self.value(bound, path or "self", frozenset())
+            self.value(bound, path or "self")
         code = getattr(fn, "__code__", None)
-        if code is None or not self._first_time(code) or _is_library(getattr(fn, "__module__", None)):
+        if code is None or (bound is not None and not self._first_time(fn)):
+            return
+        if _is_library(fn.__module__) or not is_users(code.co_filename):
             return
         names = frozenset(_names(code))
+        self.names |= names
         for name in sorted(names):
             if name in fn.__globals__:
-                self.slot(fn.__globals__, name, fn.__globals__[name], f"global {name}", names)
+                self.slot(fn.__globals__, name, fn.__globals__[name], f"global {name}")
         for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
             slot = _Slot(cell, "cell_contents", _MISSING, f"closure variable {name}")
             value = slot.now()
-            self.slot(cell, "cell_contents", value, f"closure variable {name}", names)
+            self.slot(cell, "cell_contents", value, f"closure variable {name}")
+        if fn.__defaults__:
+            self.guards.slots.append(_Slot(fn, "__defaults__", fn.__defaults__, f"the defaults of {fn.__name__}"))
         for i, default in enumerate(fn.__defaults__ or ()):
-            self.value(default, f"default {i} of {fn.__name__}", names)
+            self.value(default, f"default {i} of {fn.__name__}")
         for name, default in (fn.__kwdefaults__ or {}).items():
-            self.value(default, f"default {name} of {fn.__name__}", names)
+            self.slot(fn.__kwdefaults__, name, default, f"default {name} of {fn.__name__}")
+        for name, value in vars(fn).items():
+            self.slot(vars(fn), name, value, f"{fn.__name__}.{name}")
 
 
 def _is_library(module: str | None) -> bool:
     return module is not None and module.split(".")[0] in _LIBRARIES
+
+
+def _class_dict(kind: type) -> dict[str, Any]:
+    """The dict behind the read-only view that `vars(kind)` is: as a dict it can be watched natively."""
+    (found,) = gc.get_referents(vars(kind))
+    return found if isinstance(found, dict) else dict(vars(kind))
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -203,12 +335,5 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
-
-
-def _methods(kind: type) -> list[Any]:
-    """The user's own methods of a class: what a call of one of them can see."""
-    found = []
-    for base in kind.__mro__:
-        if not _is_library(base.__module__):
-            found += [v for v in vars(base).values() if isinstance(v, types.FunctionType)]
-    return found
+        elif isinstance(constant, str) and constant.isidentifier():
+            yield constant  # for getattr and its like
