@@ -80,6 +80,7 @@ class _Program:
             module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for"
         )
         self.kernels: dict[str, ir.Function] = {}
+        self.threads: ir.Value | None = None
 
     def emit(self) -> None:
         b, plan = self.b, self.plan
@@ -149,9 +150,20 @@ class _Program:
         if _is_one_task(kernel):
             b.call(function, [self.args, i64(0), i64(1)])
         else:
-            b.call(self.parallel_for, [self.pool, function, self.args, self.ints.dim(kernel.tasks)])
+            tasks = self.ints.dim(kernel.tasks)
+            if isinstance(kernel, ContractKernel):
+                # each task packs panels of its own: no more of them than threads (the bits are the same)
+                tasks = self.ints.min(tasks, self._threads())
+            b.call(self.parallel_for, [self.pool, function, self.args, tasks])
         if checked:
             self._return_if_failed(n)
+
+    def _threads(self) -> ir.Value:
+        if self.threads is None:
+            function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), "tjit.pool_threads")
+            with self.b.goto_block(self.b.function.entry_basic_block):
+                self.threads = self.b.call(function, [self.pool])
+        return self.threads
 
     def _kernel(self, name: str) -> ir.Function:
         found = self.kernels.get(name)

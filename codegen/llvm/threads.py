@@ -4,6 +4,7 @@
     void tjit.pool_destroy(void *pool)                  waits for a running call; no call may come after
     void tjit.pool_resize(void *pool, int32_t threads)  waits for a running call; other threads may go on calling
     void tjit.pool_forked(void *pool)                   in the child of a fork: forget the threads, start new ones
+    int64_t tjit.pool_threads(void *pool)               the caller's included; 1 for NULL
     void tjit.parallel_for(void *pool, void (*kernel)(void **, int64_t, int64_t), void **args, int64_t tasks)
 
 One 64-bit word, `state`, holds everything that threads agree on:
@@ -89,7 +90,7 @@ _SIG_SETMASK = 2
 
 
 def emit_threads(architecture: str) -> ir.Module:
-    """The module with the five functions above, for Linux on `architecture` (the first part of an LLVM triple).
+    """The module with the six functions above, for Linux on `architecture` (the first part of an LLVM triple).
 
     Raises:
         CodegenError: the system call of this architecture is not known.
@@ -108,6 +109,7 @@ def emit_threads(architecture: str) -> ir.Module:
     pool.emit_parallel_for()
     pool.emit_create()
     pool.emit_destroy()
+    pool.emit_threads_of()
     pool.emit_resize()
     pool.emit_forked()
     return pool.module
@@ -410,6 +412,12 @@ class _Pool:
         b.store_atomic(b.workers_of(threads), b.field(pool, "wanted"), "monotonic", 4)
         b.unlock(pool)
         b.ret_void()
+
+    def emit_threads_of(self) -> None:
+        b, (pool,) = self.define("tjit.pool_threads", _I64, _PTR)
+        with b.if_then(b.icmp_unsigned("==", pool, _PTR(None))):
+            b.ret(_I64(1))
+        b.ret(b.zext(b.add(b.load_field(pool, "wanted", _I32), _I32(1)), _I64))
 
     def emit_forked(self) -> None:
         b, (pool,) = self.define("tjit.pool_forked", _VOID, _PTR)
