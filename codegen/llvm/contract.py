@@ -21,7 +21,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.stream_kernel import StreamTile, emit_stream_kernel
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, element_type, i64, while_loop
+from tjit.codegen.llvm.vectors import I64, PTR, element_type, i64, plain_function, while_loop
 from tjit.ir.dims import Dim
 
 __all__ = ["Dependency", "contract_scratch_bytes", "contract_tasks", "emit_contract"]
@@ -55,10 +55,8 @@ class _Contract:
 
     def __init__(self, module: ir.Module, plan: Plan) -> None:
         self.plan, self.kernel = plan, plan.kernel
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         # these loops only call: optimising them doubles LLVM's time and gains nothing
-        function.attributes.add("optnone")
-        function.attributes.add("noinline")
+        function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         args, self.task, self.tasks = function.args
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.ints = Integers(self.b)

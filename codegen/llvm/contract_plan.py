@@ -27,6 +27,7 @@ __all__ = ["FEW_ROWS", "ColumnClass", "Pack", "Plan", "RowClass", "Style", "plan
 _K_BLOCK = 768  # steps of k summed in registers: panels of a and b stay in the second-level cache
 _N_BLOCK = 512
 _M_CELL = 256
+_M_EVEN = 128  # rows: of more, an edge is a small part
 _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
 _B_BYTES = 2 << 20  # of b: more is worth packing
@@ -290,6 +291,8 @@ def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, in
     if style is not Style.TILES:
         assert isinstance(m, int)
         return max(1, min(m, 4)), _STREAM_VECTORS if style is Style.STREAMS else 8
+    if isinstance(m, int) and rows <= m <= _M_EVEN:
+        return _even_rows(m, rows), vectors
     if not _at_most(m, rows - 1) or not isinstance(kernel.n.extent, int):
         return rows, vectors
     m = max(1, m)
@@ -297,6 +300,11 @@ def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, in
     useful = max(1, -(-kernel.n.extent // lanes))
     # sums, one row of b, one element of a
     return m, min(useful, 8, (target.registers - 1) // (m + 1))
+
+
+def _even_rows(m: int, rows: int) -> int:
+    """Rows of tiles that leave no edge, if that takes away less than half: one microkernel does, no tile is low."""
+    return next((r for r in range(rows, rows // 2, -1) if m % r == 0), rows)
 
 
 def _fill_a(kernel: ContractKernel, a: Operand | None, style: Style) -> Pack:

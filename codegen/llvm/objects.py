@@ -81,17 +81,25 @@ def _usable_cores() -> int:
 def _optimized(module: Module, target: Target, scalar: bool) -> Iterator[tuple[Any, Any]]:
     """The parsed and optimised module, with the target machine that may emit it."""
     text = module_text(module, target)
+    plain = _is_plain(text)
     # A context of its own: modules of one context must not be worked on by two threads.
-    with _machine(target) as machine, llvm.create_context() as context:
+    with _machine(target, 0 if plain else 2) as machine, llvm.create_context() as context:
         try:
             with _parse(text, context) as parsed:
                 parsed.verify()
-                _optimize(parsed, machine, scalar)
+                if not plain:
+                    _optimize(parsed, machine, scalar)
                 yield parsed, machine
         except RuntimeError as error:
             if isinstance(error, CodegenError):
                 raise
             raise CodegenError(f"LLVM refuses a module: {error}") from error
+
+
+def _is_plain(text: str) -> bool:
+    """Whether no function of the module wants to be optimised: then the code generator leaves it out as a whole."""
+    defined = [line for line in text.splitlines() if line.startswith("define ")]
+    return bool(defined) and all(" optnone" in line for line in defined)
 
 
 def _optimize(parsed: Any, machine: Any, scalar: bool) -> None:
@@ -114,16 +122,16 @@ def _optimize(parsed: Any, machine: Any, scalar: bool) -> None:
 
 
 # Target machines are not for two threads at once, and cost a millisecond: those not in use wait here.
-_machines: dict[Target, list[Any]] = {}
+_machines: dict[tuple[Target, int], list[Any]] = {}
 
 
 @contextmanager
-def _machine(target: Target) -> Iterator[Any]:
-    idle = _machines.setdefault(target, [])
+def _machine(target: Target, opt: int = 2) -> Iterator[Any]:
+    idle = _machines.setdefault((target, opt), [])
     try:
         machine = idle.pop()
     except IndexError:
-        machine = target_machine(target)
+        machine = target_machine(target, opt)
     yield machine
     idle.append(machine)  # not after an error: it is cheaper to make a new one than to know its state
 

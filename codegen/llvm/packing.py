@@ -89,21 +89,26 @@ class _Packing:
         b, lanes = self.b, self.lanes
         whole = b.and_(self.k, i64(-lanes))
         with counted_loop(b, i64(0), self.rows, self.width) as row:
-            last = b.sub(self.rows, i64(1))
-            sources = [self._source(least(b, b.add(row, i64(r)), last), i64(0)) for r in range(self.packing.width)]
-            with counted_loop(b, i64(0), whole, i64(lanes)) as p:
-                squares = []
-                for r in range(0, self.packing.width, lanes):
-                    vectors = [self._load(self._element(s, p), 0, lanes) for s in sources[r : r + lanes]]
-                    vectors += [vectors[-1]] * (lanes - len(vectors))
-                    squares.append(_transpose(b, vectors))
-                panel = self._panel(row, p)
-                for i in range(lanes):
-                    for j, square in enumerate(squares):
-                        # lanes beyond the width fall on the next k, which is written later
-                        self._store(square[i], panel, i * self.packing.width + j * lanes)
+            # one square in the code, however many are side by side: LLVM is slow at shuffles
+            with counted_loop(b, i64(0), self.width, i64(lanes)) as before:
+                # the last square first: its lanes beyond the width fall on the next k, which the first square writes
+                column = b.sub(i64((self.packing.width - 1) // lanes * lanes), before)
+                self._transpose_squares(row, column, whole)
             with counted_loop(b, whole, self.k, i64(1)) as p:
                 self._copy_elements(row, least(b, b.sub(self.rows, row), self.width), p)
+
+    def _transpose_squares(self, row: ir.Value, column: ir.Value, whole: ir.Value) -> None:
+        """`lanes` rows of the panel at `row`, from `column` of it on, for k below `whole`."""
+        b, lanes, width = self.b, self.lanes, self.packing.width
+        count = min(lanes, width)
+        first, last = b.add(row, column), b.sub(self.rows, i64(1))
+        sources = [self._source(least(b, b.add(first, i64(r)), last), i64(0)) for r in range(count)]
+        with counted_loop(b, i64(0), whole, i64(lanes)) as p:
+            vectors = [self._load(self._element(s, p), 0, lanes) for s in sources]
+            vectors += [vectors[-1]] * (lanes - count)
+            panel = b.gep(self._panel(row, p), [column], source_etype=element_type(self.packing.target))
+            for i, vector in enumerate(_transpose(b, vectors)):
+                self._store(vector, panel, i * width)
 
     def gather(self) -> None:
         """No stride is 1: element by element."""

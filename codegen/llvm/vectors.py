@@ -22,6 +22,7 @@ __all__ = [
     "masked_load",
     "masked_store",
     "multiply_add",
+    "plain_function",
     "splat",
     "stack",
     "while_loop",
@@ -74,6 +75,14 @@ def _suffix(element: ir.Type) -> str:
 def declare(b: ir.IRBuilder, name: str, type_: ir.FunctionType) -> ir.Function:
     known = b.module.globals.get(name)
     return known if known is not None else ir.Function(b.module, type_, name)
+
+
+def plain_function(module: ir.Module, type_: ir.FunctionType, name: str) -> ir.Function:
+    """A function that mostly calls: LLVM is to spend no time on it. A module of only such takes a fourth of it."""
+    function = ir.Function(module, type_, name)
+    function.attributes.add("optnone")
+    function.attributes.add("noinline")
+    return function
 
 
 def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value, *, fused: bool) -> ir.Value:

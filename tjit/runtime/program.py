@@ -90,8 +90,10 @@ class Program:
     def __init__(self, image: Image, info: ProgramInfo, name: str = "tjit.main") -> None:
         self.image = image
         self.info = info
-        self.pool = threads.pool()
-        self.loaded: LoadedImage = load(image, threads.symbols())
+        # The pool takes as long to compile as a small program, many of which have nothing to share out.
+        is_parallel = any(wanted.startswith("tjit.") for wanted, _ in image.imports)
+        self.pool = threads.pool() if is_parallel else 0
+        self.loaded: LoadedImage = load(image, threads.symbols() if is_parallel else None)
         self.address = self.loaded.address(name)
         pointer = ctypes.c_void_p
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer)(self.address)
