@@ -30,7 +30,7 @@ demo: $(DONE)/tjit
 test: $(DONE)/test $(TORCH) $(TRITON)
 	$(BIN)/python -m pytest $(PYTEST) $(TESTS)
 
-check: $(DONE)/dev
+check: $(DONE)/test $(DONE)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
