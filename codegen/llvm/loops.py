@@ -14,11 +14,12 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, splat, stack
-from tjit.ir.dims import Dim, product
+from tjit.ir.dims import Dim, coefficient, product
 
 __all__ = ["emit_loops"]
 
 _BLOCK = 2048  # lanes' axis: elements of one unit of work
+_NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 _LIGHT = 8  # computations: below, several vectors are in flight at once
 
 
@@ -48,6 +49,7 @@ class _Loops:
         self.entry = self.b.block
         self.ints = Integers(self.b)
         self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)
+        self.strided = self.columns and self._has_strides()
         self.shape = self._choose_shape()
 
     # -- shape of the code ---------------------------------------------------------------------------------------------
@@ -63,7 +65,8 @@ class _Loops:
         width = max(1, self.target.lanes(max(sizes)))
         heavy = sum(isinstance(e, Compute) for e in exprs)
         reduces = any(isinstance(s, Reduce) for s in statements)
-        unroll = (4 if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
+        many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
+        unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
         if any(isinstance(e, Load) and (e.bindings or e.conditions) for e in exprs):
             unroll = 1
         extent = self.kernel.vector.extent
@@ -72,6 +75,19 @@ class _Loops:
         while isinstance(extent, int) and width > 4 and extent <= width // 2:
             width //= 2
         return _Shape(width, unroll)
+
+    def _has_strides(self) -> bool:
+        """Whether a load steps over more than one element from lane to lane."""
+        vector = self.kernel.vector
+        assert vector is not None
+        seen: set[int] = set()
+        for statement in (s for loop in self.kernel.loops for s in loop.body):
+            for e in walk(statement.value, seen):
+                if isinstance(e, Load) and not e.bindings:
+                    k = coefficient(e.buffer.offset(e.index), vector.symbol)
+                    if not isinstance(k, int) or k not in (0, 1):
+                        return True
+        return False
 
     # -- the function --------------------------------------------------------------------------------------------------
 
@@ -86,8 +102,11 @@ class _Loops:
         with counted_loop(self.b, first, last, i64(1)) as unit:
             rest = unit
             if self.columns:
-                count = self.ints.dim(units)
+                # strided reads: go down the rows of one narrow block, whose cache lines serve all of them
+                count = self.ints.dim(product(a.extent for a in outer) if self.strided else units)
                 number, rest = self.ints.mod(unit, count), self.ints.div(unit, count)
+                if self.strided:
+                    number, rest = rest, number
             self._bind(outer, rest)
             if self.columns:
                 start = self.ints.mul(number, i64(block))
@@ -118,7 +137,8 @@ class _Loops:
         *outer, inner = self.kernel.parallel
         step = self.shape.width * self.shape.unroll
         reduces = any(loop.axes for loop in self.kernel.loops)
-        block = step if reduces else max(step, _BLOCK // step * step)
+        size = _NARROW_BLOCK if self.strided else _BLOCK
+        block = step if reduces else max(step, size // step * step)
         return outer, (inner.extent + (block - 1)) // block, block
 
     def _bind(self, axes: Sequence[Axis], linear: ir.Value) -> None:
