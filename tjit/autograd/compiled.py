@@ -130,7 +130,6 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     nodes = tuple(_with(n, fresh) for n in (*again, *second))
     backward = Graph(f"{joint.name}_backward", backward_inputs, nodes, tuple(_use(v, fresh) for v in gradients))
     first_kept = len(outputs) - len(captured.graph.writes)  # a call gives its outputs but for those written back
-    returned = len(outputs) - len(captured.graph.writes)  # what is written back is not among the program's outputs
     places = [
         ("output", first_kept + produced.index(v)) if v in produced else ("input", inputs.index(v)) for v in saved
     ]
