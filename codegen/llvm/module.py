@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.kernel_text import print_kernel
-from tjit.codegen.llvm.objects import assembly, compile_modules, module_text
+from tjit.codegen.llvm.objects import Compilation, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.threads import emit_threads
@@ -32,58 +34,58 @@ class Unit:
 
 
 def _key(text: str, target: Target) -> str:
-    return hashlib.blake2b(f"{compiler_version()}|{target}|{target.features}|{text}".encode(), digest_size=16).hexdigest()
+    data = f"{compiler_version()}|{target}|{target.features}|{text}"
+    return hashlib.blake2b(data.encode(), digest_size=16).hexdigest()
 
 
-def _units(plan: Schedule, target: Target) -> tuple[list[Unit], dict[str, ir.Module]]:
-    """The kernels' modules and what they are joined with; modules already emitted by name."""
-    units: dict[str, Unit] = {}
-    emitted: dict[str, ir.Module] = {}
-    for name, kernel in kernel_modules(plan, target).items():
+def _units(plan: Schedule, target: Target) -> Iterator[Unit]:
+    """The kernels' modules and what they are joined with, each once; those that LLVM takes longest for come first."""
+    seen: set[str] = set()
+    kernels = kernel_modules(plan, target).items()
+    for name, kernel in sorted(kernels, key=lambda item: not isinstance(item[1], ContractKernel)):
         module, dependencies = emit_kernel(kernel, target)
-        emitted[name] = module
-        text = print_kernel(kernel, locations=False)
-        units[name] = Unit(name, _key(text, target), lambda module=module: module)
         for dependency in dependencies:
-            units[dependency.name] = Unit(dependency.name, _key(dependency.name, target), dependency.emit)
-    return list(units.values()), emitted
+            if dependency.name not in seen:
+                seen.add(dependency.name)
+                yield Unit(dependency.name, _key(dependency.name, target), dependency.emit)
+        yield Unit(name, _key(print_kernel(kernel, locations=False), target), lambda module=module: module)
 
 
-def compile_schedule(plan: Schedule, target: Target, cache: Cache | None, name: str = "tjit.main", threads: bool = False) -> Image:
+def compile_schedule(
+    plan: Schedule, target: Target, cache: Cache | None, name: str = "tjit.main", threads: bool = False
+) -> Image:
     """The image of a schedule's program.
 
     Args:
         cache: where objects of kernels are kept; None compiles all.
         threads: put the thread pool into the image too (an exported program brings its own).
     """
-    units, _ = _units(plan, target)
-    objects: list[bytes] = []
-    missing: list[Unit] = []
-    for unit in units:
-        known = cache.get(unit.key, "object") if cache is not None else None
-        if known is not None:
-            objects.append(known)
-        else:
-            missing.append(unit)
-    modules = [unit.emit() for unit in missing] + [emit_program(plan, target, name)]
-    if threads:
-        modules.append(emit_threads(target.architecture))
-    compiled = compile_modules(modules, target)
-    if cache is not None:
-        for unit, data in zip(missing, compiled, strict=False):
-            cache.put(unit.key, "object", data, label=unit.name)
-    return link([*objects, *compiled])
+    known: list[bytes] = []
+    missing: list[tuple[Unit, Future[bytes]]] = []
+    with Compilation(target) as work:
+        for unit in _units(plan, target):
+            data = cache.get(unit.key, "object") if cache is not None else None
+            if data is not None:
+                known.append(data)
+            else:
+                missing.append((unit, work.add(unit.emit())))
+        rest = [work.add(emit_program(plan, target, name))]
+        if threads:
+            rest.append(work.add(emit_threads(target.architecture)))
+        work.finish()
+        for unit, data in missing:
+            if cache is not None:
+                cache.put(unit.key, "object", data.result(), label=unit.name)
+        return link([*known, *(data.result() for _, data in missing), *(data.result() for data in rest)])
 
 
 def print_llvm(plan: Schedule, target: Target) -> str:
     """LLVM's text of every module of the program, before LLVM's passes."""
-    units, _ = _units(plan, target)
+    units = _units(plan, target)
     return "\n".join(module_text(m, target) for m in (*(u.emit() for u in units), emit_program(plan, target)))
 
 
 def print_assembly(plan: Schedule, target: Target) -> str:
     """The assembler text of every module of the program."""
-    units, _ = _units(plan, target)
+    units = _units(plan, target)
     return "\n".join(assembly(m, target) for m in (*(u.emit() for u in units), emit_program(plan, target)))
-
-

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import heapq
 import os
+import sys
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +19,7 @@ from llvmlite.binding import ModuleRef, ffi
 from tjit.codegen.llvm.target import Target, target_machine
 from tjit.errors import CodegenError
 
-__all__ = ["assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]
+__all__ = ["Compilation", "assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]
 
 Module = ir.Module | str
 
@@ -44,21 +47,84 @@ def compile_module(module: Module, target: Target, *, scalar: bool = False) -> b
         return _emit(parsed, machine, is_object=True)
 
 
+class Compilation:
+    """Modules compiled on other threads while the caller emits more: of those that wait, the longest goes first.
+
+    Equal text is compiled once. `finish` before asking for results, and ask before leaving the context.
+    """
+
+    def __init__(self, target: Target, *, scalar: bool = False, threads: int | None = None) -> None:
+        self.target = target
+        self.scalar = scalar
+        # The caller is busy emitting, then helps.
+        self._helpers = (_usable_cores() if threads is None else threads) - 1
+        self._executor = ThreadPoolExecutor(self._helpers) if self._helpers > 0 else None
+        self._futures: dict[str, Future[bytes]] = {}
+        self._waiting: list[tuple[int, str]] = []
+
+    def __enter__(self) -> Compilation:
+        _short_turns(1)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._waiting.clear()
+        if self._executor is not None:
+            self._executor.shutdown()
+        _short_turns(-1)
+
+    def add(self, module: Module) -> Future[bytes]:
+        """The object of `module`, some time."""
+        text = module_text(module, self.target)
+        found = self._futures.get(text)
+        if found is None:
+            found = self._futures[text] = Future()
+            heapq.heappush(self._waiting, (-len(text), text))
+            if self._executor is not None:
+                self._executor.submit(self._compile_longest)
+        return found
+
+    def finish(self) -> None:
+        """Compile what still waits on this thread too."""
+        while self._compile_longest():
+            pass
+
+    def _compile_longest(self) -> bool:
+        try:
+            _, text = heapq.heappop(self._waiting)  # one step under the interpreter's lock
+        except IndexError:
+            return False
+        try:
+            self._futures[text].set_result(compile_module(text, self.target, scalar=self.scalar))
+        except BaseException as error:
+            self._futures[text].set_exception(error)
+        return True
+
+
+_turns = threading.Lock()
+_turn_takers = 0
+_turn_seconds = 0.0
+
+
+def _short_turns(more: int) -> None:
+    """While modules are compiled, threads that come back from LLVM do not wait 5 ms for another's Python."""
+    global _turn_takers, _turn_seconds
+    with _turns:
+        if _turn_takers == 0:
+            _turn_seconds = sys.getswitchinterval()
+            sys.setswitchinterval(min(_turn_seconds, 2e-4))
+        _turn_takers += more
+        if _turn_takers == 0:
+            sys.setswitchinterval(_turn_seconds)
+
+
 def compile_modules(
     modules: Sequence[Module], target: Target, *, scalar: bool = False, threads: int | None = None
 ) -> list[bytes]:
     """The objects of several modules, compiled side by side; equal text is compiled once."""
-    texts = [module_text(m, target) for m in modules]
-    # The longest first, so that none is left over at the end.
-    distinct = sorted(dict.fromkeys(texts), key=len, reverse=True)
-    workers = min(_usable_cores() if threads is None else threads, len(distinct))
-    if workers <= 1:
-        objects = [compile_module(text, target, scalar=scalar) for text in distinct]
-    else:
-        with ThreadPoolExecutor(workers) as executor:
-            objects = list(executor.map(lambda text: compile_module(text, target, scalar=scalar), distinct))
-    of_text = dict(zip(distinct, objects, strict=True))
-    return [of_text[text] for text in texts]
+    with Compilation(target, scalar=scalar, threads=threads) as work:
+        objects = [work.add(module) for module in modules]
+        work.finish()
+        return [each.result() for each in objects]
 
 
 def optimized_text(module: Module, target: Target, *, scalar: bool = False) -> str:
@@ -116,8 +182,8 @@ def _optimize(parsed: Any, machine: Any, scalar: bool) -> None:
         passes.add_always_inliner_pass()
         passes.add_sroa_pass()
         passes.add_simplify_cfg_pass()
-        # No instruction combining: it makes blends of constant lane masks, which LLVM 22 then selects wrongly for AVX-512
-        # (tests/test_schedule.py, test_padding_of_a_guarded_quotient); and the code runs no faster with it.
+        # No instruction combining: it makes blends of constant lane masks, which LLVM 22 then selects wrongly for
+        # AVX-512 (tests/test_schedule.py, test_padding_of_a_guarded_quotient); and the code runs no faster with it.
     _run_passes(passes, parsed, builder)
 
 
