@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from tjit.ir.dims import Dim
 
@@ -21,6 +22,10 @@ class Lifetime:
     last: int
 
 
+@overload
+def aligned(nbytes: int) -> int: ...
+@overload
+def aligned(nbytes: Dim) -> Dim: ...
 def aligned(nbytes: Dim) -> Dim:
     return (nbytes + (_ALIGNMENT - 1)) // _ALIGNMENT * _ALIGNMENT
 
@@ -33,10 +38,9 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[list[Dim], Dim]:
     """
     offsets: list[Dim] = [0] * len(lifetimes)
     placed: list[tuple[int, int, Lifetime]] = []
-    known = [i for i, life in enumerate(lifetimes) if isinstance(life.nbytes, int)]
-    for i in sorted(known, key=lambda i: (-lifetimes[i].nbytes, i)):  # type: ignore[operator]
-        life = lifetimes[i]
-        size = aligned(life.nbytes)
+    known = [(life.nbytes, i) for i, life in enumerate(lifetimes) if isinstance(life.nbytes, int)]
+    for nbytes, i in sorted(known, key=lambda k: (-k[0], k[1])):
+        life, size = lifetimes[i], aligned(nbytes)
         at = 0
         for start, end, _ in sorted((p for p in placed if _overlap(p[2], life)), key=lambda p: p[0]):
             if at + size <= start:

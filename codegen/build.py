@@ -113,7 +113,8 @@ class Expander:
         (operand,) = node.operands
         if isinstance(operand, Literal):
             return Const(operand.value, operand.dtype)
-        mapped = node.op.index(index, operand.type, **node.attrs)  # type: ignore[misc]
+        assert node.op.index is not None, node.op.name
+        mapped = node.op.index(index, operand.type, **node.attrs)
         if mapped and isinstance(mapped[0], tuple):
             inner, conditions = mapped
             return self._guarded(operand, inner, conditions, node.attrs.get("value", 0))
@@ -419,7 +420,7 @@ def build_loops(
 ) -> LoopKernel:
     """The kernel of a group without a contraction. Its axes, vector and tasks are still to be chosen."""
     last = group.items[-1]
-    return _Loops(program, group, buffer_of, store_to, needed).build(name, last.node.location if last.node else None)
+    return _Loops(program, group, buffer_of, store_to, needed).build(name, last.node.location)
 
 
 # -- the other kernels -------------------------------------------------------------------------------------------------

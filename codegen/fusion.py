@@ -85,7 +85,7 @@ class Read:
 class Item:
     """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduction's operand's."""
 
-    node: Node | None
+    node: Node
     value: Value
     kind: str  # "store", "reduce", "contract"
     domain: tuple[Dim, ...]
@@ -184,17 +184,17 @@ def _must_be_stored(graph: Graph) -> set[Value]:
             stored.add(output)
     for node in graph.nodes:
         if node.op.kind == "contract":
-            stored.update(_stored_operand(o, producer, _CHEAP_PROLOGUE) for o in node.operands)
+            found = (_stored_operand(o, producer, _CHEAP_PROLOGUE) for o in node.operands)
+            stored.update(v for v in found if v is not None)
         elif node.op.kind == "index":
             stored.update(_index_operands(node, producer))
-    stored.discard(None)  # type: ignore[arg-type]
     return stored
 
 
 _NOTHING: frozenset[str] = frozenset()
 
 
-def _index_operands(node: Node, producer: dict[Value, Node]) -> Iterator[Value | None]:
+def _index_operands(node: Node, producer: dict[Value, Node]) -> Iterator[Value]:
     """What an index op reads at computed places must be in memory; what it reads in order is computed on the way."""
     source = node.operands[0]
     if node.op.name in ("gather", "take") and isinstance(source, Value) and source in producer:
@@ -321,6 +321,7 @@ def _collect_node(program: Program, item: Item, node: Node, index: Index, seen: 
         operand = node.operands[0]
         if isinstance(operand, Literal):
             return
+        assert op.index is not None, op.name
         mapped = op.index(index, operand.type, **node.attrs)
         if mapped and isinstance(mapped[0], tuple):
             mapped = mapped[0]
@@ -330,6 +331,7 @@ def _collect_node(program: Program, item: Item, node: Node, index: Index, seen: 
             _collect(program, item, operand, index if isinstance(operand, Value) else (), seen)
     elif op.name in ("gather", "take"):
         source, picks = node.operands[:2]
+        assert isinstance(source, Value)
         item.reads.append(Read(source, tuple(program.symbol("g", d).dim for d in source.type.shape)))
         dim = node.attrs["dim"]
         inner = index if op.name == "gather" else index[dim : dim + picks.type.ndim]
@@ -538,9 +540,8 @@ def _reads_line_up(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, S
                         return False
                 if maker.kind == "contract" and item.kind != "store":
                     return False
-                if producer.kind == "reduce" and not points <= {
-                    axis.get(_bare(t)) for t in read.index if _bare(t) is not None
-                }:
+                own = {axis.get(s) for t in read.index if (s := _bare(t)) is not None}
+                if producer.kind == "reduce" and not points <= own:
                     return False
     return True
 

@@ -172,8 +172,12 @@ class _Scheduler:
         self.copies: list[tuple[Any, Placed]] = []
         for i, value in enumerate(self.graph.outputs):
             target = self.inputs[self.graph.writes[i]] if i in self.graph.writes else self.output_of[i]
-            taken = not isinstance(value, Value) or value in self.placed or value not in self.program.item_of
-            if taken or (target.kind == "input" and not self._may_overwrite(value, self.graph.inputs[target.position])):
+            if (
+                not isinstance(value, Value)
+                or value in self.placed
+                or value not in self.program.item_of
+                or (target.kind == "input" and not self._may_overwrite(value, self.graph.inputs[target.position]))
+            ):
                 self.copies.append((value, target))
             else:
                 self.placed[value] = target
@@ -264,7 +268,7 @@ class _Scheduler:
     # -- kernels -------------------------------------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
-        name = "_".join(dict.fromkeys(i.node.op.name for i in group.items if i.node is not None))[:48]
+        name = "_".join(dict.fromkeys(i.node.op.name for i in group.items))[:48]
         if group.kind == "contract":
             kernel = build_contract(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
             self._contract_step(kernel)

@@ -373,12 +373,12 @@ class ExprEmitter:
         element = self._element(store.buffer.dtype)
         offset = store.buffer.offset(store.index)
         pointer = self.pointers[store.buffer.name]
-        width, lane = self.lanes.width, self.lanes.symbol
+        width, symbol = self.lanes.width, self.lanes.symbol
         size = store.buffer.dtype.itemsize
         if width == 1:
             self.b.store(value, self._address(pointer, offset, element), align=size)
             return
-        k = coefficient(offset, lane) if lane is not None else 0
+        k = coefficient(offset, symbol) if symbol is not None else 0
         if isinstance(k, int) and k == 1:
             at = self._address(pointer, offset, element)
             if self.lanes.mask is None:

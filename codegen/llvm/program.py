@@ -174,8 +174,7 @@ class _Program:
 
 
 def _is_one_task(kernel: Kernel) -> bool:
-    tasks = getattr(kernel, "tasks", 1)
-    return isinstance(tasks, int) and tasks == 1
+    return isinstance(kernel, ScatterKernel) or (isinstance(kernel.tasks, int) and kernel.tasks == 1)
 
 
 def _may_fail(kernel: Kernel) -> bool:

@@ -12,7 +12,7 @@ from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.vectors import I32, stack
 from tjit.dtypes import DType, bool_
 from tjit.dtypes import i64 as int64
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, DimExpr
 
 __all__ = ["Accumulation"]
 
@@ -123,7 +123,7 @@ class Accumulation:
     ) -> None:
         s = self.scalars
         place = self.places[id(reduce)][n]
-        here = position if isinstance(position, ir.Value) else emitter.positions(position)
+        here = emitter.positions(position) if isinstance(position, (int, DimExpr)) else position
         at, known = Lane(here, int64), Lane(self.b.load(place, typ=here.type), int64)
         take = _better(s, reduce.kind, running, known, value, at)
         if emitter.lanes.mask is not None:

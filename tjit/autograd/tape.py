@@ -366,8 +366,10 @@ def _accumulate(leaf: Tensor, g: Tensor) -> None:
 
 
 def _fresh(g: Tensor) -> Tensor:
-    if g.is_traced or g.requires_grad:
+    if g.requires_grad:
         from tjit.ops.movement import alias
 
-        return alias(g) if g.requires_grad else Tensor(Traced(g._data.value))
+        return alias(g)
+    if isinstance(g._data, Traced):
+        return Tensor(Traced(g._data.value))
     return Tensor(np.array(g.array))

@@ -237,7 +237,7 @@ class _Finish:
     ) -> Graph | None:
         """The graph with the gradients of what is returned, from the tape that capture recorded."""
         trace, builder = self.trace, self.trace.builder
-        wanted = [trace.handle_of(builder.inputs[i]) for i in requires]
+        wanted = [trace.inputs[builder.inputs[i]] for i in requires]
         seeded: dict[int, Tensor] = {}
         for leaf, result in zip(leaves, results, strict=True):
             if result.kind == "output" and result.requires_grad:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -236,7 +236,7 @@ class EntryPoint:
                 raise ArgumentError(f"{name} is {value}; {self.name} takes {low} to {top}")
 
     def _result(
-        self, leaf: Any, outputs: list[np.ndarray], args: Any, state: dict[str, np.ndarray], numpy_only: bool
+        self, leaf: Any, outputs: Sequence[np.ndarray], args: Any, state: dict[str, np.ndarray], numpy_only: bool
     ) -> Any:
         if not isinstance(leaf, str):
             return leaf["value"]

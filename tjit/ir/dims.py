@@ -374,7 +374,9 @@ def _extreme(d: Dim, upper: bool) -> Dim | None:
             positive = k > 0 if isinstance(k, int) else (lower_bound(k) >= 0 or None)
             if positive is None:
                 return None
-            d = substitute(d, {s: s.maximum if positive == upper else s.minimum})
+            bound = s.maximum if positive == upper else s.minimum
+            assert bound is not None  # the maximum of what is in `ranged` is an expression
+            d = substitute(d, {s: bound})
     return None
 
 

@@ -35,7 +35,7 @@ class Sequential(Module):
             self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:
-        for module in self._modules.values():
+        for module in self:
             input = module(input)
         return input
 
@@ -62,12 +62,12 @@ class Sequential(Module):
     def __add__(self, other: Sequential) -> Sequential:
         return Sequential(*self, *other)
 
-    def append(self, module: Module) -> Sequential:
+    def append(self, module: Module | None) -> Sequential:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> Sequential:
+    def extend(self, modules: Iterable[Module | None]) -> Sequential:
         """Add modules at the end."""
         for module in modules:
             self.append(module)
@@ -90,7 +90,7 @@ class Sequential(Module):
 class ModuleList(Module):
     """A list of modules, which are registered under their positions."""
 
-    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+    def __init__(self, modules: Iterable[Module | None] | None = None) -> None:
         super().__init__()
         self.extend(() if modules is None else modules)
 
@@ -116,15 +116,15 @@ class ModuleList(Module):
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
 
-    def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
+    def __iadd__(self, modules: Iterable[Module | None]) -> ModuleList:
         return self.extend(modules)
 
-    def append(self, module: Module) -> ModuleList:
+    def append(self, module: Module | None) -> ModuleList:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
+    def extend(self, modules: Iterable[Module | None]) -> ModuleList:
         """Add modules at the end."""
         for module in modules:
             self.append(module)

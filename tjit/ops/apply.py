@@ -14,13 +14,15 @@ from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
-from tjit.tensor import Modified, Tensor
+from tjit.tensor import Tensor
 
 __all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "result_types", "state"]
 
 
 class Tracer(Protocol):
     """What captures ops: `tjit.capture.trace.Trace`."""
+
+    forced_location: Location | None
 
     def apply(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]: ...
     def snapshot(self, tensor: Tensor) -> Tensor: ...

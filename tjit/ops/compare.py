@@ -8,6 +8,7 @@ import numpy as np
 
 from tjit.dtypes import bool_, u8
 from tjit.errors import ArgumentError, TypeRuleError
+from tjit.ir.graph import Literal
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -217,7 +218,7 @@ def isclose(x: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, eq
 
 
 @public()
-def where(condition: Tensor, x: Tensor | float, other: Tensor | float) -> Tensor:
+def where(condition: Tensor, x: Tensor | Literal | float, other: Tensor | Literal | float) -> Tensor:
     """x where `condition` holds, `other` elsewhere, broadcast together.
 
     Args:

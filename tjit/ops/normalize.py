@@ -320,15 +320,14 @@ RMS_NORM = register(
 )
 
 
-def _along_channels(p: Tensor | None, x: Tensor) -> Tensor | None:
+def _along_channels(p: Tensor, x: Tensor) -> Tensor:
     """A parameter of one element a channel, shaped to broadcast against x[n, c, *s]."""
-    return None if p is None else reshape(p, (p.shape[0], *(1,) * (x.ndim - 2)))
+    return reshape(p, (p.shape[0], *(1,) * (x.ndim - 2)))
 
 
 def _scale_and_shift(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    w, b = _along_channels(weight, y), _along_channels(bias, y)
-    y = y if w is None else y * w
-    return y if b is None else y + b
+    y = y if weight is None else y * _along_channels(weight, y)
+    return y if bias is None else y + _along_channels(bias, y)
 
 
 @public(method=False)
@@ -395,10 +394,10 @@ def batch_norm(
     x = as_tensor_operand(input, "batch_norm")
     if x.ndim < 2:
         raise TypeRuleError(f"batch_norm needs channels in dim 1, not {x.type_}", user_location())
-    if not training and (running_mean is None or running_var is None):
-        raise ArgumentError("batch_norm needs running_mean and running_var unless training", user_location())
     wide_x = _widen(x)
     if not training:
+        if running_mean is None or running_var is None:
+            raise ArgumentError("batch_norm needs running_mean and running_var unless training", user_location())
         centred = wide_x - _along_channels(running_mean, x)
         y = centred * rsqrt(_along_channels(running_var, x) + eps)
         return cast(_scale_and_shift(y, weight, bias), x.dtype)
