@@ -63,6 +63,7 @@ INLINE_INDEX = frozenset(
     {"gather", "take", "concat", "slice_update"}
 )  # read in place; the others write at computed places
 _MAX_INLINE = 200  # nodes computed in place under one item; beyond, a value is stored
+_DEEP = 100  # nodes one under another
 _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
@@ -188,7 +189,22 @@ def _must_be_stored(graph: Graph) -> set[Value]:
             stored.update(v for v in found if v is not None)
         elif node.op.kind == "index":
             stored.update(_index_operands(node, producer))
-    return stored
+    return stored | _too_deep(graph, stored)
+
+
+def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
+    """What cuts long chains: an unrolled loop of hundreds of steps is neither one expression nor one kernel."""
+    depth: dict[Value, int] = {}
+    cut: set[Value] = set()
+    for node in graph.nodes:
+        below = 1 + max((depth.get(o, 0) for o in node.operands if isinstance(o, Value)), default=0)
+        if node.op.kind in ("contract", "reduce") or any(v in stored for v in node.results):
+            below = 0
+        elif below >= _DEEP:
+            cut.update(node.results)
+            below = 0
+        depth.update(dict.fromkeys(node.results, below))
+    return cut
 
 
 _NOTHING: frozenset[str] = frozenset()
@@ -258,20 +274,22 @@ def _domain_of(program: Program, node: Node, value: Value) -> tuple[Dim, ...]:
     return value.type.shape
 
 
-def _reaches_contract(program: Program, value: Value, depth: int = 0) -> bool:
-    node = program.producer.get(value)
-    if node is None or depth > 32:
-        return False
-    if node.op.kind == "contract":
-        return True
-    if value in program.stored or node.op.kind not in ("elementwise", "movement"):
-        return False
-    if node.op.kind == "movement" and node.op.name not in ("reshape", "alias"):
-        return False
-    return any(
-        isinstance(o, Value) and o.type.size == value.type.size and _reaches_contract(program, o, depth + 1)
-        for o in node.operands
-    )
+def _reaches_contract(program: Program, value: Value) -> bool:
+    seen = level = {value}
+    for _ in range(32):
+        below: set[Value] = set()
+        for current in level:
+            node = program.producer.get(current)
+            if node is None:
+                continue
+            if node.op.kind == "contract":
+                return True
+            through = node.op.kind == "elementwise" or node.op.name in ("reshape", "alias")
+            if through and current not in program.stored:
+                below.update(o for o in node.operands if isinstance(o, Value) and o.type.size == current.type.size)
+        level = below - seen  # each value once: there are exponentially many paths where values are used twice
+        seen = seen | level
+    return False
 
 
 def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tuple[Dim, ...]) -> None:

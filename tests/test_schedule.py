@@ -204,3 +204,29 @@ def test_the_text_of_a_schedule_is_deterministic():
     second = str(plan(fn, tjit.randn(30, 20), tjit.randn(20, 10)))
 
     assert first == second
+
+
+def _unrolled(steps):
+    def julia(x, y):
+        for _ in range(steps):
+            x, y = x * x - y * y + 0.1, 2 * x * y + 0.2  # each value is used twice: paths double with every step
+        return x
+
+    return julia
+
+
+def test_time_to_compile_does_not_double_with_every_step_of_an_unrolled_loop(monkeypatch):
+    monkeypatch.setenv("TJIT_CACHE", "0")
+    x, y = tjit.rand(9), tjit.rand(9)
+
+    seconds = tjit.compile(_unrolled(40)).lower(x, y).seconds
+
+    assert seconds["schedule"] + seconds["codegen"] < 20  # 2^40 paths take years
+
+
+def test_a_long_chain_is_cut_into_kernels():
+    x, y = tjit.rand(3, 9) / 4, tjit.rand(3, 9) / 4
+
+    result = tjit.compile(_unrolled(300))(x, y)
+
+    np.testing.assert_allclose(result, _unrolled(300)(x, y), rtol=1e-4)

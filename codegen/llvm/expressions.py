@@ -130,10 +130,12 @@ class ExprEmitter:
             reduced: reductions are still to come: what depends on one stays.
         """
         memo: dict[int, bool] = {}
+        seen: set[int] = set()
 
         def visit(expr: Expr) -> None:
-            if isinstance(expr, (Const, Reduced, Accumulator)) or id(expr) in self._memo:
+            if isinstance(expr, (Const, Reduced, Accumulator)) or id(expr) in self._memo or id(expr) in seen:
                 return
+            seen.add(id(expr))
             if not varies(expr, over, memo, reduced):
                 self.emit(expr)
             elif isinstance(expr, Compute):
