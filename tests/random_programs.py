@@ -1,7 +1,8 @@
 """Random programs: compiled equals eager, in values, gradients and mutations.
 
-A program is a list of steps drawn from a seed; each step applies an op to values made before. It runs eagerly and compiled, at
-several sizes (the third size runs the symbolic variant), and with gradients taken inside and outside of the compiled function.
+A program is a list of steps drawn from a seed; each step applies an op to values made before. It runs eagerly and
+compiled, at several sizes (the third size runs the symbolic variant), and with gradients taken inside and outside of the
+compiled function.
 
     python tests/random_programs.py --count 2000 --start 0      # prints the seeds that fail
 """
@@ -14,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ UNARY: tuple[Callable, ...] = (
     lambda x: tjit.sqrt(tjit.abs(x) + 1.0),
     lambda x: F.gelu(x),
     lambda x: x.clamp(-1.0, 1.0),
-    lambda x: x.log1p() if False else tjit.log(tjit.abs(x) + 0.5),
+    lambda x: tjit.log(tjit.abs(x) + 0.5),
     lambda x: tjit.where(x > 0, x, x * 0.1),
 )
 BINARY: tuple[Callable, ...] = (tjit.add, tjit.sub, tjit.mul, tjit.maximum, lambda a, b: a / (tjit.abs(b) + 1.0))
@@ -93,14 +95,18 @@ class Program:
 
     def draw_unary(self) -> None:
         i, f = self.pick(), self.random.choice(UNARY)
+        assert i is not None
         self.add(f"unary {i}", self.shapes[i], lambda v, i=i, f=f: f(v[i]))
 
     def draw_binary(self) -> None:
         i = self.pick()
-        def fits(s: tuple) -> bool:
-            return self.broadcast(self.shapes[i], s) is not None
-        j, f = self.pick(fits), self.random.choice(BINARY)
-        self.add(f"binary {i} {j}", self.broadcast(self.shapes[i], self.shapes[j]), lambda v, i=i, j=j, f=f: f(v[i], v[j]))
+        assert i is not None
+        s = self.shapes[i]
+        j, f = self.pick(lambda o: self.broadcast(s, o) is not None), self.random.choice(BINARY)
+        assert j is not None  # i fits itself
+        shape = self.broadcast(s, self.shapes[j])
+        assert shape is not None
+        self.add(f"binary {i} {j}", shape, lambda v, i=i, j=j, f=f: f(v[i], v[j]))
 
     def broadcast(self, a: tuple, b: tuple) -> tuple | None:
         rank = max(len(a), len(b))
@@ -159,7 +165,7 @@ class Program:
         step = self.random.choice((1, 1, 2))
         extent = -(-(s[d] - start) // step)
         where = (slice(None),) * d + (slice(start, None, step),)
-        self.add(f"slice {i}", s[:d] + (extent,) + s[d + 1 :], lambda v: v[i][where])
+        self.add(f"slice {i}", (*s[:d], extent, *s[d + 1 :]), lambda v: v[i][where])
 
     def draw_cat(self) -> None:
         i = self.pick(lambda s: len(s) >= 1 and any(isinstance(d, int) for d in s))
@@ -168,7 +174,8 @@ class Program:
         s = self.shapes[i]
         d = self.random.choice([d for d, e in enumerate(s) if isinstance(e, int)])
         j = self.pick(lambda o: len(o) == len(s) and isinstance(o[d], int) and o[:d] + o[d + 1 :] == s[:d] + s[d + 1 :])
-        self.add(f"cat {i} {j}", s[:d] + (s[d] + self.shapes[j][d],) + s[d + 1 :], lambda v: tjit.cat([v[i], v[j]], d))
+        assert j is not None  # i fits itself
+        self.add(f"cat {i} {j}", (*s[:d], s[d] + self.shapes[j][d], *s[d + 1 :]), lambda v: tjit.cat([v[i], v[j]], d))
 
     def draw_reshape(self) -> None:
         i = self.pick(lambda s: len(s) >= 1)
@@ -179,7 +186,10 @@ class Program:
             self.add(f"flatten {i}", (s[0] * s[1],), lambda v: v[i].reshape(-1))
         else:
             d = self.random.randint(0, len(s))
-            self.add(f"unsqueeze {i}", s[:d] + (1,) + s[d:] if len(s) < 4 else s, lambda v: v[i].unsqueeze(d) if len(s) < 4 else v[i])
+            if len(s) < 4:
+                self.add(f"unsqueeze {i}", (*s[:d], 1, *s[d:]), lambda v: v[i].unsqueeze(d))
+            else:
+                self.add(f"same {i}", s, lambda v: v[i])
 
     def draw_expand(self) -> None:
         i = self.pick(lambda s: 1 in s)
@@ -187,7 +197,8 @@ class Program:
             return
         s = self.shapes[i]
         d = s.index(1)
-        self.add(f"expand {i}", s[:d] + (self.m,) + s[d + 1 :], lambda v: v[i].expand(*(-1 if e != d else self.m for e in range(len(s)))))
+        sizes = [-1 if e != d else self.m for e in range(len(s))]
+        self.add(f"expand {i}", (*s[:d], self.m, *s[d + 1 :]), lambda v: v[i].expand(*sizes))
 
     def draw_take(self) -> None:
         i = self.pick(lambda s: any(isinstance(d, int) for d in s))
@@ -197,7 +208,8 @@ class Program:
         d = self.random.choice([d for d, e in enumerate(s) if isinstance(e, int)])
         picks = [self.random.randrange(-s[d], s[d]) for _ in range(self.random.randint(1, 5))] if s[d] else []
         if picks:
-            self.add(f"take {i}", s[:d] + (len(picks),) + s[d + 1 :], lambda v: tjit.index_select(v[i], d, tjit.tensor([p % s[d] for p in picks])))
+            shape = (*s[:d], len(picks), *s[d + 1 :])
+            self.add(f"take {i}", shape, lambda v: tjit.index_select(v[i], d, tjit.tensor([p % s[d] for p in picks])))
 
     def draw_inplace(self) -> None:
         i = self.pick(lambda s: len(s) >= 1 and isinstance(s[-1], int) and s[-1] >= 1)
@@ -221,7 +233,7 @@ class Program:
         rng = np.random.default_rng(n + 7)
         return [rng.uniform(-1.5, 1.5, [n if d == "n" else d for d in s]) for s in self.shapes[: self.inputs]]
 
-    def forward(self, *inputs: object) -> tuple:
+    def forward(self, *inputs: Any) -> tuple:
         values = list(inputs)
         for step in self.steps:
             values.append(step.apply(values))
@@ -229,10 +241,10 @@ class Program:
             inputs[0].mul_(0.5)
         return tuple(values[i] for i in self.outputs)
 
-    def loss(self, *inputs: object) -> object:
+    def loss(self, *inputs: Any) -> Any:
         return sum((out * out).mean() for out in self.forward(*inputs))
 
-    def gradients(self, *inputs: object) -> tuple:
+    def gradients(self, *inputs: Any) -> tuple:
         """The gradients, taken inside: of handles that require grad."""
         handles = [x.detach().clone().requires_grad_() for x in inputs]
         self_write, self.write = self.write, False
@@ -245,7 +257,7 @@ class Program:
         return "\n".join(f"%{self.inputs + n}: {s.name} {self.shapes[self.inputs + n]}" for n, s in enumerate(self.steps))
 
 
-def tensors(arrays: list[np.ndarray], **options: object) -> list:
+def tensors(arrays: list[np.ndarray], **options: Any) -> list:
     return [tjit.tensor(a, **options) for a in arrays]
 
 

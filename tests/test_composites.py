@@ -339,7 +339,7 @@ def test_group_and_instance_norm_are_torchs(rng):
 def test_batch_norm_and_its_running_statistics_are_torchs(training, shape, rng):
     x, w, b = rng.standard_normal(shape), rng.standard_normal(4), rng.standard_normal(4)
     mean, var = rng.standard_normal(4), rng.uniform(0.5, 2, 4)
-    ours, theirs = [tjit.tensor(a) for a in (mean, var)], [torch.tensor(a) for a in (mean, var)]
+    ours, theirs = (tjit.tensor(mean), tjit.tensor(var)), (torch.tensor(mean), torch.tensor(var))
 
     compare(
         lambda x, w, b: F.batch_norm(x, *ours, w, b, training),

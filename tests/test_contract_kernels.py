@@ -249,6 +249,7 @@ def test_batches(batch, transposed, rng):
 def test_a_batch_that_b_does_not_have(rng):
     kernel = matmul(7, 11, 13, batch=(4,))
     b = Buffer("b", f32, (13, 11), (11, 1))
+    assert isinstance(kernel.b, Load)
     kernel = replace(kernel, buffers=(kernel.buffers[0], b, kernel.buffers[2]), b=Load(b, kernel.b.index[1:]))
 
     check(kernel, rng, host_target())

@@ -217,5 +217,5 @@ def test_evaluate_names_what_is_missing():
 
 def test_the_truth_of_a_dim_that_may_be_zero_is_not_known():
     assert bool(B.dim)
-    with pytest.raises(ArgumentError, match="the truth of the symbolic dim A is not known"):
+    with pytest.raises(ArgumentError, match="whether the symbolic dim A is 0 depends on the sizes"):
         bool(A.dim)

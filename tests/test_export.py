@@ -91,7 +91,7 @@ def binary(mlp: Path) -> Path:
     return build(mlp.parent, HERE / "native" / "package_test.c", "-O1")
 
 
-def run_native(command: list, folder: Path, inputs: list[np.ndarray] = ()) -> str:
+def run_native(command: list, folder: Path, inputs: Sequence[np.ndarray] = ()) -> str:
     for i, array in enumerate(inputs):
         array.tofile(folder / f"in{i}")
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300)

@@ -32,7 +32,7 @@ def _same(x: TensorType, *others: TensorType) -> TensorType:
 
 
 def _toy(name: str, kind: str, infer) -> Op:
-    given = {"scalar": lambda *_: None, "index": lambda *_: None, "decompose": lambda *_: None}
+    given: dict[str, Any] = {"scalar": lambda *_: None, "index": lambda *_: None, "decompose": lambda *_: None}
     return Op(name=name, kind=kind, infer=infer, reference=np.add, vjp=None, samples=(), dtypes="any", **given)
 
 
@@ -218,8 +218,10 @@ def test_bounds_of_symbols_stand_in_the_header():
         "graph bounds(\n  %x: f32[n, B, m],\n) -> f32[n, B, m] where B in [1, 1024], n in [2, B - 1], m in [2, inf] "
     )
     (x,) = parse_graph(text).inputs
-    assert [d.terms for d in x.type.shape] == [d.terms for d in _bounds().inputs[0].type.shape]
-    n, b, m = (next(iter(d.terms))[0] for d in x.type.shape)
+    given: Any = _bounds().inputs[0].type.shape
+    read: Any = x.type.shape
+    assert [d.terms for d in read] == [d.terms for d in given]
+    n, b, m = (next(iter(d.terms))[0] for d in read)
     assert (b.minimum, b.maximum, n.minimum, str(n.maximum), m.minimum, m.maximum) == (1, 1024, 2, "B - 1", 2, None)
 
 

@@ -30,7 +30,7 @@ def host(body: str) -> bytes:
 
 
 def function(loaded, name: str, *types):
-    found = ctypes.CFUNCTYPE(*types)(loaded.address(name))
+    found: Any = ctypes.CFUNCTYPE(*types)(loaded.address(name))
     found.loaded = loaded  # keeps the memory mapped
     return found
 
@@ -68,9 +68,10 @@ def test_undefined_functions_come_from_the_c_library():
 
 def test_given_symbols_come_before_the_c_library():
     callback = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(lambda x: -x)
-    symbols = {"other": ctypes.cast(callback, ctypes.c_void_p).value}
+    address = ctypes.cast(callback, ctypes.c_void_p).value
+    assert address is not None
 
-    loaded = load(link([host(CALLER)]), symbols)
+    loaded = load(link([host(CALLER)]), {"other": address})
 
     assert function(loaded, "twice", ctypes.c_int64, ctypes.c_int64)(5) == -10
 

@@ -38,11 +38,7 @@ def _results(op: Op, xs: list[Tensor], attrs: dict) -> tuple[Tensor, ...]:
 
 
 def _dot(pairs) -> Tensor:
-    total = None
-    for a, b in pairs:
-        term = (a * Tensor(b)).sum()
-        total = term if total is None else total + term
-    return total
+    return functools.reduce(operator.add, ((a * Tensor(b)).sum() for a, b in pairs))
 
 
 class _Function:

@@ -286,7 +286,7 @@ def test_moves_in_a_row_become_one(case, rng):
 
 
 def _casts() -> list[tuple[DType, DType, DType]]:
-    return list(itertools.product(DTYPES, repeat=3))
+    return list(itertools.product(DTYPES, DTYPES, DTYPES))
 
 
 def test_casts_join_only_where_the_value_stays():

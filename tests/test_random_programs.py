@@ -9,6 +9,6 @@ from random_programs import check
 FOUND = (14, 15, 25, 46, 133)
 
 
-@pytest.mark.parametrize("seed", (*FOUND, *range(1000, 1030)))
+@pytest.mark.parametrize("seed", [*FOUND, *range(1000, 1030)])
 def test_compiled_equals_eager(seed):
     check(seed)

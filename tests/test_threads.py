@@ -71,7 +71,7 @@ def native() -> SimpleNamespace:
     )
 
 
-def _function(loaded: LoadedImage, name: str, *types: type | None) -> Callable:
+def _function(loaded: LoadedImage, name: str, *types: Any) -> Callable:
     return ctypes.CFUNCTYPE(*types)(loaded.address(name))
 
 

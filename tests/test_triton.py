@@ -40,7 +40,7 @@ GOLDEN = pathlib.Path(__file__).parent / "golden" / "triton"
 
 def toy(name, scalar):
     """An op known only by its scalar body."""
-    return Op(name=name, kind="elementwise", infer=None, reference=None, vjp=None, samples=(), scalar=scalar)
+    return Op(name=name, kind="elementwise", infer=None, reference=scalar, vjp=None, samples=(), scalar=scalar)
 
 
 def unary(name):
@@ -87,7 +87,7 @@ def loop_kernel(name, inputs, outputs, parallel, *loops, vector=None):
     return LoopKernel(name, inputs, outputs, parallel, loops, vector, location=Location("model.py", 3))
 
 
-def run(kernel, *arrays, symbols=None, constants=None):
+def run(kernel, *arrays, symbols=None, constants=None) -> Any:
     """Outputs of `kernel` in the interpreter, after compiling it for both architectures."""
     tk = emit_kernel(kernel, constants)
     ast.parse(tk.source)

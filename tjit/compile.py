@@ -21,13 +21,16 @@ from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, read_signature
 from tjit.capture.pytree import Tree, flatten_call
 from tjit.compiled import Variant, build_variant
-from tjit.errors import ArgumentError, TjitError
+from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
 from tjit.ops.apply import state
 from tjit.runtime.entry import NativeCalls, register_thread
 from tjit.stages import Lowered
 
 __all__ = ["CacheInfo", "CompiledFunction", "compile"]
+
+
+_MOST_VARIANTS = 256  # of one family; the oldest go
 
 
 class CacheInfo(NamedTuple):
@@ -67,6 +70,7 @@ class _Family:
 
     seen: list[tuple[tuple[int, ...], ...]] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
+    pinned: set[tuple[int, int]] = field(default_factory=set)  # (array, dim): asked for its value, never a symbol
     static_only: bool = False
 
 
@@ -144,8 +148,8 @@ class CompiledFunction:
         if len(self._exact) > 4096:
             self._exact.clear()
         for variant in family.variants:
-            symbols = variant.bind(leaves)
-            if symbols is not None and variant.valid():
+            symbols = variant.bind(leaves) if variant.valid() else None
+            if symbols is not None:
                 self._exact.setdefault(signature, []).append((variant, symbols))
                 return variant, symbols
         self._misses += 1
@@ -158,6 +162,8 @@ class CompiledFunction:
         family.seen.append(extents)
         variant = self._capture(tree, leaves, family, signature)
         family.variants.append(variant)
+        if len(family.variants) > _MOST_VARIANTS:
+            del family.variants[0]
         symbols = variant.bind(leaves)
         assert symbols is not None
         self._exact.setdefault(signature, []).append((variant, symbols))
@@ -172,20 +178,39 @@ class CompiledFunction:
         return f"a new signature: {signature}"
 
     def _capture(self, tree: Tree, leaves: list[Any], family: _Family, signature: Signature) -> Variant:
-        shapes = self._shapes(leaves, family)
-        symbolic = any(not isinstance(d, int) for s in shapes if s is not None for d in s)
         names = leaf_names(self._tjit_function, tree)
-        if symbolic:
+        while True:
+            shapes = self._shapes(leaves, family)
+            if all(isinstance(d, int) for s in shapes if s is not None for d in s):
+                return self._build(tree, leaves, shapes, names)
             try:
-                with inconclusive():
-                    return self._build(tree, leaves, shapes, names)
-            except InconclusiveDimError:
-                family.static_only = True
-            except TjitError:
+                with inconclusive() as positive:
+                    variant = self._build(tree, leaves, shapes, names)
+                    variant.positive = tuple(positive)
+                    if variant.bind(leaves) is None:
+                        break  # this call has an empty dim, where the others have elements
+                    return variant
+            except InconclusiveDimError as error:
+                if not self._pin(shapes, error.names, family):
+                    family.static_only = True
+            except Exception:
                 # where the sizes of this call do, the error was one of symbolic capture
+                static = self._static(tree, leaves, names)
                 family.static_only = True
-        static = [tuple(leaf.shape) if array_leaf(leaf) else None for leaf in leaves]
-        return self._build(tree, leaves, static, names)
+                return static
+        return self._static(tree, leaves, names)
+
+    def _static(self, tree: Tree, leaves: list[Any], names: list[str]) -> Variant:
+        shapes = [tuple(leaf.shape) if array_leaf(leaf) else None for leaf in leaves]
+        return self._build(tree, leaves, shapes, names)
+
+    def _pin(self, shapes: Sequence[Any], names: frozenset[str], family: _Family) -> bool:
+        """Have the dims that are these symbols no symbols; whether there is a new one."""
+        arrays = [shape for shape in shapes if shape is not None]
+        places = {(i, d) for i, shape in enumerate(arrays) for d, dim in enumerate(shape) if str(dim) in names}
+        new = not places <= family.pinned
+        family.pinned |= places
+        return new
 
     def _build(self, tree: Tree, leaves: list[Any], shapes: Sequence[Any], names: list[str]) -> Variant:
         guards = take_guards(self._tjit_function, [leaf for leaf in leaves if not array_leaf(leaf)])
@@ -206,7 +231,7 @@ class CompiledFunction:
             for d, extent in enumerate(leaf.shape):
                 past = tuple(seen[arrays][d] for seen in family.seen)
                 varies = self._dynamic is True or (self._dynamic is None and len(set(past)) > 1)
-                if not varies or family.static_only:
+                if not varies or family.static_only or (arrays, d) in family.pinned:
                     dims.append(extent)
                     continue
                 symbol = history.setdefault(past, Symbol(f"s{len(history)}"))

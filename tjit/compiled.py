@@ -16,8 +16,8 @@ from tjit.capture.function import Captured, Source, capture_function
 from tjit.capture.guards import Guards
 from tjit.capture.inputs import array_leaf, array_of
 from tjit.capture.pytree import Tree, unflatten
-from tjit.errors import ArgumentError
-from tjit.ir.dims import Dim, Symbol
+from tjit.errors import ArgumentError, TjitError
+from tjit.ir.dims import Dim, Symbol, evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
 from tjit.ops.apply import state
@@ -26,7 +26,7 @@ from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
 from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
-from tjit.tensor import Tensor
+from tjit.tensor import Size, Tensor
 
 __all__ = ["Variant", "build_program", "build_variant"]
 
@@ -73,6 +73,7 @@ class Variant:
         self.program = build_program(self.graph, self.strides, fast_math, seconds)
         self._backward: Program | None = None
         self.writes = self.program.info.writes
+        self.positive: tuple[Dim, ...] = ()  # dims that have to be at least 1
 
     # -- validity ------------------------------------------------------------------------------------------------------
 
@@ -132,7 +133,17 @@ class Variant:
 
     def bind(self, leaves: Sequence[Any]) -> tuple[int, ...] | None:
         """The symbols' values for a call; None where its shapes do not fit."""
-        return self.program.bind(self._inputs([array_of(leaf) for leaf in leaves if array_leaf(leaf)]))
+        inputs = self._inputs([array_of(leaf) for leaf in leaves if array_leaf(leaf)])
+        symbols = self.program.bind(inputs)
+        if symbols is None or not self.positive:
+            return symbols
+        sizes = self._sizes(inputs)
+        return symbols if all(evaluate(d, sizes) > 0 for d in self.positive) else None
+
+    def _sizes(self, inputs: Sequence[np.ndarray]) -> dict[str, int]:
+        """The values of the symbols in the inputs' shapes."""
+        dims = [pair for v, a in zip(self.graph.inputs, inputs, strict=True) for pair in zip(v.type.shape, a.shape, strict=True)]
+        return {str(d): extent for d, extent in dims if not isinstance(d, int)}
 
     def _inputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The arrays of all inputs of the graph, in order."""
@@ -166,7 +177,10 @@ class Variant:
             target = _owner(source, arguments)
             if isinstance(target, Tensor):
                 target._grad = None if position is None else Tensor(outputs[position])
-        leaves_out = [self._leaf(r, tensors, outputs, arguments) for r in self.captured.results]
+        leaves_out = [
+            _sized(r.value, self._sizes(inputs)) if r.kind == "dim" else self._leaf(r, tensors, outputs, arguments)
+            for r in self.captured.results
+        ]
         return unflatten(self.captured.tree, leaves_out)
 
     def _check_writes(self, inputs: list[np.ndarray], arguments: list[Any]) -> None:
@@ -229,6 +243,11 @@ class Variant:
         return result
 
 
+def _sized(value: Any, sizes: dict[str, int]) -> Any:
+    """A dim or a shape at the sizes of a call."""
+    return Size(evaluate(d, sizes) for d in value) if isinstance(value, Size) else evaluate(value, sizes)
+
+
 def _tensor_of(source: Source) -> Tensor:
     assert source.tensor is not None
     if source.kind == "grad":
@@ -286,7 +305,7 @@ def build_program(
     text = print_graph(graph)
     dump_stage(graph.name, "graph", lambda: text)
     key = _program_key(text, strides, fast_math)
-    found = _from_cache(key) if not os.environ.get("TJIT_DUMP") else None
+    found = _from_cache(key, graph) if not os.environ.get("TJIT_DUMP") else None
     if found is not None:
         seconds["load"] = time.perf_counter() - start
         return found
@@ -346,12 +365,18 @@ def _pack(info: ProgramInfo, image: Image) -> bytes:
     return len(text).to_bytes(8, "little") + text + image.to_bytes()
 
 
-def _from_cache(key: str) -> Program | None:
+def _from_cache(key: str, graph: Graph) -> Program | None:
     data = default_cache().get(key, "program")
     if data is None:
         return None
-    size = int.from_bytes(data[:8], "little")
-    return Program(Image.from_bytes(data[8 + size :]), ProgramInfo.from_json(data[8 : 8 + size].decode()))
+    try:
+        size = int.from_bytes(data[:8], "little")
+        info = ProgramInfo.from_json(data[8 : 8 + size].decode())
+        if info.inputs != tuple(v.type for v in graph.inputs):
+            return None
+        return Program(Image.from_bytes(data[8 + size :]), info)
+    except (TjitError, UnicodeDecodeError, AttributeError):
+        return None  # not what tjit wrote there: it is built again and replaced
 
 
 def _program_key(text: str, strides: Sequence[Any], fast_math: bool) -> str:

@@ -219,6 +219,8 @@ class _Builder(SpecBuilder):
             return [RESULTS["array" if self.variant.returns_numpy else "tensor"], result.position]
         if result.kind == "argument":
             return [RESULTS["argument"], self.positions[result.position]]
+        if result.kind == "dim":
+            raise _UnfitError
         return [RESULTS["object"], self.id(result.value)]
 
     def _structure(self, tree: Tree) -> dict[str, int]:

@@ -199,6 +199,14 @@ class Tensor:
                 user_location(),
                 hint="use the out-of-place form, or clone() before modifying",
             )
+        from tjit.ops.apply import state
+
+        if state.trace is None:
+            raise CaptureError(
+                f"a {data.value.type} tensor was kept from the capture of a compiled function, where it had no elements",
+                user_location(),
+                hint="return tensors from a compiled function; do not store them in globals or attributes",
+            )
         raise CaptureError(
             f"a {self.type_} tensor has no elements while the function is captured",
             user_location(),

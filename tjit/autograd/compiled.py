@@ -17,7 +17,7 @@ from tjit.ir.dims import evaluate, symbols
 from tjit.ir.graph import Graph, Literal, Node, Value
 from tjit.ir.op import Op
 from tjit.ops.apply import TapeNode, apply, state
-from tjit.tensor import Tensor
+from tjit.tensor import Modified, Tensor
 
 __all__ = ["Joint", "split_joint"]
 
@@ -61,14 +61,19 @@ class Joint:
     ) -> None:
         """Put the call on the tape: `tensors` are the returned ones, by output position."""
         operands = [Tensor(a) if o is None or isinstance(o, np.ndarray) else o for o, a in zip(operands, inputs, strict=True)]
+        watched = [operands[i] for kind, i in self.saved if kind == "input"]
+        versions = [(t, t._storage.version) for t in watched if isinstance(t, Tensor)]
         kept = [inputs[i] if kind == "input" else outputs[i] for kind, i in self.saved]
         results = tuple(tensors[i] for i in self.seeded)
-        node = TapeNode(self.op, tuple(operands), {"kept": kept, "program": backward}, results)
+        node = TapeNode(self.op, tuple(operands), {"kept": kept, "versions": versions, "program": backward}, results)
         for index, result in enumerate(results):
             result._grad_fn, result._index = node, index
 
-    def _vjp(self, g: Any, y: Any, *operands: Any, kept: list[np.ndarray], program: Callable[[], Any]) -> tuple[Any, ...]:
+    def _vjp(self, g: Any, y: Any, *operands: Any, kept: list[np.ndarray], versions: list[tuple[Tensor, int]], program: Callable[[], Any]) -> tuple[Any, ...]:
         cotangents = g if isinstance(g, tuple) else (g,)
+        for tensor, version in versions:
+            if tensor._storage.version != version:
+                _ = Tensor(Modified(tensor.type_)).array  # raises
         if state.grad or state.trace is not None:
             gradients = self._replay(operands, cotangents)
         else:

@@ -205,7 +205,7 @@ def _run(
                     cotangents.pop(key, None)
     if not retain_graph:
         for node in finished:
-            node.freed, node.operands, node.results = True, (), ()
+            node.freed, node.operands, node.results, node.attrs = True, (), (), {}
     for key, leaf in leaves.items():
         cotangents[key] = _hooked(leaf.__dict__.get("_hooks", ()), cotangents[key])
     found = leaves if wanted is None else wanted

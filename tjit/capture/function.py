@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,13 @@ from tjit.autograd.tape import grad
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.trace import Trace, tracing
 from tjit.errors import CaptureError
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
+from tjit.location import Location
 from tjit.ops.apply import TapeNode
 from tjit.ops.creation import zeros
-from tjit.tensor import Tensor, Traced
+from tjit.tensor import Size, Tensor, Traced
 
 __all__ = ["Captured", "Result", "Source", "capture_function"]
 
@@ -43,7 +45,7 @@ class Result:
     """What a leaf of the returned value is.
 
     kind: "output" (the `position`-th returned output), "argument" (an argument handed back), "tensor" (an eager tensor handed back),
-    or "value" (a Python value).
+    "dim" (a symbolic dim or a shape of such), or "value" (a Python value).
     """
 
     kind: str
@@ -88,9 +90,24 @@ class _FunctionTrace(Trace):
         self.grad_absent: dict[int, Tensor] = {}
         self.lifted_grads: dict[int, Tensor] = {}
         self.numbers: dict[tuple[int, Any], Tensor] = {}
+        self.histories: dict[int, tuple[Tensor, bool, TapeNode | None, int]] = {}
 
     def lift(self, tensor: Tensor) -> None:
+        """While capturing, a tensor with a history is a leaf: what made it is outside of the graph."""
         self.sources.append(Source("tensor", tensor=tensor))
+        self.histories[id(tensor)] = (tensor, tensor._requires_grad, tensor._grad_fn, tensor._index)
+        if tensor._grad_fn is not None:
+            tensor._grad_fn, tensor._requires_grad = None, True
+
+    def restore(self) -> None:
+        """Give the eager tensors that capture met their own histories back."""
+        for tensor, requires, grad_fn, index in self.histories.values():
+            tensor._requires_grad, tensor._grad_fn, tensor._index = requires, grad_fn, index
+
+    def computed_outside(self, tensor: Tensor) -> bool:
+        """Whether a tensor from outside of the function has a history there."""
+        history = self.histories.get(id(tensor))
+        return tensor.__dict__.get("_computed_outside", False) if history is None else history[2] is not None
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """`.grad` as the function sees it: set during capture, or an input of its own."""
@@ -156,9 +173,12 @@ def capture_function(
         arrays.append(handle)
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
-    with tracing(trace):
-        returned = fn(*args, **kwargs)
-    return _Finish(trace, arrays).run(returned)
+    try:
+        with tracing(trace):
+            returned = fn(*args, **kwargs)
+        return _Finish(trace, arrays).run(returned)
+    finally:
+        trace.restore()
 
 
 def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: str, position: int) -> Tensor:
@@ -166,9 +186,43 @@ def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: st
     value = trace.builder.input(TensorType(dtype, shape), name)
     trace.sources.append(Source("argument", position))
     handle = Tensor(Traced(value), requires_grad=isinstance(leaf, Tensor) and leaf.requires_grad)
+    if isinstance(leaf, Tensor) and leaf._grad_fn is not None:
+        handle.__dict__["_computed_outside"] = True
     trace.inputs[value] = handle
     trace.arguments[id(handle)] = position
     return handle
+
+
+def _leaked(value: Value, location: Location | None) -> CaptureError:
+    return CaptureError(
+        f"a {value.type} tensor was kept from the capture of another call, where it had no elements",
+        location,
+        hint="return tensors from a compiled function; do not store them in globals or attributes",
+    )
+
+
+def _check_plain(leaf: Any) -> None:
+    """A returned Python value holds no traced tensor, which would have no elements for the caller.
+
+    Raises:
+        CaptureError: it does, or computes when asked.
+    """
+    found = "tensors" if _holds_traced(leaf, 3) else "what it has yet to compute" if isinstance(leaf, Iterator) else None
+    if found is not None:
+        raise CaptureError(
+            f"the function returns a {type(leaf).__name__}, and with it {found}",
+            hint="return tensors, and tuples, lists and dicts of them",
+        )
+
+
+def _holds_traced(value: Any, depth: int) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_traced
+    if isinstance(value, (str, bytes, int, float, type, DimExpr)) or depth == 0:
+        return False
+    inside = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, (list, tuple, set, frozenset, deque)) else []
+    inside += list(getattr(value, "__dict__", {}).values())
+    return any(_holds_traced(v, depth - 1) for v in inside)
 
 
 class _Finish:
@@ -186,7 +240,8 @@ class _Finish:
         with tracing(trace):
             results = tuple(self._result(leaf) for leaf in leaves)
             grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
-            written = [(trace.inputs_of(t), trace.value_of(t)) for t in trace.writes()]
+            written = [(trace.inputs_of(t), self._written(t)) for t in trace.writes()]
+        self._check_values()
         requires = self._requires(leaves)
         returned_nodes = len(trace.builder.nodes)
         writes: dict[int, int] = {}
@@ -197,7 +252,7 @@ class _Finish:
         graph = trace.builder.finish(self.outputs, writes)
         joint = self._joint(leaves, results, requires, writes) if requires else None
         assert len(graph.nodes) == returned_nodes
-        lifted = tuple((s.tensor, s.tensor._requires_grad) for s in trace.sources if s.kind == "tensor" and s.tensor is not None)
+        lifted = tuple((tensor, requires) for tensor, requires, _, _ in trace.histories.values())
         return Captured(
             graph, tuple(trace.sources), tree, results, grads, requires if joint else (), joint, lifted, tuple(trace.grad_absent.values())
         )
@@ -215,7 +270,10 @@ class _Finish:
                 f"the function returns a NumPy array of shape {leaf.shape} that is fixed at capture",
                 hint="compute it from the arguments with tjit functions",
             )
+        if isinstance(leaf, DimExpr) or (isinstance(leaf, Size) and any(isinstance(d, DimExpr) for d in tuple(leaf))):
+            return Result("dim", value=leaf)
         if not isinstance(leaf, Tensor):
+            _check_plain(leaf)
             return Result("value", value=leaf)
         if id(leaf) in self.trace.arguments:
             return Result("argument", self.trace.arguments[id(leaf)])
@@ -227,7 +285,38 @@ class _Finish:
         """Whether `.grad` is the tensor it was, perhaps written in place (then it is among the writes)."""
         return grad is not None and grad is self.trace.lifted_grads.get(id(tensor))
 
+    def _written(self, tensor: Tensor) -> Value:
+        """The value that is written to a tensor from outside at the end."""
+        if tensor._grad_fn is not None:
+            raise CaptureError(
+                f"the function writes a value with a gradient to a {tensor.type_} tensor from outside, which could not go on from there",
+                tensor._grad_fn.location,
+                hint="write under `with tjit.no_grad():`, write value.detach(), or return the value",
+            )
+        return self.trace.value_of(tensor)
+
+    def _check_values(self) -> None:
+        """Every value comes from this capture.
+
+        Raises:
+            CaptureError: a traced tensor of another one was used.
+        """
+        known: set[Value] = set(self.trace.builder.inputs)
+        for node in self.trace.builder.nodes:
+            for operand in node.operands:
+                if isinstance(operand, Value) and operand not in known:
+                    raise _leaked(operand, node.location)
+            known.update(node.results)
+        for value in self.outputs:
+            if value not in known:
+                raise _leaked(value, None)
+
     def _grad(self, tensor: Tensor, grad: Tensor | None) -> tuple[Source, int | None]:
+        if grad is not None and self.trace.computed_outside(tensor):
+            raise CaptureError(
+                f"backward() inside of the function reaches a {tensor.type_} tensor that was computed outside of it",
+                hint="pass it as tensor.detach(), or call backward() on what the function returns",
+            )
         position = self.trace.arguments.get(id(tensor))
         source = Source("tensor", tensor=tensor) if position is None else Source("argument", position)
         return source, None if grad is None else self._output(self.trace.value_of(grad))

@@ -77,6 +77,8 @@ def _static(leaf: Any) -> Any:
             f"an argument of type {type(leaf).__name__} cannot be part of a compiled function's signature",
             hint="pass tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
         ) from None
+    if not leaf and isinstance(leaf, (float, complex, np.floating)):
+        return type(leaf), repr(leaf)  # 0.0 is not -0.0
     return type(leaf), leaf if leaf == leaf else "nan"
 
 

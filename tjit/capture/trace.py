@@ -90,12 +90,12 @@ class Trace:
     def _write(self, target: Tensor, value: Tensor) -> None:
         value = with_history(target, value)
         new = self.value_of(value)
-        if target._view is not None:
+        if target._view is not None and isinstance(target._data, Traced):
             base, op, attrs = target._view
             self._write(base, write_through(op, attrs, base, value))
         if isinstance(target._data, Traced):
             target._data.value = new
-        elif target._view is None:
+        else:  # memory of its own: an eager view that overlaps with another input is refused at the call
             self._twin(target).value = new
         if value.requires_grad and state.grad:
             target._grad_fn, target._index = value._grad_fn, value._index

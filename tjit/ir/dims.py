@@ -8,9 +8,10 @@ are equal objects by `==`, and an expression without symbols is an int.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Union
+from typing import Any, Union
 
 from tjit.errors import ArgumentError
 from tjit.location import is_internal
@@ -30,6 +31,7 @@ __all__ = [
     "maximum",
     "minimum",
     "product",
+    "require_positive",
     "substitute",
     "symbols",
     "upper_bound",
@@ -102,32 +104,66 @@ class Call:
 
 
 class InconclusiveDimError(ArgumentError):
-    """A question about a symbolic dim has no one answer. Capture then takes the sizes of the call."""
+    """A question about a symbolic dim has no one answer. Capture then takes the sizes of the call.
+
+    Attributes:
+        names: of the symbols that the question is about.
+    """
+
+    def __init__(self, message: str, *dims: Dim) -> None:
+        super().__init__(message)
+        self.names = frozenset(s.name for d in dims for s in symbols(d))
 
 
-# While a user's function is captured: a comparison that it makes must have one answer for all sizes.
-_asks_user = False
+class _Capture(threading.local):
+    """While a user's function is captured: what it asks of a dim must have one answer for all sizes."""
+
+    asks_user = False
+    positive: list[Dim] = []  # noqa: RUF012  replaced, never changed
+
+
+_capture = _Capture()
 
 
 @contextmanager
-def inconclusive() -> Iterator[None]:
-    """Inside, `==` between dims raises InconclusiveDimError where user code asks and both answers are possible."""
-    global _asks_user
-    before, _asks_user = _asks_user, True
+def inconclusive() -> Iterator[list[Dim]]:
+    """Inside, asking for a symbolic dim's value raises InconclusiveDimError where user code does.
+
+    Gives the list that `require_positive` adds to.
+    """
+    before = _capture.asks_user, _capture.positive
+    _capture.asks_user, _capture.positive = True, []
     try:
-        yield
+        yield _capture.positive
     finally:
-        _asks_user = before
+        _capture.asks_user, _capture.positive = before
+
+
+def require_positive(d: Dim) -> None:
+    """What is being captured holds for sizes that make `d` at least 1."""
+    if _capture.asks_user and not isinstance(d, int) and lower_bound(d) < 1:
+        _capture.positive.append(d)
+
+
+_SPECIAL = frozenset({"__eq__", "__hash__", "__repr__", "__str__", "__format__"})  # of containers
+
+
+def _user_asks() -> bool:
+    """Whether user code called the method of DimExpr that asks this, perhaps through a container."""
+    if not _capture.asks_user:
+        return False
+    frame = sys._getframe(2)
+    while frame.f_code.co_name in _SPECIAL and frame.f_back is not None:
+        frame = frame.f_back
+    return not is_internal(frame.f_code.co_filename)
 
 
 def _ask(a: Dim, name: str, b: Dim) -> None:
-    """Raise where user code made the comparison and it may turn out either way."""
-    if is_internal(sys._getframe(2).f_code.co_filename):
-        return
+    """Raise where the comparison may turn out either way."""
     difference = a - b
     low, high = lower_bound(difference), upper_bound(difference)
     if low <= 0 and (high is None or high >= 0):
-        raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call")
+        raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call", a, b)
 
 
 def _compare(a: Dim, name: str, b: Dim) -> bool:
@@ -145,7 +181,7 @@ def _compare(a: Dim, name: str, b: Dim) -> bool:
         return True
     if high is not None and high < least:
         return False
-    raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call")
+    raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call", a, b)
 
 
 Atom = Union[Symbol, Call]
@@ -174,7 +210,7 @@ class DimExpr:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, DimExpr) and self.terms == other.terms:
             return True
-        if _asks_user and isinstance(other, (int, DimExpr)):
+        if isinstance(other, (int, DimExpr)) and _user_asks():
             _ask(self, "==", other)
         return False
 
@@ -190,18 +226,33 @@ class DimExpr:
     def __ge__(self, other: Dim) -> bool:
         return _compare(self, ">=", other)
 
-    def __index__(self) -> int:
-        raise InconclusiveDimError(f"the symbolic dim {self} has no value while the function is captured")
+    def __index__(self, *_: object) -> int:
+        raise InconclusiveDimError(f"the symbolic dim {_text(self)} has no value while the function is captured", self)
 
-    __int__ = __index__
-    __float__ = __index__
+    __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __abs__ = __index__  # type: ignore
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __rdivmod__ = __index__
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __index__
+    __invert__ = __index__
+
+    def __getattr__(self, name: str) -> Any:
+        if _user_asks() and hasattr(int, name):
+            self.__index__()
+        raise AttributeError(f"a symbolic dim has no attribute {name!r}")
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        if _user_asks():  # isinstance(dim, int)
+            self.__index__()
+        return DimExpr
 
     def __hash__(self) -> int:
+        if _capture.asks_user and _user_asks():
+            self.__index__()
         return self._hash
 
     def __add__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         if isinstance(other, int) and other == 0:
             return self
         terms = dict(self.terms)
@@ -216,17 +267,17 @@ class DimExpr:
 
     def __sub__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         return self + (-other)
 
     def __rsub__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         return -self + other
 
     def __mul__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         if isinstance(other, int) and other == 1:
             return self
         terms: dict[Monomial, int] = {}
@@ -240,43 +291,59 @@ class DimExpr:
 
     def __floordiv__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         return _divide(self, other)[0]
 
     def __rfloordiv__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         return _divide(other, self)[0]
 
     def __mod__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         return _divide(self, other)[1]
 
     def __rmod__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return NotImplemented
+            return _refuse(self, other)
         return _divide(other, self)[1]
 
     def __str__(self) -> str:
-        text = ""
-        for monomial, c in self.terms.items():
-            factors = [str(a) if isinstance(a, Symbol) or a.name in ("min", "max") else f"({a})" for a in monomial]
-            if abs(c) != 1 or not factors:
-                factors.insert(0, str(abs(c)))
-            sign = ("-" if c < 0 else "") if not text else (" - " if c < 0 else " + ")
-            text += sign + "*".join(factors)
-        return text
+        if _capture.asks_user and _user_asks():
+            self.__index__()
+        return _text(self)
 
     __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        if _capture.asks_user and _user_asks():
+            self.__index__()
+        return format(_text(self), spec)
 
     def __bool__(self) -> bool:
         if lower_bound(self) > 0:
             return True
-        raise ArgumentError(f"the truth of the symbolic dim {self} is not known", hint="compare shapes with ==")
+        raise InconclusiveDimError(f"whether the symbolic dim {_text(self)} is 0 depends on the sizes of the call", self)
 
     def __reduce__(self) -> tuple[Callable[..., DimExpr], tuple[dict[Monomial, int]]]:
         return DimExpr, (self.terms,)
+
+
+def _refuse(d: DimExpr, other: Any) -> Any:
+    """The result of an operation with what is no dim: a float needs the dim's value; others may know what to do."""
+    return d.__index__() if isinstance(other, float) else NotImplemented
+
+
+def _text(d: DimExpr) -> str:
+    text = ""
+    for monomial, c in d.terms.items():
+        factors = [str(a) if isinstance(a, Symbol) or a.name in ("min", "max") else f"({a})" for a in monomial]
+        if abs(c) != 1 or not factors:
+            factors.insert(0, str(abs(c)))
+        sign = ("-" if c < 0 else "") if not text else (" - " if c < 0 else " + ")
+        text += sign + "*".join(factors)
+    return text
 
 
 def _atom_order(atom: Atom) -> tuple[bool, str]:
@@ -323,6 +390,7 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
     """Floor quotient and remainder."""
     if b == 0:
         raise ArgumentError(f"division of the dim {a} by zero")
+    require_positive(b)
     if isinstance(a, int) and isinstance(b, int):
         return divmod(a, b)
     if b == 1:

@@ -189,11 +189,14 @@ def refresh(view: Tensor) -> None:
     if base._view is not None and base._seen != base._storage.version:
         refresh(base)
     recording, state.grad = state.grad, True
+    trace = state.trace
+    if not view.is_traced:
+        state.trace = None  # an eager view is brought up to date eagerly, also while capturing
     try:
         again = apply(op, base, **attrs)
     finally:
-        state.grad = recording
-    if state.trace is not None and view.is_traced:
+        state.grad, state.trace = recording, trace
+    if trace is not None and view.is_traced:
         view._data = again._data
     view._grad_fn, view._index = again._grad_fn, again._index
     view._seen = view._storage.version

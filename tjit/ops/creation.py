@@ -13,7 +13,7 @@ from tjit import dtypes
 from tjit.devices import Device, as_device, cpu
 from tjit.dtypes import DType, as_dtype, bool_, default_dtype, i64, scalar_dtype
 from tjit.errors import ArgumentError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, lower_bound, maximum
+from tjit.ir.dims import Dim, DimExpr, lower_bound, maximum, require_positive
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -175,6 +175,8 @@ def as_shape(sizes: tuple[Any, ...]) -> tuple[Dim, ...]:
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
     shape = tuple(d if isinstance(d, DimExpr) else _extent(d) for d in sizes)
+    for d in shape:
+        require_positive(d + 1)
     if any(isinstance(d, int) and d < 0 for d in shape):
         negative = next(d for d in shape if isinstance(d, int) and d < 0)
         raise TypeRuleError(

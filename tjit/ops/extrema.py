@@ -9,6 +9,7 @@ import numpy as np
 
 from tjit.dtypes import bool_, i64, u8
 from tjit.errors import DimensionError, TypeRuleError
+from tjit.ir.dims import require_positive
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -47,6 +48,7 @@ def _dims(x: Tensor, dim: Any, name: str) -> Dims:
     """The dims to reduce, each checked to have an element."""
     dims = normalize_dims(dim, x.ndim)
     for d in dims:
+        require_positive(x.shape[d])
         if isinstance(x.shape[d], int) and x.shape[d] == 0:
             if dim is None:
                 raise DimensionError(f"{name}: expected reduction dim to be specified for {x.type_}", user_location())

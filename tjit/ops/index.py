@@ -9,7 +9,7 @@ import numpy as np
 
 from tjit.dtypes import f32, i64
 from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, maximum, minimum, upper_bound
+from tjit.ir.dims import Dim, DimExpr, maximum, minimum, require_positive, upper_bound
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -93,6 +93,7 @@ def position(index: Dim, extent: Dim, dim: int) -> Dim:
         DimensionError: it is out of range, as far as the bounds of symbolic extents tell.
     """
     if isinstance(index, int):
+        require_positive(extent - index if index >= 0 else extent + index + 1)
         most = upper_bound(extent)
         if most is not None and not -most <= index < most:
             raise DimensionError(

@@ -209,6 +209,8 @@ def split(x: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     sizes = list(split_size) if isinstance(split_size, (tuple, list)) else _equal_sizes(extent, split_size)
     total: Dim = 0
     parts = []
+    if any(isinstance(size, int) and size < 0 for size in sizes):
+        raise TypeRuleError(f"split sizes {sizes} must not be negative", user_location())
     for size in sizes:
         parts.append(_part(x, d, total, total + size))
         total = total + size

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tjit.errors import ArgumentError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, product
+from tjit.ir.dims import Dim, DimExpr, product, require_positive
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -279,6 +279,9 @@ def slice_dims(x: Tensor, starts: tuple[Dim, ...], stops: tuple[Dim, ...], steps
 def _slice_infer(x: TensorType, starts: Index, stops: Index, steps: tuple[int, ...]) -> TensorType:
     if not len(starts) == len(stops) == len(steps) == x.ndim:
         raise TypeRuleError(f"slice needs a start, a stop and a step for each of the {x.ndim} dims of {x}")
+    for extent, start, stop in zip(x.shape, starts, stops, strict=True):
+        for at_least_0 in (start, stop - start, extent - stop):
+            require_positive(at_least_0 + 1)
     return x.with_shape(
         tuple((b - a) if s == 1 else (b - a + s - 1) // s for a, b, s in zip(starts, stops, steps, strict=True))
     )

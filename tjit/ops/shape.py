@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tjit.errors import ArgumentError, DimensionError, TypeRuleError
-from tjit.ir.dims import Dim, product
+from tjit.ir.dims import Dim, product, require_positive
 from tjit.ir.op import Op, Sample, register
 from tjit.location import user_location
 from tjit.ops.apply import apply
@@ -165,6 +165,8 @@ def unflatten(x: Tensor, dim: int, sizes: Any) -> Tensor:
 def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     """x without its dims of extent 1, or without those of `dim` that have extent 1; a view."""
     dims = range(x.ndim) if dim is None else normalize_dims(dim, x.ndim) if dim != () else ()
+    for d in dims if x.ndim else ():
+        require_positive(x.shape[d] - 1)
     gone = {d for d in dims if x.ndim and isinstance(x.shape[d], int) and x.shape[d] == 1}
     return reshape(x, tuple(s for d, s in enumerate(x.shape) if d not in gone))
 
