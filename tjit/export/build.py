@@ -77,6 +77,9 @@ def build_sections(
     ]
 
 
+_OF_THE_POOL = {"tjit.parallel_for", "tjit.pool_threads"}
+
+
 def _program(graph: Graph, target: Target) -> tuple[Image, ProgramInfo]:
     plan = schedule(graph, costs(target))
     info = program_info(plan)
@@ -88,7 +91,7 @@ def _program(graph: Graph, target: Target) -> tuple[Image, ProgramInfo]:
 
 
 def _check_imports(image: Image, target: Target) -> None:
-    missing = sorted({n for n, _ in image.imports if n not in PROVIDED and n != "tjit.parallel_for"})
+    missing = sorted({n for n, _ in image.imports} - set(PROVIDED) - _OF_THE_POOL)
     if missing:
         raise CodegenError(f"the program for {target.name} calls {', '.join(missing)}, which packages do not provide")
 
