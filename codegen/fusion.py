@@ -126,12 +126,15 @@ class Group:
     """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel ones.
 
     A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
+    `bit` is one bit of its own; `reach` has those of all groups that it depends on, directly or not.
     """
 
     items: list[Item]
     parallel: list[Symbol]
     kind: str  # "store", "reduce", "contract"
     axis: dict[Symbol, Symbol] = field(default_factory=dict)
+    bit: int = 0
+    reach: int = 0
 
     @property
     def flexible(self) -> bool:
@@ -391,9 +394,10 @@ def pieces(node: Node, index: Index) -> list[tuple[Any, Index, tuple[tuple[Dim, 
 
 def _merge_groups(program: Program) -> None:
     readers: dict[Value, list[Item]] = {}
-    for item in program.items:
-        group = Group([item], list(item.parallel), "store" if item.kind == "store" else item.kind)
-        group.axis = {s: s for s in item.symbols}
+    for number, item in enumerate(program.items):
+        group = Group([item], list(item.parallel), item.kind, {s: s for s in item.symbols}, 1 << number)
+        for needed in _depends_on(program, group):
+            group.reach |= needed.bit | needed.reach
         program.groups.append(group)
         program.group_of[item] = group
         for read in item.reads:
@@ -499,6 +503,11 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
     for item in gb.items:
         program.group_of[item] = ga
     program.groups.remove(gb)
+    both = ga.bit | gb.bit
+    ga.reach = (ga.reach | gb.reach) & ~both
+    for group in program.groups:
+        if group.reach & both:
+            group.reach = group.reach & ~gb.bit | ga.bit | ga.reach
     return True
 
 
@@ -577,16 +586,8 @@ def _depends_on(program: Program, group: Group) -> list[Group]:
 def _path_between(program: Program, ga: Group, gb: Group) -> bool:
     """Whether one depends on the other through a third group: merging would make a cycle."""
     for start, goal in ((gb, ga), (ga, gb)):
-        stack = [g for g in _depends_on(program, start) if g is not goal]
-        seen = set(map(id, stack))
-        while stack:
-            group = stack.pop()
-            for needed in _depends_on(program, group):
-                if needed is goal:
-                    return True
-                if id(needed) not in seen:
-                    seen.add(id(needed))
-                    stack.append(needed)
+        if start.reach & goal.bit and any(start.reach & g.bit and g.reach & goal.bit for g in program.groups):
+            return True
     return False
 
 

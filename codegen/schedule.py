@@ -13,7 +13,7 @@ import numpy as np
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import Lifetime, plan_arena
 from tjit.codegen.build import Expander, _contiguous, build_contract, build_loops, build_scatter, copy_kernel
-from tjit.codegen.fusion import Group, Program, fuse
+from tjit.codegen.fusion import Group, Item, Program, fuse
 from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.rename import rename_buffers
@@ -129,6 +129,13 @@ class _Scheduler:
         self.costs = costs
         self.program: Program = fuse(graph)
         self.buffers: dict[Placed, Buffer] = {}
+        self.placed_as: dict[Buffer, Placed] = {}
+        self.returned = {v for v in graph.outputs if isinstance(v, Value)}
+        self.order = {group: n for n, group in enumerate(self.program.groups)}
+        self.readers: dict[Value, list[Item]] = {}
+        for item in self.program.items:
+            for value in dict.fromkeys(read.value for read in item.reads):
+                self.readers.setdefault(value, []).append(item)
         self.placed: dict[Value, Placed] = {}
         self.steps: list[Step] = []
         self.temps: list[Placed] = []
@@ -184,24 +191,23 @@ class _Scheduler:
 
     def _may_overwrite(self, value: Value, source: Value) -> bool:
         """Whether nothing reads `source` after, or at other places than, the store of `value` over it."""
-        groups = self.program.groups
         item = self.program.item_of[value]
-        own = groups.index(self.program.group_of[item])
-        if source in self.graph.outputs or item.kind == "index":
+        own = self.program.group_of[item]
+        if source in self.returned or item.kind == "index":
             return False
-        for at, group in enumerate(groups):
-            for other in group.items:
-                for read in other.reads:
-                    if read.value is not source:
-                        continue
-                    if at > own:
+        for other in self.readers.get(source, ()):
+            group = self.program.group_of[other]
+            if self.order[group] > self.order[own]:
+                return False
+            for read in other.reads:
+                if read.value is not source or group is not own:
+                    continue
+                if other is not item or read.index != item.value_index() or item.kind != "store":
+                    # another statement of the same kernel: right only at the same element of the same loop
+                    if other.kind != "store" or item.kind != "store":
                         return False
-                    if at == own and (other is not item or read.index != item.value_index() or item.kind != "store"):
-                        # another statement of the same kernel: right only at the same element of the same loop
-                        if other.kind != "store" or item.kind != "store":
-                            return False
-                        if other.domain != item.domain or not _same_place(group, other, read.index, item):
-                            return False
+                    if other.domain != item.domain or not _same_place(group, other, read.index, item):
+                        return False
         return True
 
     def _finish_outputs(self) -> None:
@@ -231,6 +237,7 @@ class _Scheduler:
             shape = placed.type.shape
             found = Buffer(placed.name, placed.type.dtype, shape, placed.strides or _contiguous(shape))
             self.buffers[placed] = found
+            self.placed_as[found] = placed
         return found
 
     def _buffer_of(self, value: Value) -> Buffer:
@@ -292,11 +299,9 @@ class _Scheduler:
 
     def _needed(self, group: Group) -> Callable[[Value], bool]:
         def needed(value: Value) -> bool:
-            if value in self.graph.outputs or (group.kind == "contract" and len(group.items) == 1):
+            if value in self.returned or (group.kind == "contract" and len(group.items) == 1):
                 return True
-            return any(
-                read.value is value for item in self.program.items if item not in group.items for read in item.reads
-            )
+            return any(self.program.group_of[item] is not group for item in self.readers.get(value, ()))
 
         return needed
 
@@ -315,8 +320,7 @@ class _Scheduler:
         return self._buffer(self._temp(type))
 
     def _step(self, kernel: Kernel) -> None:
-        by_buffer = {b: p for p, b in self.buffers.items()}
-        arguments = tuple(by_buffer[self.alias_base.get(b, b)] for b in kernel.buffers)
+        arguments = tuple(self.placed_as[self.alias_base.get(b, b)] for b in kernel.buffers)
         kernel = _named(rename_buffers(kernel))
         nbytes = self.costs.scratch_bytes(kernel)
         scratch = None
