@@ -1,8 +1,8 @@
 """Random programs: compiled equals eager, in values, gradients and mutations.
 
 A program is a list of steps drawn from a seed; each step applies an op to values made before. It runs eagerly and
-compiled, at several sizes (the third size runs the symbolic variant), and with gradients taken inside and outside of the
-compiled function.
+compiled, at several sizes (the third size runs the symbolic variant), and with gradients taken inside and outside of
+the compiled function.
 
     python tests/random_programs.py --count 2000 --start 0      # prints the seeds that fail
 """
@@ -54,6 +54,11 @@ ROWWISE: tuple[Callable, ...] = (
     lambda x, d: F.layer_norm(x, (x.shape[-1],)),
 )
 
+DRAWN = (
+    *("unary", "unary", "binary", "binary", "reduce", "rowwise", "matmul", "permute", "slice", "cat", "reshape"),
+    *("expand", "take", "inplace"),
+)
+
 
 @dataclass
 class Step:
@@ -89,9 +94,7 @@ class Program:
         self.shapes.append(shape)
 
     def draw(self) -> None:
-        getattr(self, "draw_" + self.random.choice(
-            ("unary", "unary", "binary", "binary", "reduce", "rowwise", "matmul", "permute", "slice", "cat", "reshape", "expand", "take", "inplace")
-        ))()
+        getattr(self, f"draw_{self.random.choice(DRAWN)}")()
 
     def draw_unary(self) -> None:
         i, f = self.pick(), self.random.choice(UNARY)
@@ -254,7 +257,8 @@ class Program:
             self.write = self_write
 
     def text(self) -> str:
-        return "\n".join(f"%{self.inputs + n}: {s.name} {self.shapes[self.inputs + n]}" for n, s in enumerate(self.steps))
+        made = zip(self.steps, self.shapes[self.inputs :], strict=True)
+        return "\n".join(f"%{n}: {step.name} {shape}" for n, (step, shape) in enumerate(made, self.inputs))
 
 
 def tensors(arrays: list[np.ndarray], **options: Any) -> list:
@@ -267,7 +271,8 @@ def same(got: tuple, want: tuple, what: str) -> None:
             zero = np.zeros(()) if g is None else g.numpy()
             assert g is w or not np.any(zero), f"{what} {n}: one is None"
             continue
-        assert tuple(g.shape) == tuple(w.shape) and g.dtype is w.dtype, f"{what} {n}: {g.type_} is not {w.type_}"
+        assert tuple(g.shape) == tuple(w.shape), f"{what} {n}: {g.type_} is not {w.type_}"
+        assert g.dtype is w.dtype, f"{what} {n}: {g.type_} is not {w.type_}"
         np.testing.assert_allclose(g.detach().numpy(), w.detach().numpy(), rtol=1e-9, atol=1e-9, err_msg=f"{what} {n}")
 
 
@@ -277,7 +282,7 @@ def check(seed: int) -> None:
     In f64, so that the tolerance tells a wrong program from another order of summation.
     """
     program = Program(seed)
-    forward, gradients, loss = tjit.compile(program.forward), tjit.compile(program.gradients), tjit.compile(program.loss)
+    forward, gradients, loss = (tjit.compile(f) for f in (program.forward, program.gradients, program.loss))
     for n in (3, 6, 1, 11):
         arrays = program.arrays(n)
         eager, compiled = tensors(arrays), tensors(arrays)

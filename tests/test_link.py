@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import subprocess
+from typing import Any
 
 import llvmlite.binding as llvm
 import pytest

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import numpy as np
 import pytest
 from cases import Case, all_cases, dtypes_of, operands, operands_of, parametrize_cases, special_values

@@ -8,6 +8,7 @@ import operator
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
