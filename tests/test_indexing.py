@@ -18,7 +18,7 @@ from tjit.ir.types import TensorType
 try:
     import torch
 except ImportError:
-    torch = None
+    torch: Any = None
 
 needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
 EXTENTS = st.sampled_from([1, 2, 3, 5])
