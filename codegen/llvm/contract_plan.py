@@ -293,7 +293,7 @@ def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, in
         return max(1, min(m, 4)), _STREAM_VECTORS if style is Style.STREAMS else 8
     if isinstance(m, int) and rows <= m <= _M_EVEN:
         return _even_rows(m, rows), vectors
-    if not _at_most(m, rows - 1) or not isinstance(kernel.n.extent, int):
+    if not isinstance(m, int) or m >= rows or not isinstance(kernel.n.extent, int):
         return rows, vectors
     m = max(1, m)
     lanes = target.lanes(kernel.accumulate.itemsize)

@@ -147,10 +147,11 @@ class _Program:
         if checked:
             b.store(ir.Constant(I32, 0), self._error(n))
         function = self._kernel(kernel.name)
-        if _is_one_task(kernel):
+        extent = 1 if isinstance(kernel, ScatterKernel) else kernel.tasks
+        if isinstance(extent, int) and extent == 1:
             b.call(function, [self.args, i64(0), i64(1)])
         else:
-            tasks = self.ints.dim(kernel.tasks)
+            tasks = self.ints.dim(extent)
             if isinstance(kernel, ContractKernel):
                 # each task packs panels of its own: no more of them than threads (the bits are the same)
                 tasks = self.ints.min(tasks, self._threads())
@@ -171,10 +172,6 @@ class _Program:
             kind = ir.FunctionType(ir.VoidType(), [PTR, I64, I64])
             found = self.kernels[name] = ir.Function(self.module, kind, name)
         return found
-
-
-def _is_one_task(kernel: Kernel) -> bool:
-    return isinstance(kernel, ScatterKernel) or (isinstance(kernel.tasks, int) and kernel.tasks == 1)
 
 
 def _may_fail(kernel: Kernel) -> bool:

@@ -99,7 +99,7 @@ class Program:
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, pointer, pointer)(self.address)
         self.arenas: list[np.ndarray] = []  # free ones
         self._native: dict[tuple[int, ...], Callable[..., Any] | None] = {}
-        self._sizes: dict[tuple[int, ...], tuple[Any, int]] = {}
+        self._sizes: dict[tuple[int, ...], tuple[Any, int, Any]] = {}
 
     @cached_property
     def output_dtypes(self) -> tuple[np.dtype, ...]:
@@ -144,7 +144,7 @@ class Program:
             if len(self._sizes) > 4096:
                 self._sizes.clear()
             known = self._sizes[symbols] = (shapes, evaluate(self.info.arena, values), numbers)
-        return known  # type: ignore[return-value]
+        return known
 
     def run(self, inputs: Sequence[np.ndarray], symbols: tuple[int, ...] = ()) -> Sequence[np.ndarray]:
         """The outputs. Inputs must have the types (and strides) of `info`: nothing is checked here.
