@@ -94,7 +94,7 @@ class Load:
     Attributes:
         index: one expression per dim of the buffer, over axes, program symbols and the symbols of `bindings`.
         bindings: symbols that stand for integers computed per element (gather): symbol, expression, extent. A value
-            v < 0 counts from the end; outside [-extent, extent) the program reports an error, and the access is clamped.
+            v < 0 counts from the end; outside [-extent, extent) the program reports an error and clamps the access.
         conditions: pairs (e, n): unless 0 <= e < n for all, the element is `fill` and memory is not touched.
     """
 

@@ -66,7 +66,9 @@ class Variant:
         self.seconds = seconds
         self.sources = captured.sources
         self.returns_numpy = bool(arrays) and all(isinstance(a, np.ndarray) for a in arrays)
-        self.joint: Joint | None = None if captured.joint is None else split_joint(captured, _primitives(captured.joint))
+        self.joint: Joint | None = (
+            None if captured.joint is None else split_joint(captured, _primitives(captured.joint))
+        )
         self.graph = self.joint.forward if self.joint is not None else captured.graph
         self.strides = tuple(self._strides(i, arrays) for i in range(len(self.sources)))
         self.lifted_strides = tuple(None if s is None else self._lifted_strides(i) for i, s in enumerate(self.strides))
@@ -142,13 +144,17 @@ class Variant:
 
     def _sizes(self, inputs: Sequence[np.ndarray]) -> dict[str, int]:
         """The values of the symbols in the inputs' shapes."""
-        dims = [pair for v, a in zip(self.graph.inputs, inputs, strict=True) for pair in zip(v.type.shape, a.shape, strict=True)]
+        dims = [
+            pair
+            for v, a in zip(self.graph.inputs, inputs, strict=True)
+            for pair in zip(v.type.shape, a.shape, strict=True)
+        ]
         return {str(d): extent for d, extent in dims if not isinstance(d, int)}
 
     def _inputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The arrays of all inputs of the graph, in order."""
         result: list[np.ndarray] = []
-        for i, source in enumerate(self.sources):
+        for source in self.sources:
             if source.kind == "argument":
                 result.append(arrays[source.position])
             elif source.kind == "number":
@@ -206,7 +212,9 @@ class Variant:
             owner._storage.version += 1
             owner._seen = owner._storage.version
 
-    def _leaf(self, result: Any, tensors: dict[int, Tensor], outputs: Sequence[np.ndarray], arguments: list[Any]) -> Any:
+    def _leaf(
+        self, result: Any, tensors: dict[int, Tensor], outputs: Sequence[np.ndarray], arguments: list[Any]
+    ) -> Any:
         if result.kind == "value" or result.kind == "tensor":
             return result.value
         if result.kind == "argument":
@@ -215,12 +223,15 @@ class Variant:
             return outputs[result.position]
         return tensors[result.position]
 
-    def _tensors(self, outputs: Sequence[np.ndarray], inputs: list[np.ndarray], arguments: list[Any]) -> dict[int, Tensor]:
+    def _tensors(
+        self, outputs: Sequence[np.ndarray], inputs: list[np.ndarray], arguments: list[Any]
+    ) -> dict[int, Tensor]:
         positions = {r.position for r in self.captured.results if r.kind == "output"}
         tensors = {i: Tensor(outputs[i]) for i in positions}
         if self.joint is not None and state.grad:
             operands = [
-                arguments[s.position] if s.kind == "argument" else s.tensor if s.kind == "tensor" else None for s in self.sources
+                arguments[s.position] if s.kind == "argument" else s.tensor if s.kind == "tensor" else None
+                for s in self.sources
             ]
             self.joint.record(tensors, operands, inputs, outputs, self.backward_program)
         return tensors
@@ -229,7 +240,9 @@ class Variant:
         """The program of the gradient; built at the first backward."""
         if self._backward is None:
             assert self.joint is not None
-            self._backward = build_program(self.joint.backward, (None,) * len(self.joint.backward.inputs), self.fast_math, {})
+            self._backward = build_program(
+                self.joint.backward, (None,) * len(self.joint.backward.inputs), self.fast_math, {}
+            )
         return self._backward
 
     def lowered(self) -> Lowered:

@@ -1,17 +1,17 @@
 """Every exception tjit raises on purpose.
 
-    TjitError                      (message, location, hint)
-    ├── TypeRuleError              RuntimeError   an op refuses the types of its operands
-    ├── DTypeError                 TypeError      a dtype or a Python type that does not fit
-    ├── DimensionError             IndexError     a dim or index out of range
-    ├── ArgumentError              ValueError     an argument's value does not fit
-    ├── AutogradError              RuntimeError   backward() cannot do what was asked
-    ├── CaptureError               RuntimeError   a function cannot be captured as a graph
-    ├── ParseError                 ValueError     IR text that does not parse
-    ├── VerifyError                RuntimeError   a graph breaks the IR's rules: a bug in tjit
-    ├── CodegenError               RuntimeError   a schedule or kernel that a backend cannot spell
-    ├── CacheError                 RuntimeError   the disk cache cannot be used
-    └── PackageError               ValueError     an exported file is damaged, altered or of another target
+TjitError                      (message, location, hint)
+├── TypeRuleError              RuntimeError   an op refuses the types of its operands
+├── DTypeError                 TypeError      a dtype or a Python type that does not fit
+├── DimensionError             IndexError     a dim or index out of range
+├── ArgumentError              ValueError     an argument's value does not fit
+├── AutogradError              RuntimeError   backward() cannot do what was asked
+├── CaptureError               RuntimeError   a function cannot be captured as a graph
+├── ParseError                 ValueError     IR text that does not parse
+├── VerifyError                RuntimeError   a graph breaks the IR's rules: a bug in tjit
+├── CodegenError               RuntimeError   a schedule or kernel that a backend cannot spell
+├── CacheError                 RuntimeError   the disk cache cannot be used
+└── PackageError               ValueError     an exported file is damaged, altered or of another target
 """
 
 from __future__ import annotations

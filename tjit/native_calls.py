@@ -244,7 +244,11 @@ def _finish(variant: Variant, n_arguments: int, n_inputs: int, whole: tuple[Any,
 def _word_of(holder: Any, value: Any) -> int:
     """The address of the word in an object that points to `value`."""
     start = id(holder)
-    found = [at for at in range(start + 16, start + type(holder).__basicsize__, 8) if ctypes.c_size_t.from_address(at).value == id(value)]
+    found = [
+        at
+        for at in range(start + 16, start + type(holder).__basicsize__, 8)
+        if ctypes.c_size_t.from_address(at).value == id(value)
+    ]
     if len(found) != 1:
         raise _UnfitError
     return found[0]

@@ -203,7 +203,8 @@ class Tensor:
 
         if state.trace is None:
             raise CaptureError(
-                f"a {data.value.type} tensor was kept from the capture of a compiled function, where it had no elements",
+                f"a {data.value.type} tensor was kept from the capture of a compiled function, where it had no "
+                "elements",
                 user_location(),
                 hint="return tensors from a compiled function; do not store them in globals or attributes",
             )

@@ -1,4 +1,4 @@
-"""How v1.tjit was made, once, by the first version: never to be written again, so that what users have keeps running."""
+"""How v1.tjit was made, once, by the first version: never to be written again, so that what users have runs on."""
 
 from pathlib import Path
 

@@ -231,7 +231,9 @@ class DimExpr:
 
     __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __abs__ = __index__  # type: ignore
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __rdivmod__ = __index__
-    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __index__
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = (
+        __index__
+    )
     __invert__ = __index__
 
     def __getattr__(self, name: str) -> Any:
@@ -324,7 +326,9 @@ class DimExpr:
     def __bool__(self) -> bool:
         if lower_bound(self) > 0:
             return True
-        raise InconclusiveDimError(f"whether the symbolic dim {_text(self)} is 0 depends on the sizes of the call", self)
+        raise InconclusiveDimError(
+            f"whether the symbolic dim {_text(self)} is 0 depends on the sizes of the call", self
+        )
 
     def __reduce__(self) -> tuple[Callable[..., DimExpr], tuple[dict[Monomial, int]]]:
         return DimExpr, (self.terms,)

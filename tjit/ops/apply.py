@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from tjit.errors import AutogradError, TjitError, TypeRuleError
+from tjit.errors import AutogradError, CaptureError, TjitError, TypeRuleError
 from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
@@ -23,6 +24,7 @@ class Tracer(Protocol):
     """What captures ops: `tjit.capture.trace.Trace`."""
 
     forced_location: Location | None
+    refused: CaptureError | None
 
     def apply(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]: ...
     def snapshot(self, tensor: Tensor) -> Tensor: ...
@@ -55,7 +57,18 @@ class TapeNode:
     """
 
     __slots__ = (
-        "attrs", "edges", "freed", "hooks", "location", "op", "operands", "order", "result_versions", "results", "types", "versions",
+        "attrs",
+        "edges",
+        "freed",
+        "hooks",
+        "location",
+        "op",
+        "operands",
+        "order",
+        "result_versions",
+        "results",
+        "types",
+        "versions",
     )
 
     def __init__(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any], results: tuple[Tensor, ...]) -> None:
@@ -155,7 +168,9 @@ def check_devices(op: Op, types: tuple[TensorType, ...], operands: tuple[Any, ..
     devices = {t.device for t, o in zip(types, operands, strict=True) if isinstance(o, Tensor)}
     if len(devices) > 1:
         names = " and ".join(sorted(map(str, devices)))
-        raise TypeRuleError(f"{op.name} needs its tensors on one device, not {names}", user_location(), hint="move one with .to(device)")
+        raise TypeRuleError(
+            f"{op.name} needs its tensors on one device, not {names}", user_location(), hint="move one with .to(device)"
+        )
 
 
 def _array(operand: Tensor | Literal) -> Any:
@@ -239,7 +254,7 @@ def _rebase(target: Tensor, value: Tensor) -> None:
 
 
 def with_history(target: Tensor, value: Tensor) -> Tensor:
-    """`value`, on the tape of the target that it overwrites: the target goes on requiring grad, with a gradient of zeros."""
+    """`value`, on the tape of the target that it overwrites, which goes on requiring grad, with a gradient of zeros."""
     if value.requires_grad or not target.requires_grad or not state.grad:
         return value
     from tjit.ops.index import SLICE_UPDATE
@@ -264,6 +279,12 @@ def mark_seen(target: Tensor) -> None:
 
 
 def _get_grad(tensor: Tensor) -> Tensor | None:
+    if tensor._grad_fn is not None and tensor._grad is None and "retains_grad" not in tensor.__dict__:
+        warnings.warn(
+            "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed: backward() does not fill it. "
+            "Call .retain_grad() on the tensor before backward(), or read .grad of the leaf.",
+            stacklevel=2,
+        )
     return tensor._grad if state.trace is None else state.trace.grad_of(tensor)
 
 

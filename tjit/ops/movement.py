@@ -56,7 +56,9 @@ def broadcast_to(x: Tensor, shape: Any) -> Tensor:
     shape = tuple(shape)
     lead = len(shape) - x.ndim
     if lead >= 0:
-        shape = tuple(x.shape[i - lead] if isinstance(d, int) and d == -1 and i >= lead else d for i, d in enumerate(shape))
+        shape = tuple(
+            x.shape[i - lead] if isinstance(d, int) and d == -1 and i >= lead else d for i, d in enumerate(shape)
+        )
     return x if shape == tuple(x.shape) else apply(BROADCAST_TO, x, shape=shape)
 
 
@@ -74,7 +76,9 @@ def expand_as(x: Tensor, other: Tensor) -> Tensor:
 
 def _broadcast_infer(x: TensorType, shape: tuple[Dim, ...]) -> TensorType:
     lead = len(shape) - x.ndim
-    fits = lead >= 0 and all(d == s or (isinstance(d, int) and d == 1) for d, s in zip(x.shape, shape[lead:], strict=True))
+    fits = lead >= 0 and all(
+        d == s or (isinstance(d, int) and d == 1) for d, s in zip(x.shape, shape[lead:], strict=True)
+    )
     if not fits:
         raise TypeRuleError(f"broadcast_to cannot make {x} into {x.with_shape(shape)}")
     return x.with_shape(shape)
@@ -330,7 +334,9 @@ def _dilate_vjp(g: Tensor, y: Tensor, x: Tensor, steps: tuple[int, ...], shape: 
 
 def _dilate_index(i: Index, x: TensorType, steps: tuple[int, ...], shape: tuple[Dim, ...]) -> Any:
     # a position that is no multiple of its step is outside: its remainder is not in [0, 1)
-    return tuple(k // s for k, s in zip(i, steps, strict=True)), tuple((k % s, 1) for k, s in zip(i, steps, strict=True) if s != 1)
+    return tuple(k // s for k, s in zip(i, steps, strict=True)), tuple(
+        (k % s, 1) for k, s in zip(i, steps, strict=True) if s != 1
+    )
 
 
 DILATE = register(
@@ -354,7 +360,7 @@ def pad(x: Tensor, pad: Any, mode: str = "constant", value: float | None = None)
 
     Args:
         x: [*s].
-        pad: two widths (before, after) for the last dim, then two for the one before it, and so on; a negative one cuts off.
+        pad: two widths (before, after) for the last dim, then two for the one before it, and so on; negative ones cut.
         mode: only "constant".
         value: what is added; 0 where None.
 
@@ -364,7 +370,9 @@ def pad(x: Tensor, pad: Any, mode: str = "constant", value: float | None = None)
     if mode != "constant":
         raise ArgumentError(f"pad has no mode {mode!r}", user_location(), hint="use mode='constant'")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
-        raise ArgumentError(f"pad takes two widths for each of the last dims of {x.type_}, not {tuple(pad)}", user_location())
+        raise ArgumentError(
+            f"pad takes two widths for each of the last dims of {x.type_}, not {tuple(pad)}", user_location()
+        )
     missing = x.ndim - len(pad) // 2
     low = (*(0,) * missing, *pad[-2::-2])
     high = (*(0,) * missing, *pad[-1::-2])

@@ -51,7 +51,9 @@ def as_tensor_operand(x: Any, name: str) -> Tensor:
     if isinstance(x, DimExpr):
         return full((), x, dtype=i64)
     raise DTypeError(
-        f"{name} takes tensors and numbers, not {type(x).__name__}", user_location(), hint="make one with tjit.tensor(...)"
+        f"{name} takes tensors and numbers, not {type(x).__name__}",
+        user_location(),
+        hint="make one with tjit.tensor(...)",
     )
 
 
@@ -82,7 +84,8 @@ def broadcast_shapes(*shapes: Sequence[Dim], what: str = "broadcast") -> tuple[D
             elif d != extent:
                 listed = " and ".join("[" + ", ".join(map(str, s)) + "]" for s in shapes)
                 raise TypeRuleError(
-                    f"{what} needs shapes that broadcast: {listed} differ in dim {i}, {extent} against {d}", user_location()
+                    f"{what} needs shapes that broadcast: {listed} differ in dim {i}, {extent} against {d}",
+                    user_location(),
                 )
         result.append(extent)
     return tuple(result)
@@ -137,7 +140,8 @@ def normalize_dim(dim: Any, rank: int) -> int:
     dim = dim.__index__()
     if not -limit <= dim < limit:
         raise DimensionError(
-            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})", user_location()
+            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})",
+            user_location(),
         )
     return dim % limit
 

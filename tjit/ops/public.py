@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tjit.errors import TypeRuleError
+from tjit.errors import DTypeError, TypeRuleError
 from tjit.location import user_location
 from tjit.ops.apply import assign
 from tjit.tensor import Tensor
@@ -22,7 +22,9 @@ METHODS: dict[str, Callable[..., Any]] = {}
 _NUMPY_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
 
 
-def public(*, method: bool = True, function: bool = True, inplace: bool = False, aliases: tuple[str, ...] = ()) -> Callable[[F], F]:
+def public(
+    *, method: bool = True, function: bool = True, inplace: bool = False, aliases: tuple[str, ...] = ()
+) -> Callable[[F], F]:
     """Register a function of the user's: `tjit.name`, `Tensor.name`, and with `inplace` the method `name_`.
 
     Every one of them takes `out=`; those with `dim` or `keepdim` also take NumPy's `axis` and `keepdims`.
@@ -37,7 +39,11 @@ def public(*, method: bool = True, function: bool = True, inplace: bool = False,
         @functools.wraps(fn)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             if not kwargs:
-                return fn(*args)
+                try:
+                    return fn(*args)
+                except AttributeError as error:
+                    _check_tensor(fn.__name__, args, error)
+                    raise
             for spelling, name in spellings.items():
                 if spelling in kwargs:
                     kwargs[name] = kwargs.pop(spelling)
@@ -59,6 +65,18 @@ def public(*, method: bool = True, function: bool = True, inplace: bool = False,
     return decorate
 
 
+def _check_tensor(name: str, args: tuple[Any, ...], error: AttributeError) -> None:
+    """A list or None in a tensor's place shows as an attribute that it lacks.
+
+    Raises:
+        DTypeError: the error is of this kind.
+    """
+    if args and args[0] is error.obj and not isinstance(error.obj, Tensor):
+        kind = type(error.obj).__name__
+        message = f"{name} takes a tensor, not {kind}"
+        raise DTypeError(message, user_location(), hint="make one with tjit.tensor(...)") from None
+
+
 def _in_place(fn: Callable[..., Any], name: str) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return write_into(self, fn(self, *args, **kwargs))
@@ -78,7 +96,8 @@ def write_into(target: Tensor, result: Tensor) -> Tensor:
 
     if tuple(result.shape) != tuple(target.shape):
         raise TypeRuleError(
-            f"the result {result.type_} does not have the shape of the tensor written to, {target.type_}", user_location()
+            f"the result {result.type_} does not have the shape of the tensor written to, {target.type_}",
+            user_location(),
         )
     kinds = ("bool", "int", "float")
     if kinds.index(result.dtype.kind) > kinds.index(target.dtype.kind):

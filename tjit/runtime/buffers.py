@@ -1,4 +1,4 @@
-"""Memory for results and intermediates: kept when freed, because fresh pages cost more than the kernel that fills them."""
+"""Memory for results and intermediates: kept when freed, as fresh pages cost more than the kernel that fills them."""
 
 from __future__ import annotations
 
