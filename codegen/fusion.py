@@ -84,7 +84,7 @@ class Read:
 
 @dataclass(eq=False)
 class Item:
-    """A value that a kernel computes. `symbols` are one per dim of its domain: the result's, or a reduction's operand's."""
+    """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduced operand's."""
 
     node: Node
     value: Value

@@ -79,7 +79,7 @@ class enable_grad(_GradMode):
 
 
 class inference_mode(no_grad):
-    """`no_grad`, without PyTorch's further restrictions on what is computed inside; with `mode=False` it does nothing."""
+    """`no_grad`, without the further restrictions of PyTorch's; with `mode=False` it does nothing."""
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__()
