@@ -11,7 +11,7 @@ __all__ = ["Device", "as_device", "cpu"]
 
 class _Fields(NamedTuple):
     type: str
-    index: int | None
+    index: int | None  # pyright: ignore[reportIncompatibleMethodOverride]  # PyTorch's name, over tuple.index
 
 
 class Device(_Fields):

@@ -100,19 +100,19 @@ class _Loops:
         self.rows = {b.name: self._alloca_row(b) for b in self._row_buffers()}
         self.pointers.update(self.rows)
         with counted_loop(self.b, first, last, i64(1)) as unit:
-            rest = unit
             if self.columns:
+                assert self.kernel.vector is not None
                 # strided reads: go down the rows of one narrow block, whose cache lines serve all of them
                 count = self.ints.dim(product(a.extent for a in outer) if self.strided else units)
                 number, rest = self.ints.mod(unit, count), self.ints.div(unit, count)
                 if self.strided:
                     number, rest = rest, number
-            self._bind(outer, rest)
-            if self.columns:
+                self._bind(outer, rest)
                 start = self.ints.mul(number, i64(block))
-                stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(self.kernel.vector.extent))  # type: ignore[union-attr]
+                stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(self.kernel.vector.extent))
                 self._column_block(start, stop)
             else:
+                self._bind(outer, unit)
                 self._rows()
         self.b.ret_void()
 

@@ -256,8 +256,9 @@ def _pull_back(node: TapeNode, cotangents: dict, arrive: Any, create_graph: bool
             hint="pass retain_graph=True to the first backward()",
         )
     trace = state.trace
+    outer = trace.forced_location if trace is not None else None
     if trace is not None:
-        outer, trace.forced_location = trace.forced_location, node.location
+        trace.forced_location = node.location
     try:
         for index, hooks in node.hooks.items():
             cotangents[id(node), index] = _hooked(hooks, _cotangent(node, index, cotangents))

@@ -233,7 +233,7 @@ class _Lookup(NamedTuple):
     order: tuple[int, ...]
     at: int
     merged: tuple[Dim, ...]
-    index: Tensor
+    positions: Tensor
 
 
 def _plan_lookup(shape: tuple[Dim, ...], positions: dict[int, Tensor]) -> _Lookup:
@@ -272,7 +272,7 @@ def _linear(positions: list[Tensor], extents: list[Dim], common: tuple[Dim, ...]
 
 def _looked_up(x: Tensor, positions: dict[int, Tensor]) -> Tensor:
     plan = _plan_lookup(tuple(x.shape), positions)
-    return take_dim(reshape(permute(x, plan.order), plan.merged), plan.index, plan.at)
+    return take_dim(reshape(permute(x, plan.order), plan.merged), plan.positions, plan.at)
 
 
 # Writing
@@ -352,9 +352,9 @@ def _written(x: Tensor, positions: dict[int, Tensor], value: Tensor, accumulate:
     plan = _plan_lookup(tuple(x.shape), positions)
     moved = permute(x, plan.order)
     lead, tail = plan.merged[: plan.at], plan.merged[plan.at + 1 :]
-    src = _fitted(value, (*lead, *plan.index.shape, *tail), x)
+    src = _fitted(value, (*lead, *plan.positions.shape, *tail), x)
     write = index_add_dim if accumulate else put_dim
-    flat = write(reshape(moved, plan.merged), plan.index, src, plan.at)
+    flat = write(reshape(moved, plan.merged), plan.positions, src, plan.at)
     return permute(reshape(flat, moved.shape), _inverse(plan.order))
 
 
