@@ -10,7 +10,11 @@ from llvmlite import ir
 
 from tjit.codegen.llvm import objects
 from tjit.codegen.llvm.objects import assembly, compile_module, compile_modules, module_text, optimized_text
+from tjit.codegen.llvm.packing import Packing, emit_packing
 from tjit.codegen.llvm.target import TARGETS, Target, host_target, named_target
+from tjit.codegen.llvm.text import print_module
+from tjit.codegen.llvm.threads import emit_threads
+from tjit.dtypes import f16, f32
 from tjit.errors import CodegenError
 
 
@@ -23,6 +27,20 @@ def emit(name: str) -> ir.Module:
     builder.store(builder.add(function.args[0], i64(1)), slot)
     builder.ret(builder.load(slot, typ=i64))
     return module
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        emit("f"),
+        emit_packing(Packing(f16, f32, 14, "k"), named_target("x86-64-v4")),
+        emit_threads("x86_64"),
+        emit_threads("aarch64"),
+    ],
+    ids=lambda module: module.name,
+)
+def test_modules_print_as_llvmlite_prints_them(module):
+    assert print_module(module) == str(module)
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))

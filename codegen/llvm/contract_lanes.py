@@ -16,7 +16,7 @@ from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, splat, stack, while_loop
+from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, numbers, splat, stack, while_loop
 from tjit.ir.dims import Symbol, coefficient
 
 __all__ = ["emit_epilogue", "emit_fill", "lane_order", "load_arguments"]
@@ -193,7 +193,6 @@ class _Part:
             mask = None
             if masked:
                 left = b.trunc(self.ints.sub(stop, i), I32)
-                numbers = ir.Constant(ir.VectorType(I32, width), list(range(width)))
-                mask = b.icmp_signed("<", numbers, splat(b, left, width))
+                mask = b.icmp_signed("<", numbers(range(width)), splat(b, left, width))
             lanes = Lanes(symbol if width > 1 else None, width, mask)
             yield ExprEmitter(b, self.target, lanes, self.ints, self.pointers, error=self.error), i

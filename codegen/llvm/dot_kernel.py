@@ -24,6 +24,7 @@ from tjit.codegen.llvm.vectors import (
     least,
     masked_load,
     multiply_add,
+    numbers,
     splat,
     stack,
 )
@@ -177,8 +178,7 @@ class _DotKernel:
 
     def _mask(self, p: ir.Value) -> ir.Value:
         left = splat(self.b, self.b.trunc(self.b.sub(self.k, p), I32), self.lanes)
-        numbers = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-        return self.b.icmp_signed("<", numbers, left)
+        return self.b.icmp_signed("<", numbers(range(self.lanes)), left)
 
     def _memory_element(self) -> ir.Type:
         return self.scalar.memory_type(self.tile.source)
@@ -239,4 +239,4 @@ class _DotKernel:
         return self.b.fadd(x, y) if self.tile.dtype.is_floating_point else self.b.add(x, y)
 
     def _shuffle(self, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
-        return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+        return self.b.shuffle_vector(x, y, numbers(tuple(lanes)))

@@ -11,7 +11,7 @@ from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, 
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, splat, stack
+from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbers, splat, stack
 from tjit.dtypes import DType, bool_
 from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
@@ -209,7 +209,7 @@ class ExprEmitter:
         return self._folded(d, {lane: self._lane_positions()})  # type: ignore[dict-item]
 
     def _iota(self) -> ir.Value:
-        return ir.Constant(ir.VectorType(I64, self.lanes.width), list(range(self.lanes.width)))
+        return numbers(range(self.lanes.width), I64)
 
     def _lane_positions(self) -> ir.Value:
         assert self.lanes.symbol is not None

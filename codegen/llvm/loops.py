@@ -13,7 +13,7 @@ from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, splat, stack
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, numbers, splat, stack
 from tjit.ir.dims import Dim, coefficient, product
 
 __all__ = ["emit_loops"]
@@ -254,7 +254,7 @@ class _Loops:
     def _mask(self, start: ir.Value, extent: ir.Value, width: int) -> ir.Value:
         """Lanes whose position is below the extent."""
         left = self.ints.sub(extent, start)
-        iota = ir.Constant(ir.VectorType(I64, width), list(range(width)))
+        iota = numbers(range(width), I64)
         return self.b.icmp_signed("<", iota, splat(self.b, left, width))
 
     def _position(self, loop: Loop, inner: Axis) -> Dim:

@@ -22,6 +22,7 @@ from tjit.codegen.llvm.vectors import (
     masked_load,
     masked_store,
     multiply_add,
+    numbers,
     splat,
 )
 from tjit.dtypes import DType
@@ -165,8 +166,7 @@ class _Microkernel:
         """Lane j is on where j < columns - (vectors - 1) * lanes."""
         b = self.builder
         valid = b.sub(self.args["columns"], ir.Constant(I64, (self.tile.vectors - 1) * self.lanes))
-        integers = ir.VectorType(I32, self.lanes)
-        lanes = ir.Constant(integers, list(range(self.lanes)))
+        lanes = numbers(range(self.lanes))
         limit = splat(b, b.trunc(valid, I32), self.lanes)
         return b.icmp_signed("<", lanes, limit, "mask")
 

@@ -17,6 +17,7 @@ from llvmlite import ir
 from llvmlite.binding import ModuleRef, ffi
 
 from tjit.codegen.llvm.target import Target, target_machine
+from tjit.codegen.llvm.text import print_module
 from tjit.errors import CodegenError
 
 __all__ = ["Compilation", "assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]
@@ -31,7 +32,7 @@ def module_text(module: Module, target: Target) -> str:
     with _machine(target) as machine:
         module.triple = target.triple
         module.data_layout = str(machine.target_data)
-    return str(module)
+    return print_module(module)
 
 
 def compile_module(module: Module, target: Target, *, scalar: bool = False) -> bytes:

@@ -13,7 +13,7 @@ import llvmlite.ir as ir
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, element_type, i64, least, numbers
 from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing"]
@@ -176,9 +176,8 @@ def _powers_of_two(total: int, largest: int) -> list[int]:
 def _transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """Columns of a square of vectors: log2(n) rounds that interleave the first half with the second."""
     n = len(rows)
-    index = ir.VectorType(I32, n)
-    low = ir.Constant(index, [i // 2 + n * (i % 2) for i in range(n)])
-    high = ir.Constant(index, [n // 2 + i // 2 + n * (i % 2) for i in range(n)])
+    low = numbers(tuple(i // 2 + n * (i % 2) for i in range(n)))
+    high = numbers(tuple(n // 2 + i // 2 + n * (i % 2) for i in range(n)))
     for _ in range(n.bit_length() - 1):
         pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
         rows = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in (low, high)]

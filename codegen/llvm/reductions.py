@@ -9,7 +9,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Reduce
 from tjit.codegen.llvm.expressions import ExprEmitter, features_of
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
-from tjit.codegen.llvm.vectors import I32, stack
+from tjit.codegen.llvm.vectors import I32, numbers, stack
 from tjit.dtypes import DType, bool_
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, DimExpr
@@ -180,9 +180,8 @@ class Accumulation:
         def half(lane: Lane) -> Lane:
             if width == 1:
                 return Lane(self.b.extract_element(lane.value, ir.Constant(I32, which)), lane.dtype)
-            picks = list(range(which * width, (which + 1) * width))
-            mask = ir.Constant(ir.VectorType(I32, width), picks)
-            return Lane(self.b.shuffle_vector(lane.value, lane.value, mask), lane.dtype)
+            picks = numbers(range(which * width, (which + 1) * width))
+            return Lane(self.b.shuffle_vector(lane.value, lane.value, picks), lane.dtype)
 
         return half(value[0]), None if value[1] is None else half(value[1])
 

@@ -23,6 +23,7 @@ from tjit.codegen.llvm.vectors import (
     masked_load,
     masked_store,
     multiply_add,
+    numbers,
     splat,
 )
 from tjit.dtypes import DType
@@ -107,8 +108,7 @@ class _StreamKernel:
             return
         with b.if_then(b.icmp_signed("<", whole, self.columns)):
             left = splat(b, b.trunc(b.sub(self.columns, whole), I32), self.lanes)
-            numbers = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-            body(_Piece(whole, self.lanes, b.icmp_signed("<", numbers, left)))
+            body(_Piece(whole, self.lanes, b.icmp_signed("<", numbers(range(self.lanes)), left)))
 
     def _clear(self, piece: _Piece) -> None:
         kind = self._kind(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import llvmlite.ir as ir
 
@@ -22,6 +23,7 @@ __all__ = [
     "masked_load",
     "masked_store",
     "multiply_add",
+    "numbers",
     "plain_function",
     "splat",
     "stack",
@@ -31,6 +33,7 @@ __all__ = [
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
 PTR = ir.PointerType()
+I32_ZERO = ir.Constant(I32, 0)
 
 
 def element_type(dtype: DType) -> ir.Type:
@@ -40,10 +43,21 @@ def element_type(dtype: DType) -> ir.Type:
     return ir.IntType(dtype.bits)
 
 
+@lru_cache(maxsize=1024)
+def numbers(values: tuple[int, ...] | range, element: ir.IntType = I32) -> ir.Constant:
+    """A constant vector of integers; made once, because llvmlite makes an object of each lane."""
+    return ir.Constant(ir.VectorType(element, len(values)), list(values))
+
+
 def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    vector = ir.VectorType(scalar.type, lanes)
-    one = b.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
-    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), None))
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = b.insert_element(undefined, scalar, I32_ZERO)
+    return b.shuffle_vector(one, undefined, _zeros(lanes))
+
+
+@lru_cache(maxsize=64)
+def _zeros(lanes: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(I32, lanes), None)
 
 
 def byte_gep(b: ir.IRBuilder, pointer: ir.Value, offset: ir.Value) -> ir.Value:
@@ -126,6 +140,7 @@ def while_loop(b: ir.IRBuilder, condition: Callable[[], ir.Value]) -> Iterator[N
     b.position_at_end(after)
 
 
+@lru_cache(maxsize=4096)
 def i64(value: int) -> ir.Constant:
     return ir.Constant(I64, value)
 
