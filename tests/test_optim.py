@@ -206,6 +206,11 @@ def test_printed_form():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
+        (
+            lambda p: optim.SGD(tjit.nn.Identity()),
+            DTypeError,
+            "params argument given to the optimizer should be an iterable of Tensors or dicts, but got Identity()",
+        ),
         (lambda p: optim.SGD([]), ArgumentError, "optimizer got an empty parameter list"),
         (lambda p: optim.SGD([p], lr=-1), ArgumentError, "Invalid learning rate: -1"),
         (lambda p: optim.Adam([p], betas=(1.0, 0.9)), ArgumentError, "Invalid beta parameter at index 0: 1.0"),

@@ -128,7 +128,11 @@ def test_captured_creation_equals_eager(make):
         (lambda: tjit.zeros(1.5), DTypeError, "a size must be an int, not float 1.5"),
         (lambda: tjit.arange(0, 3, -1), TypeRuleError, "upper bound and lower bound inconsistent with step sign: arange from 0 to 3 by -1"),  # noqa: E501
         (lambda: tjit.from_numpy([1]), DTypeError, "expected np.ndarray (got list)"),
-        (lambda: tjit.zeros(2, device="cuda"), TypeRuleError, "no eager tensors on cuda:0: no CUDA GPU is available"),
+        (lambda: tjit.zeros(2, device="cuda"), TypeRuleError, "no tensors on cuda:0: tjit has none on GPUs yet"),
+        (lambda: tjit.compile(lambda: tjit.zeros(2, device="cuda"))(), TypeRuleError, "no tensors on cuda:0: tjit has none on GPUs yet"),  # noqa: E501
+        (lambda: tjit.nn.functional.softmax([1.0, 2.0], dim=0), DTypeError, "softmax takes tensors and numbers, not list"),
+        (lambda: tjit.cat(tjit.ones(2), tjit.ones(2)), DTypeError, "cat takes a list of tensors and a dim, not a f32[2] tensor as its dim"),  # noqa: E501
+        (lambda: f"{tjit.ones(2):.1f}", DTypeError, "a f32[2] tensor has no format '.1f'"),
         (lambda: tjit.zeros(2, device="tpu"), ArgumentError, "no device 'tpu'"),
         (lambda: tjit.zeros(2, colour="red"), DTypeError, "unexpected keyword argument 'colour'"),
     ],
@@ -193,7 +197,7 @@ def test_tensors_are_containers():
         (lambda x: list(x[0]), TypeError, "iteration over a 0-d tensor"),
         (lambda x: x.view(3), RuntimeError, "shape [3] is invalid for the 2 elements of f32[2]"),
         (lambda x: x.expand(2, 2).t().view(4), RuntimeError, "view size [4] is not compatible with the size and stride of f32[2, 2]"),  # noqa: E501
-        (lambda x: x.cuda(), RuntimeError, "no eager tensors on cuda:0: no CUDA GPU is available"),
+        (lambda x: x.cuda(), RuntimeError, "no tensors on cuda:0: tjit has none on GPUs yet"),
         (lambda x: x.requires_grad_().numpy(), RuntimeError, "can't call numpy() on a tensor that requires grad"),
         (lambda x: x.expand(3, 2).add_(1), RuntimeError, "more than one element of the written-to f32[3, 2] tensor refers to a single memory location"),  # noqa: E501
     ],
@@ -213,6 +217,7 @@ def test_errors_of_tensors(use, error, message):
         (lambda x: float(x.sum()), "a f32[] tensor has no Python value while the function is captured"),
         (lambda x: x.tolist(), "a f32[2, 3] tensor has no elements while the function is captured"),
         (lambda x: np.asarray(x), "a f32[2, 3] tensor has no elements while the function is captured"),
+        (lambda x: f"{x.sum():.3f}", "a f32[] tensor has no Python value while the function is captured"),
         (lambda x: tjit.equal(x, x), "a f32[2, 3] tensor has no Python value while the function is captured"),
         (lambda x: np.percentile(x, 50), "np.percentile has no counterpart in tjit for a f32[2, 3] tensor"),
     ],
@@ -224,6 +229,34 @@ def test_what_needs_elements_is_refused_while_capturing(use, message):
     assert caught.value.message == message
     assert caught.value.hint
     assert "at test_tensor.py:" in str(caught.value)
+
+
+def test_a_refusal_that_the_function_catches_still_ends_the_capture():
+    def sign(x):
+        try:
+            return x if x.sum() > 0 else -x
+        except Exception:
+            return -x
+
+    with pytest.raises(CaptureError) as caught:
+        tjit.compile(sign)(tjit.ones(2))
+
+    assert caught.value.message == "a bool[] tensor has no truth value while the function is captured"
+    assert caught.value.hint == "use tjit.where(condition, a, b), or decide outside of the compiled function"
+
+
+def test_reading_grad_of_what_is_no_leaf_warns():
+    y = tjit.ones(2, requires_grad=True) * 2
+
+    with pytest.warns(UserWarning, match="not a leaf Tensor is being accessed: backward\\(\\) does not fill it"):
+        assert y.grad is None
+
+
+def test_a_misspelt_function_is_named_with_its_module():
+    with pytest.raises(AttributeError) as caught:
+        tjit.sofmax  # noqa: B018
+
+    assert (caught.value.name, caught.value.obj) == ("sofmax", tjit)  # Python suggests the name meant from these
 
 
 # conversion

@@ -54,7 +54,7 @@ def __getattr__(name: str) -> Any:
     elif not name.startswith("_") and find_spec(f"tjit.{name}") is not None:
         found = import_module(f"tjit.{name}")
     else:
-        raise AttributeError(f"module 'tjit' has no attribute {name!r}")
+        raise AttributeError(f"module 'tjit' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     globals()[name] = found
     return found
 

@@ -34,11 +34,13 @@ def _attach(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _no_value(x: Tensor, what: str, hint: str) -> None:
-    """Raises CaptureError where x stands for a value that is not known yet."""
-    if x.is_traced or state.trace is not None:
-        raise CaptureError(
+    """Raises CaptureError where x stands for a value that is not known yet; capture fails even if that is caught."""
+    if state.trace is not None:
+        error = CaptureError(
             f"a {x.type_} tensor has no {what} while the function is captured", user_location(), hint=hint
         )
+        state.trace.refused = state.trace.refused or error
+        raise error
 
 
 # Numbers
@@ -67,7 +69,7 @@ def tolist(x: Tensor) -> Any:
 
 @_attach
 def __bool__(self: Tensor) -> bool:
-    _no_value(self, "truth value", "use tjit.where, or @tjit.compile, which captures `if` and `while` from the source")
+    _no_value(self, "truth value", "use tjit.where(condition, a, b), or decide outside of the compiled function")
     if self.array.size != 1:
         count = "no values" if self.array.size == 0 else "more than one value"
         raise TypeRuleError(
@@ -103,9 +105,13 @@ def __round__(self: Tensor, ndigits: int | None = None) -> Any:
 
 @_attach
 def __format__(self: Tensor, spec: str) -> str:
-    if self.ndim == 0 and not self.is_traced:
-        return format(item(self), spec)
-    return format(repr(self), spec)
+    if not spec:
+        return repr(self) if self.ndim or self.is_traced else str(item(self))
+    _no_value(self, "Python value", "print it outside of the compiled function, or without a format")
+    if self.ndim:
+        hint = "format its elements, or a 0-d tensor such as x.sum()"
+        raise DTypeError(f"a {self.type_} tensor has no format {spec!r}", user_location(), hint=hint)
+    return format(item(self), spec)
 
 
 # Containers

@@ -178,6 +178,10 @@ def capture_function(
             returned = fn(*args, **kwargs)
         return _Finish(trace, arrays).run(returned)
     finally:
+        if trace.refused is not None:
+            raise trace.refused  # the function caught it and went on: what it made is not what it would compute
+        if state.grad is not recording:
+            raise CaptureError("the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back")
         trace.restore()
 
 

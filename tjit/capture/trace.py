@@ -26,6 +26,7 @@ class Trace:
         lifted: eager tensors met while capturing, in order: they become inputs of the graph.
         grads: what `.grad` of tensors was set to.
         forced_location: of the op whose gradient is being derived; nodes then point there.
+        refused: the first error about a value that is not known yet, which the function may have caught.
         may_lift: False inside decompositions, which see only their operands.
     """
 
@@ -35,6 +36,7 @@ class Trace:
         self.lifted: list[Tensor] = []
         self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}
         self.forced_location: Location | None = None
+        self.refused: CaptureError | None = None
         self._twins: dict[int, Traced] = {}
         self.inputs: dict[Value, Tensor] = {}  # graph inputs, to the tensor that each stands for
 

@@ -171,29 +171,29 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return activation.gelu(input, approximate=approximate)
 
 
-def _row_dim(name: str, rank: int, dim: int | None) -> int:
+def _row_dim(name: str, input: Tensor, dim: int | None) -> int:
     if dim is not None:
         return dim
     warnings.warn(
         f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
         stacklevel=3,
     )
-    return 0 if rank in (0, 1, 3) else 1
+    return 0 if input.ndim in (0, 1, 3) else 1
 
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
-    return _normalize.softmax(input, _row_dim("softmax", input.ndim, dim), dtype)
+    return _normalize.softmax(input, _row_dim("softmax", input, dim), dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """log(softmax(x)) along `dim`."""
-    return _normalize.log_softmax(input, _row_dim("log_softmax", input.ndim, dim), dtype)
+    return _normalize.log_softmax(input, _row_dim("log_softmax", input, dim), dtype)
 
 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """softmax(-x) along `dim`."""
-    return _normalize.softmin(input, _row_dim("softmin", input.ndim, dim), dtype)
+    return _normalize.softmin(input, _row_dim("softmin", input, dim), dtype)
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

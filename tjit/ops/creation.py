@@ -150,15 +150,15 @@ FULL = register(
 
 
 def usable_device(device: Any) -> Device:
-    """The Device, checked to hold eager tensors unless a function is being captured.
+    """The Device, checked to hold tensors.
 
     Raises:
-        TypeRuleError: a GPU is asked for outside of a captured function, and there is none.
+        TypeRuleError: it is a GPU.
     """
     found = as_device(device)
-    if found.type != "cpu" and state.trace is None:
+    if found.type != "cpu":
         raise TypeRuleError(
-            f"no eager tensors on {found}: no CUDA GPU is available",
+            f"no tensors on {found}: tjit has none on GPUs yet",
             user_location(),
             hint="guard it with tjit.cuda.is_available(), or use device='cpu'",
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tjit.dtypes import promote
-from tjit.errors import ArgumentError, CaptureError, DimensionError, TypeRuleError
+from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
 from tjit.ir.dims import Dim
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
@@ -43,6 +43,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         ArgumentError: no tensors.
         TypeRuleError: the shapes differ in another dim.
     """
+    if isinstance(dim, Tensor):
+        raise DTypeError(
+            f"cat takes a list of tensors and a dim, not a {dim.type_} tensor as its dim",
+            user_location(),
+            hint="put the tensors in a list: cat([a, b])",
+        )
     parts = [as_tensor(x) for x in tensors]
     if not parts:
         raise ArgumentError("cat needs at least one tensor", user_location())

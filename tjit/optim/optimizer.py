@@ -59,6 +59,12 @@ class Optimizer:
         self.defaults = defaults
         self.state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
+        if not isinstance(params, Iterable):
+            raise DTypeError(
+                f"params argument given to the optimizer should be an iterable of Tensors or dicts, but got {params!r}",
+                user_location(),
+                hint="pass module.parameters()",
+            )
         groups = list(params)
         if not groups:
             raise ArgumentError("optimizer got an empty parameter list", user_location())
