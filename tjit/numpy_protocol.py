@@ -14,7 +14,7 @@ from tjit.location import user_location
 from tjit.ops.creation import as_tensor
 from tjit.ops.public import FUNCTIONS, write_into
 from tjit.surface import numpy as to_numpy
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, attach
 
 __all__ = ["FUNCTION_NAMES", "UFUNC_NAMES"]
 
@@ -319,5 +319,4 @@ _OWN: dict[str, Callable[..., Any]] = {
 
 _BY_NAME = {"einsum", "sort"}  # adaptors of tjit's function of that name
 
-Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
-Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
+attach(__array_ufunc__=_array_ufunc, __array_function__=_array_function)

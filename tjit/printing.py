@@ -12,7 +12,7 @@ import numpy as np
 
 from tjit.dtypes import bool_, default_dtype, i64
 from tjit.errors import ArgumentError
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, attach
 
 __all__ = ["format_tensor", "get_printoptions", "printoptions", "set_printoptions"]
 
@@ -197,5 +197,4 @@ def format_tensor(x: Tensor) -> str:
     return text + ")"
 
 
-Tensor.__repr__ = format_tensor  # type: ignore[method-assign]
-Tensor.__str__ = format_tensor  # type: ignore[method-assign]
+attach(__repr__=format_tensor, __str__=format_tensor)

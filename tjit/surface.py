@@ -23,7 +23,7 @@ from tjit.ops.operands import common_dtype
 from tjit.ops.public import public
 from tjit.ops.shape import CLONE, clone, detach
 from tjit.ops.strides import is_contiguous, strides_of
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, attach
 
 __all__ = ["RemovableHandle", "from_dlpack", "is_tensor", "result_type", "strided"]
 
@@ -206,7 +206,7 @@ def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.n
     return np.array(numpy(self), dtype, copy=copy)
 
 
-Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]
+attach(__array_priority__=1000)
 
 
 @_attach
@@ -344,12 +344,13 @@ def cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
 # Memory
 
 
-Tensor.is_cuda = property(lambda self: self.device.type == "cuda")  # type: ignore[attr-defined]
-Tensor.is_cpu = property(lambda self: self.device.type == "cpu")  # type: ignore[attr-defined]
-Tensor.itemsize = property(lambda self: self.dtype.itemsize)  # type: ignore[attr-defined]
-Tensor.nbytes = property(lambda self: self.type_.nbytes)  # type: ignore[attr-defined]
-for _name in ("is_sparse", "is_quantized", "is_mkldnn", "is_meta"):
-    setattr(Tensor, _name, False)
+attach(
+    is_cuda=property(lambda self: self.device.type == "cuda"),
+    is_cpu=property(lambda self: self.device.type == "cpu"),
+    itemsize=property(lambda self: self.dtype.itemsize),
+    nbytes=property(lambda self: self.type_.nbytes),
+    **dict.fromkeys(("is_sparse", "is_quantized", "is_mkldnn", "is_meta"), False),
+)
 
 
 class _Layout:
@@ -358,7 +359,7 @@ class _Layout:
 
 
 strided = _Layout()
-Tensor.layout = strided  # type: ignore[attr-defined]
+attach(layout=strided)
 
 
 @public(function=False)
@@ -431,7 +432,7 @@ def _is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
     return is_contiguous(self)
 
 
-Tensor.is_contiguous = _is_contiguous  # type: ignore[attr-defined]
+attach(is_contiguous=_is_contiguous)
 
 
 def _get_data(self: Tensor) -> Tensor:
@@ -445,9 +446,9 @@ def _set_data(self: Tensor, value: Tensor) -> None:
         self._data, self._storage, self._view = value.array, value._storage, None
 
 
-Tensor.data = property(
-    _get_data, _set_data, doc="The same memory, off the tape; assigning gives the tensor other memory."
-)  # type: ignore[attr-defined]
+attach(
+    data=property(_get_data, _set_data, doc="The same memory, off the tape; assigning gives the tensor other memory.")
+)
 
 
 # Writing

@@ -22,7 +22,7 @@ from tjit.location import user_location
 if TYPE_CHECKING:
     from tjit.autograd.tape import TapeNode
 
-__all__ = ["Modified", "Size", "Storage", "Tensor", "Traced"]
+__all__ = ["Modified", "Size", "Storage", "Tensor", "Traced", "attach"]
 
 
 class Size(tuple):
@@ -128,8 +128,8 @@ class Tensor:
         def __neg__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
-        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __eq__(self, other: Any) -> Tensor: ...  # pyright: ignore[reportIncompatibleMethodOverride]  # elementwise
+        def __ne__(self, other: Any) -> Tensor: ...  # pyright: ignore[reportIncompatibleMethodOverride]  # elementwise
         def __hash__(self) -> int: ...
 
         __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _binary
@@ -258,3 +258,9 @@ class Tensor:
     @property
     def grad_fn(self) -> TapeNode | None:
         return self._grad_fn
+
+
+def attach(**members: Any) -> None:
+    """Give the class what modules above this one define."""
+    for name, member in members.items():
+        setattr(Tensor, name, member)

@@ -15,7 +15,7 @@ from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, attach
 
 __all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "result_types", "state"]
 
@@ -295,4 +295,4 @@ def _set_grad(tensor: Tensor, grad: Tensor | None) -> None:
         state.trace.set_grad(tensor, grad)
 
 
-Tensor.grad = property(_get_grad, _set_grad, doc="The gradient that backward() accumulated, or None.")  # type: ignore[attr-defined]
+attach(grad=property(_get_grad, _set_grad, doc="The gradient that backward() accumulated, or None."))

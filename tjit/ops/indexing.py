@@ -28,7 +28,7 @@ from tjit.ops.index import (
 )
 from tjit.ops.movement import ALIAS, _inverse, broadcast_to, permute, reshape, slice_dims
 from tjit.ops.operands import broadcast_shapes
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, attach
 
 __all__ = ["get_item", "set_item", "with_written"]
 
@@ -366,5 +366,4 @@ def with_written(x: Tensor, key: tuple[Any, ...], values: Tensor, accumulate: bo
     return _written(_basic_view(x, basic), _all_positions(basic), _as_value(values, x), accumulate)
 
 
-Tensor.__getitem__ = get_item  # type: ignore[attr-defined]
-Tensor.__setitem__ = set_item  # type: ignore[attr-defined]
+attach(__getitem__=get_item, __setitem__=set_item)

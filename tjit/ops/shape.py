@@ -16,7 +16,7 @@ from tjit.ops.movement import _complete_shape, broadcast_to, flip, permute, resh
 from tjit.ops.operands import normalize_dim, normalize_dims
 from tjit.ops.public import public
 from tjit.ops.strides import can_view, is_contiguous
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, attach
 
 __all__ = [
     "clone",
@@ -388,6 +388,4 @@ def _transposed(x: Tensor) -> Tensor:
     return permute(x, tuple(reversed(range(x.ndim))))
 
 
-Tensor.T = property(_transposed)  # type: ignore[attr-defined]
-Tensor.mT = property(adjoint)  # type: ignore[attr-defined]
-Tensor.H = property(t)  # type: ignore[attr-defined]
+attach(T=property(_transposed), mT=property(adjoint), H=property(t))
