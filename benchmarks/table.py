@@ -69,17 +69,21 @@ def _with_first(figure: Figure | None) -> str:
 
 def best_peer(outcome: Outcome) -> str | None:
     """The fastest framework that is not ours."""
-    times = {name: f.us for name, f in outcome.figures.items() if name != OURS and f.us is not None}
+    times = _peer_times(outcome)
     return min(times, key=times.__getitem__, default=None)
+
+
+def _peer_times(outcome: Outcome) -> dict[str, float]:
+    return {name: f.us for name, f in outcome.figures.items() if name != OURS and f.us is not None}
 
 
 def ratios(outcomes: Sequence[Outcome]) -> list[float]:
     """Best peer over tjit, for the rows that have both."""
     found = []
     for outcome in outcomes:
-        ours, peer = outcome.figures.get(OURS), best_peer(outcome)
-        if ours is not None and ours.us and peer:
-            found.append(outcome.figures[peer].us / ours.us)  # type: ignore[operator]  # best_peer has a time
+        ours, peers = outcome.figures.get(OURS), _peer_times(outcome)
+        if ours is not None and ours.us and peers:
+            found.append(min(peers.values()) / ours.us)
     return found
 
 

@@ -46,8 +46,8 @@ class _Printer:
             self.scatter(kernel)
         return "\n".join(self.lines)
 
-    def line(self, depth: int, text: str, location: object = None) -> None:
-        note = f"  # {location.short}" if self.locations and location is not None else ""  # type: ignore[attr-defined]
+    def line(self, depth: int, text: str, location: Location | None = None) -> None:
+        note = f"  # {location.short}" if self.locations and location is not None else ""
         self.lines.append("  " * depth + text + note)
 
     def loops(self, kernel: LoopKernel) -> None:

@@ -76,7 +76,7 @@ class _Renamer:
                 outputs=outputs,
                 a=self.expr(kernel.a),
                 b=self.expr(kernel.b),
-                epilogue=epilogue,  # type: ignore[arg-type]
+                epilogue=epilogue,
             )
         bindings = tuple((s, self.expr(v), n) for s, v, n in kernel.bindings)
         return replace(

@@ -72,7 +72,7 @@ def compiled(body: Body, operands: tuple[DType, ...], result: DType, target: Tar
         function(*(a.ctypes.data for a in (*padded, out)), n)
         return out[:n]
 
-    call.code = loaded  # type: ignore[attr-defined]  # mapped as long as this function lives
+    call.__dict__["code"] = loaded  # mapped as long as this function lives
     return call
 
 

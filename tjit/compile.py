@@ -23,6 +23,7 @@ from tjit.capture.pytree import Tree, flatten_call
 from tjit.compiled import Variant, build_variant
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
+from tjit.location import user_location
 from tjit.ops.apply import state
 from tjit.runtime.entry import NativeCalls, register_thread
 from tjit.stages import Lowered
@@ -60,7 +61,7 @@ def compile(
     if isinstance(fn, CompiledFunction):
         return fn
     if not callable(fn):
-        raise ArgumentError(f"compile takes a function, not {type(fn).__name__} {fn!r}")
+        raise ArgumentError(f"compile takes a function, not {type(fn).__name__} {fn!r}", user_location())
     return CompiledFunction(fn, dynamic, fast_math)
 
 
@@ -97,6 +98,12 @@ class CompiledFunction:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        fn = self.__dict__.get("_tjit_function")
+        if callable(getattr(type(fn), "named_parameters", None)):
+            return getattr(fn, name)  # a compiled module has the module's parameters, modes and state
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _call_slow(self, *args: Any, **kwargs: Any) -> Any:
         if self._native is not None:
@@ -160,7 +167,11 @@ class CompiledFunction:
             del stale[0]
         extents = tuple(tuple(leaf.shape) for leaf in leaves if array_leaf(leaf))
         family.seen.append(extents)
-        variant = self._capture(tree, leaves, family, signature)
+        try:
+            variant = self._capture(tree, leaves, family, signature)
+        except BaseException:
+            family.seen.pop()  # sizes that are no sizes of this function
+            raise
         family.variants.append(variant)
         if len(family.variants) > _MOST_VARIANTS:
             del family.variants[0]

@@ -20,6 +20,7 @@ from tjit.errors import ArgumentError, TjitError
 from tjit.ir.dims import Dim, Symbol, evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
+from tjit.location import user_location
 from tjit.ops.apply import state
 from tjit.runtime.cache import default_cache
 from tjit.runtime.image import Image
@@ -198,11 +199,12 @@ class Variant:
         for i in self.writes:
             name = self.graph.inputs[i].name
             if not inputs[i].flags.writeable:
-                raise ArgumentError(f"the function writes to {name}, which is read-only", hint="pass a copy")
+                raise ArgumentError(f"the function writes to {name}, which is read-only", user_location(), hint="pass a copy")
             for j, other in enumerate(inputs):
                 if i != j and np.may_share_memory(inputs[i], other) and np.shares_memory(inputs[i], other):
                     raise ArgumentError(
                         f"the function writes to {name}, whose memory overlaps that of {self.graph.inputs[j].name}",
+                        user_location(),
                         hint="pass a clone() of one of them",
                     )
 
@@ -328,13 +330,16 @@ def build_program(
 def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, key: str, seconds: dict[str, float]
 ) -> Program:
-    from tjit.codegen.llvm.module import compile_schedule
-    from tjit.codegen.llvm.target import host_target
+    from tjit.codegen.llvm.preload import preload_llvm
 
-    low = _lowered(graph, strides, fast_math)
     clock = _Clock(seconds)
+    preload_llvm()  # beside the passes
+    low = _lowered(graph, strides, fast_math)
     low.passes()
     clock.lap("passes")
+    from tjit.codegen.llvm.module import compile_schedule  # loads LLVM
+    from tjit.codegen.llvm.target import host_target
+
     plan = low.schedule()
     clock.lap("schedule")
     for stage in ("passes", "schedule", "llvm", "asm", "triton"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tjit.errors import ArgumentError
+from tjit.location import user_location
 
 __all__ = ["Device", "as_device", "cpu"]
 
@@ -28,7 +29,7 @@ class Device(_Fields):
             type, index = "cuda", type
         name, _, number = str(type).partition(":")
         if name not in ("cpu", "cuda") or (number and not number.isdigit()):
-            raise ArgumentError(f"no device {type!r}", hint="use 'cpu', 'cuda' or 'cuda:0'")
+            raise ArgumentError(f"no device {type!r}", user_location(), hint="use 'cpu', 'cuda' or 'cuda:0'")
         if name == "cuda" and index is None:
             index = int(number or 0)
         return _Fields.__new__(cls, name, index if name == "cuda" else None)

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from tjit.errors import DTypeError
+from tjit.location import user_location
 
 __all__ = [
     "DTYPES",
@@ -112,7 +113,7 @@ def set_default_dtype(dtype: DType) -> None:
     global _default
     dtype = as_dtype(dtype)
     if not dtype.is_floating_point:
-        raise DTypeError(f"set_default_dtype takes a float dtype, not {dtype}")
+        raise DTypeError(f"set_default_dtype takes a float dtype, not {dtype}", user_location())
     _default = dtype
 
 
@@ -143,7 +144,7 @@ def from_numpy(dtype: Any) -> DType:
         return _BY_NUMPY[np.dtype(dtype)]
     except (KeyError, TypeError):
         names = ", ".join(t.long_name for t in DTYPES)
-        raise DTypeError(f"tjit has no dtype {dtype!r}", hint=f"convert to one of {names}") from None
+        raise DTypeError(f"tjit has no dtype {dtype!r}", user_location(), hint=f"convert to one of {names}") from None
 
 
 def scalar_dtype(value: Any) -> DType:
@@ -158,7 +159,7 @@ def scalar_dtype(value: Any) -> DType:
         return i64
     if isinstance(value, (float, np.floating)):
         return _default
-    raise DTypeError(f"expected a number or a tensor, not {type(value).__name__} {value!r}")
+    raise DTypeError(f"expected a number or a tensor, not {type(value).__name__} {value!r}", user_location())
 
 
 def promote_types(a: Any, b: Any) -> DType:

@@ -10,6 +10,7 @@ from typing import Any
 from tjit.errors import ArgumentError
 from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
+from tjit.location import user_location
 
 __all__ = ["STAGES", "Lowered", "dump_stage"]
 
@@ -42,7 +43,7 @@ class Lowered:
             CodegenError: ptx without triton installed.
         """
         if stage not in STAGES:
-            raise ArgumentError(f"no stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
+            raise ArgumentError(f"no stage {stage!r}", user_location(), hint=f"one of {', '.join(STAGES)}")
         text = getattr(self, f"_{stage}")()
         if self.backward is not None:
             text += "\n\n" + self.backward.text(stage)

@@ -171,7 +171,8 @@ class ExprEmitter:
     def _emit(self, expr: Expr) -> Lane:
         if isinstance(expr, Compute):
             operands = [self.emit(o) for o in expr.operands]
-            return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))  # type: ignore[misc]
+            assert expr.op.scalar is not None, expr.op.name
+            return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))
         if isinstance(expr, Load):
             return self._load(expr)
         if isinstance(expr, Const):
@@ -206,7 +207,8 @@ class ExprEmitter:
             start = splat(self.b, self.ints.dim(d), width)
             step = splat(self.b, self.ints.dim(k), width)
             return self.b.add(start, self.b.mul(step, self._iota()))
-        return self._folded(d, {lane: self._lane_positions()})  # type: ignore[dict-item]
+        assert lane is not None  # its coefficient would be 0
+        return self._folded(d, {lane: self._lane_positions()})
 
     def _iota(self) -> ir.Value:
         return numbers(range(self.lanes.width), I64)
@@ -235,7 +237,7 @@ class ExprEmitter:
             }
             return operations[name](x, y)
 
-        value = fold(d, constant=lambda c: s.constant(c, int64), symbol=symbol, apply=apply).value  # type: ignore[attr-defined]
+        value = fold(d, constant=lambda c: s.constant(c, int64), symbol=symbol, apply=apply).value
         assert width == 1 or isinstance(value.type, ir.VectorType)
         return value
 

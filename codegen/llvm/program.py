@@ -31,8 +31,9 @@ def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
     """The module of a kernel, and the functions it is joined with (name, emit)."""
     if isinstance(kernel, ContractKernel):
         return emit_contract(kernel, target)
-    emit = emit_loops if isinstance(kernel, LoopKernel) else emit_scatter
-    return emit(kernel, target), ()  # type: ignore[arg-type]
+    if isinstance(kernel, LoopKernel):
+        return emit_loops(kernel, target), ()
+    return emit_scatter(kernel, target), ()
 
 
 def kernel_modules(plan: Schedule, target: Target) -> dict[str, Kernel]:
@@ -129,7 +130,7 @@ class _Program:
         kind = ir.ArrayType(ir.IntType(8), max(1, len(data)))
         found = ir.GlobalVariable(self.module, kind, f"constant.{placed.position}")
         found.linkage, found.global_constant, found.align = "internal", True, 64
-        found.initializer = ir.Constant(kind, bytearray(data or b"\0"))  # type: ignore[assignment]
+        found.initializer = ir.Constant(kind, bytearray(data or b"\0"))
         found.type = PTR
         return found
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tjit.autograd.minimum_cut import Network
+from tjit.autograd.tape import grad_mode
 from tjit.capture.function import Captured
 from tjit.ir.dims import evaluate, symbols
 from tjit.ir.graph import Graph, Literal, Node, Value
@@ -101,7 +102,8 @@ class Joint:
         for node in joint.nodes:
             inputs = [o if isinstance(o, Literal) else env[o] for o in node.operands]
             attrs = {k: _concrete(v, sizes) for k, v in node.attrs.items()}
-            results = apply(node.op, *inputs, **attrs)
+            with grad_mode(state.grad and node.results[0] not in self.captured.untracked):
+                results = apply(node.op, *inputs, **attrs)
             env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
         count = len(self.captured.requires)
         return [env[o] for o in joint.outputs[-count:]]  # type: ignore[index]

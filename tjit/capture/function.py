@@ -18,7 +18,7 @@ from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
 from tjit.location import Location
-from tjit.ops.apply import TapeNode
+from tjit.ops.apply import TapeNode, state
 from tjit.ops.creation import zeros
 from tjit.tensor import Size, Tensor, Traced
 
@@ -78,6 +78,7 @@ class Captured:
     joint: Graph | None
     wanted: tuple[tuple[Tensor, bool], ...]
     grad_absent: tuple[Tensor, ...]
+    untracked: frozenset[Value] = frozenset()  # computed under no_grad
 
 
 class _FunctionTrace(Trace):
@@ -173,15 +174,17 @@ def capture_function(
         arrays.append(handle)
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
+    recording = state.grad
     try:
         with tracing(trace):
             returned = fn(*args, **kwargs)
-        return _Finish(trace, arrays).run(returned)
-    finally:
         if trace.refused is not None:
             raise trace.refused  # the function caught it and went on: what it made is not what it would compute
         if state.grad is not recording:
             raise CaptureError("the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back")
+        return _Finish(trace, arrays).run(returned)
+    finally:
+        state.grad = recording
         trace.restore()
 
 
@@ -248,6 +251,7 @@ class _Finish:
         self._check_values()
         requires = self._requires(leaves)
         returned_nodes = len(trace.builder.nodes)
+        untracked = frozenset(trace.untracked)
         writes: dict[int, int] = {}
         inputs = {v: i for i, v in enumerate(trace.builder.inputs)}
         for source, value in written:
@@ -258,7 +262,7 @@ class _Finish:
         assert len(graph.nodes) == returned_nodes
         lifted = tuple((tensor, requires) for tensor, requires, _, _ in trace.histories.values())
         return Captured(
-            graph, tuple(trace.sources), tree, results, grads, requires if joint else (), joint, lifted, tuple(trace.grad_absent.values())
+            graph, tuple(trace.sources), tree, results, grads, requires if joint else (), joint, lifted, tuple(trace.grad_absent.values()), untracked
         )
 
     def _output(self, value: Value) -> int:

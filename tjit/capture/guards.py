@@ -163,6 +163,7 @@ class _Taker:
         self.kept: list[Any] = []  # ids in `seen` stay valid
         self.names: set[str] = set()  # what the code that was found so far names
         self.opened: list[_Opened] = []
+        self.classes: dict[type, bool] = {}  # whether code may make objects of it
 
     def finish(self) -> Guards:
         """Guard the attributes that are named, until following them names no new ones."""
@@ -190,6 +191,9 @@ class _Taker:
 
     def value(self, value: Any, path: str) -> None:
         """Guard what `value` holds, beyond its identity."""
+        if isinstance(value, type):
+            self._class(value, path, makes=True)
+            return
         if isinstance(value, (*_SIMPLE, Tensor, np.ndarray, Enum)) or not self._first_time(value):
             return
         if isinstance(value, types.ModuleType):
@@ -221,8 +225,6 @@ class _Taker:
         elif isinstance(value, (set, deque, bytearray)):
             contents = _Contents(value)
             self.slot(contents, "items", contents.items, path)
-        elif isinstance(value, type):
-            self._class(value, path)
         else:
             self._object(value, path)
 
@@ -242,19 +244,21 @@ class _Taker:
             if slots and not _is_library(base.__module__):
                 names = (slots,) if isinstance(slots, str) else tuple(slots)
                 self.opened.append(_Opened(value, {n: _MISSING for n in names if not n.startswith("__")}, path))
-        self.value(type(value), f"{path}.__class__" if path else type(value).__name__)
+        self._class(type(value), path, makes=False)
 
-    def _class(self, kind: type, path: str) -> None:
+    def _class(self, kind: type, path: str, makes: bool) -> None:
         """Guard what a class of the user's holds. tjit's own read their attributes by name."""
         for base in kind.__mro__:
-            if base is not kind and not self._first_time(base):
+            if self.classes.get(base, not makes) >= makes and base in self.classes:
                 continue
+            self.classes[base] = makes
             if not _is_library(base.__module__):
-                self.opened.append(_Opened(base, _class_dict(base), path))
+                done = set() if makes else {"__init__", "__new__", "__post_init__"}
+                self.opened.append(_Opened(base, _class_dict(base), path, done))
             elif base.__module__.startswith("tjit."):
                 for member in vars(base).values():
                     if isinstance(member, types.FunctionType):
-                        self.names.update(_names(member.__code__))
+                        self.names.update(n for n in _names(member.__code__) if n not in _DYNAMIC)
 
     def _attributes(self, thing: _Opened) -> None:
         """Guard the named attributes of one thing."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from tjit.capture.pytree import Tree
 from tjit.errors import CaptureError, DTypeError
+from tjit.location import user_location
 from tjit.ops.apply import state
 from tjit.tensor import Tensor
 
@@ -56,6 +57,8 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
             needs_grad = grad and (leaf._requires_grad or leaf._grad_fn is not None)
         elif isinstance(leaf, np.ndarray):
             array, kind, needs_grad = leaf, np.ndarray, False
+            if isinstance(leaf, (np.ma.MaskedArray, np.matrix)):
+                raise DTypeError(f"a {type(leaf).__name__} is no plain array", user_location(), hint="pass np.asarray(...) of it")
         else:
             family.append(_static(leaf))
             continue
@@ -70,11 +73,14 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
 
 def _static(leaf: Any) -> Any:
     """A Python value as part of the signature; True, 1 and 1.0 are three values."""
+    if isinstance(leaf, slice):
+        return slice, (leaf.start, leaf.stop, leaf.step)
     try:
         hash(leaf)
     except TypeError:
         raise CaptureError(
             f"an argument of type {type(leaf).__name__} cannot be part of a compiled function's signature",
+            user_location(),
             hint="pass tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
         ) from None
     if not leaf and isinstance(leaf, (float, complex, np.floating)):
@@ -86,5 +92,5 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
     """What is fixed of a strided array: which strides are 0 or 1 element; others are read at each call."""
     size = array.dtype.itemsize
     if any(s % size for s in array.strides) or not array.flags.aligned:
-        raise DTypeError("an array with strides that are no multiple of its element is not supported", hint="pass a copy")
+        raise DTypeError("an array with strides that are no multiple of its element is not supported", user_location(), hint="pass a copy")
     return tuple(s // size if s in (0, size) else None for s in array.strides)

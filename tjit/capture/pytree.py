@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +47,8 @@ def _flatten(value: Any, leaves: list[Any]) -> Tree:
     kind = type(value)
     if kind is tuple or kind is list:
         return Tree(kind, tuple(_flatten(v, leaves) for v in value))
-    if kind is dict:
-        return Tree(dict, tuple(_flatten(v, leaves) for v in value.values()), tuple(value))
+    if kind is dict or kind is OrderedDict:
+        return Tree(kind, tuple(_flatten(v, leaves) for v in value.values()), tuple(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return Tree(kind, tuple(_flatten(v, leaves) for v in value))
     leaves.append(value)
@@ -63,6 +64,6 @@ def _unflatten(tree: Tree, leaves: Any) -> Any:
     if tree.kind is None:
         return next(leaves)
     children = [_unflatten(c, leaves) for c in tree.children]
-    if tree.kind is dict:
-        return dict(zip(tree.keys, children, strict=True))
+    if tree.kind is dict or tree.kind is OrderedDict:
+        return tree.kind(zip(tree.keys, children, strict=True))
     return tree.kind(children) if tree.kind in (tuple, list) else tree.kind(*children)

@@ -38,6 +38,7 @@ class Trace:
         self.forced_location: Location | None = None
         self.refused: CaptureError | None = None
         self._twins: dict[int, Traced] = {}
+        self.untracked: set[Value] = set()  # computed while the tape does not record
         self.inputs: dict[Value, Tensor] = {}  # graph inputs, to the tensor that each stands for
 
     # -- values --------------------------------------------------------------------------------------------------------
@@ -81,6 +82,8 @@ class Trace:
         check_devices(op, types, operands)
         results = result_types(op, types, values, attrs)
         nodes = self.builder.add(op, values, attrs, location=self.location(), types=results)
+        if not state.grad:
+            self.untracked.update(nodes)
         return tuple(Tensor(Traced(value)) for value in nodes)
 
     def assign(self, target: Tensor, value: Tensor) -> None:

@@ -229,7 +229,7 @@ class DimExpr:
     def __index__(self, *_: object) -> int:
         raise InconclusiveDimError(f"the symbolic dim {_text(self)} has no value while the function is captured", self)
 
-    __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __abs__ = __index__  # type: ignore
+    __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __abs__ = __index__
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __rdivmod__ = __index__
     __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = (
         __index__
@@ -242,7 +242,7 @@ class DimExpr:
         raise AttributeError(f"a symbolic dim has no attribute {name!r}")
 
     @property
-    def __class__(self) -> type:  # type: ignore[override]
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]  # no setter
         if _user_asks():  # isinstance(dim, int)
             self.__index__()
         return DimExpr
@@ -639,8 +639,8 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
 
 
 def fold(
-    d: Dim, *, constant: Callable[[int], object], symbol: Callable[[Symbol], object], apply: Callable[..., object]
-):
+    d: Dim, *, constant: Callable[[int], T], symbol: Callable[[Symbol], T], apply: Callable[[str, T, T], T]
+) -> T:
     """Rebuild `d` in another algebra: what every emitter of index arithmetic uses.
 
     Args:
@@ -650,15 +650,17 @@ def fold(
     """
     if isinstance(d, int):
         return constant(d)
-    total = None
+    total: T | None = None
     for monomial, c in d.terms.items():
         term = constant(c) if c != 1 or not monomial else None
         for a in monomial:
             if isinstance(a, Symbol):
                 value = symbol(a)
             else:
-                inner = (fold(x, constant=constant, symbol=symbol, apply=apply) for x in (a.a, a.b))
-                value = apply(a.name, *inner)
+                x, y = (fold(x, constant=constant, symbol=symbol, apply=apply) for x in (a.a, a.b))
+                value = apply(a.name, x, y)
             term = value if term is None else apply("*", term, value)
+        assert term is not None  # the empty product is the constant
         total = term if total is None else apply("+", total, term)
+    assert total is not None  # 0 is an int, no expression
     return total

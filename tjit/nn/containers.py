@@ -184,9 +184,9 @@ class ModuleDict(Module):
         for key, module in modules.items() if hasattr(modules, "items") else modules:
             self[key] = module
 
-    def pop(self, key: str) -> Module:
+    def pop(self, key: str) -> Module | None:
         """Take the module under `key` out."""
-        return self._modules.pop(key)  # type: ignore[return-value]
+        return self._modules.pop(key)
 
     def clear(self) -> None:
         self._modules.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tjit.errors import DTypeError, TypeRuleError
 from tjit.location import user_location
@@ -60,7 +60,7 @@ def public(
                 METHODS[name] = wrapper
             if inplace:
                 METHODS[f"{name}_"] = _in_place(wrapper, f"{name}_")
-        return wrapper  # type: ignore[return-value]
+        return cast(F, wrapper)
 
     return decorate
 

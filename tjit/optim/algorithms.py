@@ -31,7 +31,8 @@ def _check_betas(betas: tuple[float, float]) -> None:
 
 def _gradient(p: Tensor, group: dict[str, Any], decay: bool = True) -> Tensor:
     """p's gradient, turned round to maximize, with the decay of the weights."""
-    g: Tensor = p.grad  # type: ignore[attr-defined]
+    g = p.grad
+    assert g is not None  # parameters without a gradient are left alone
     g = -g if group.get("maximize") else g
     weight_decay = group["weight_decay"]
     return g + p * weight_decay if decay and weight_decay != 0 else g

@@ -33,6 +33,9 @@ _api = ctypes.pythonapi
 class _Head(ctypes.c_int64 * (HEAD.size // 8)):
     """The memory of a HEAD: the `self` of the entry. Its attributes keep what it points at."""
 
+    slow: Callable[..., Any]
+    specs: list[Spec]
+
 
 class _MethodDef(ctypes.Structure):
     _fields_ = (
@@ -75,8 +78,8 @@ class NativeCalls:
 
     def __init__(self, slow: Callable[..., Any]) -> None:
         self._head = _Head()
-        self._head.slow = slow  # type: ignore[attr-defined]
-        self._head.specs = []  # type: ignore[attr-defined]
+        self._head.slow = slow
+        self._head.specs = []
         self._set("slow", id(slow))
         self._set("threads", ctypes.addressof(_known_threads))
 
@@ -94,11 +97,11 @@ class NativeCalls:
     @property
     def full(self) -> bool:
         """Whether no more specs are taken: none is freed while the function lives."""
-        return len(self._head.specs) >= _MOST_SPECS  # type: ignore[attr-defined]
+        return len(self._head.specs) >= _MOST_SPECS
 
     def add(self, spec: Spec) -> None:
         """Serve the calls that fit `spec`; it is tried first."""
-        self._head.specs.append(spec)  # type: ignore[attr-defined]
+        self._head.specs.append(spec)
         spec.memory[SPEC["next"] // 8] = self._get("first")
         self._set("buffers", max(self._get("buffers"), spec.buffers))
         self._set("leaves", max(self._get("leaves"), spec.leaves))
@@ -210,7 +213,8 @@ _thread_number = ctypes.PYFUNCTYPE(ctypes.c_uint64, _pointer)(("PyThreadState_Ge
 _known_threads = (ctypes.c_int64 * (2 * THREADS))(*(-1, 0) * THREADS)
 _thread_states: list[dict[str, Any] | None] = [None] * THREADS
 _threads_lock = threading.Lock()
-os.register_at_fork(after_in_child=_threads_lock._at_fork_reinit)  # type: ignore[attr-defined]
+# what threading does for its own locks
+os.register_at_fork(after_in_child=_threads_lock._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Thread(threading.local):
