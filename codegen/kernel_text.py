@@ -19,6 +19,7 @@ from tjit.codegen.kernel import (
     Store,
 )
 from tjit.ir.dims import Dim
+from tjit.location import Location
 
 __all__ = ["print_kernel"]
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 from tjit.errors import ArgumentError
 from tjit.location import is_internal
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 Dim = Union[int, "DimExpr"]
+T = TypeVar("T")
 
 
 class Symbol:
