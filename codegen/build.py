@@ -323,10 +323,6 @@ class _Loops:
 
     def _start_loop(self) -> list[Statement]:
         """Make the expander see what earlier loops left in memory; leave in row buffers what later loops need."""
-        if not self.rows:
-            for key in [k for k in self.expander.memo if k[0] in self.expander.member]:
-                del self.expander.memo[key]
-            return []
         self.expander.memo.clear()
         self.expander.rows = {row.key: row.load for row in self.rows if self.current in row.readers}
         stores: list[Statement] = []

@@ -14,12 +14,13 @@ from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import Lifetime, plan_arena
 from tjit.codegen.build import Expander, _contiguous, build_contract, build_loops, build_scatter, copy_kernel
 from tjit.codegen.fusion import Group, Item, Program, fuse
+from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.rename import rename_buffers
 from tjit.codegen.split import split_reduction
 from tjit.dtypes import u8
-from tjit.ir.dims import Dim, Symbol, substitute, symbols
+from tjit.ir.dims import Dim, Symbol, symbols
 from tjit.ir.graph import Graph, Literal, Value
 from tjit.ir.types import TensorType
 from tjit.location import Location
@@ -190,25 +191,14 @@ class _Scheduler:
                 self.placed[value] = target
 
     def _may_overwrite(self, value: Value, source: Value) -> bool:
-        """Whether nothing reads `source` after, or at other places than, the store of `value` over it."""
+        """Whether no later kernel reads `source`. What its own kernel reads is looked at when that is built."""
         item = self.program.item_of[value]
         own = self.program.group_of[item]
         if source in self.returned or item.kind == "index":
             return False
-        for other in self.readers.get(source, ()):
-            group = self.program.group_of[other]
-            if self.order[group] > self.order[own]:
-                return False
-            for read in other.reads:
-                if read.value is not source or group is not own:
-                    continue
-                if other is not item or read.index != item.value_index() or item.kind != "store":
-                    # another statement of the same kernel: right only at the same element of the same loop
-                    if other.kind != "store" or item.kind != "store":
-                        return False
-                    if other.domain != item.domain or not _same_place(group, other, read.index, item):
-                        return False
-        return True
+        return all(
+            self.order[self.program.group_of[other]] <= self.order[own] for other in self.readers.get(source, ())
+        )
 
     def _finish_outputs(self) -> None:
         # reads of an input that is overwritten by a copy come first: plain outputs, then write-backs
@@ -277,8 +267,7 @@ class _Scheduler:
     def _group(self, group: Group) -> None:
         name = "_".join(dict.fromkeys(i.node.op.name for i in group.items))[:48]
         if group.kind == "contract":
-            kernel = build_contract(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
-            self._contract_step(kernel)
+            self._contract_step(self._built(build_contract, group, name))
         elif group.kind == "index":
             (item,) = group.items
             base = item.node.operands[0]
@@ -289,9 +278,19 @@ class _Scheduler:
             buffers = tuple(dict.fromkeys((*kernel_buffers(exprs, []), target)))
             self._step(replace(kernel, buffers=buffers))
         else:
-            self._loop_step(
-                build_loops(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
-            )
+            self._loop_step(self._built(build_loops, group, name))
+
+    def _built(self, build: Callable[..., Any], group: Group, name: str) -> Any:
+        """The kernel of a group; where it would read what it overwrites, that goes elsewhere and is copied at the end."""
+        kernel = build(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
+        moved = False
+        for item in group.items:
+            placed = self.placed.get(item.value)
+            if placed is not None and placed.kind == "input" and reads_what_it_overwrites(kernel, self._buffer(placed)):
+                self.copies.append((item.value, placed))
+                self.placed[item.value] = self._temp(item.value.type)
+                moved = True
+        return self._built(build, group, name) if moved else kernel
 
     def _copy_operand(self, item: Any, operand: Any, target: Buffer) -> LoopKernel:
         expander = Expander(self.program, self._buffer_of)
@@ -343,12 +342,6 @@ class _Scheduler:
             placed.offset = offset
         self.temps = live
         return size
-
-
-def _same_place(group: Group, reader: Any, index: tuple[Dim, ...], writer: Any) -> bool:
-    """Whether `reader` reads, at each point of the kernel, the very element that `writer` writes there."""
-    to_group = {s: g.dim for s, g in group.axis.items()}
-    return tuple(substitute(d, to_group) for d in index) == tuple(substitute(d, to_group) for d in writer.value_index())
 
 
 def _named(kernel: Kernel) -> Kernel:

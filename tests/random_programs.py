@@ -56,7 +56,7 @@ ROWWISE: tuple[Callable, ...] = (
 
 DRAWN = (
     *("unary", "unary", "binary", "binary", "reduce", "rowwise", "matmul", "permute", "slice", "cat", "reshape"),
-    *("expand", "take", "inplace"),
+    *("expand", "take", "inplace", "write"),
 )
 
 
@@ -229,6 +229,24 @@ class Program:
             return x
 
         self.add(f"inplace {i}", s, apply)
+
+    def draw_write(self) -> None:
+        """Overwrite an argument with a value of its shape, where the program may write at all."""
+        i = self.random.choice((0, 1))
+        j = self.pick(lambda s: s == self.shapes[i])
+        how = self.random.choice(("copy", "add", "rows"))
+
+        def apply(v: list) -> object:
+            if self.write:
+                if how == "copy":
+                    v[i].copy_(v[j] * 0.5)
+                elif how == "add":
+                    v[i].add_(v[j].sin())
+                else:
+                    v[i][:, :1] = v[j][:, :1] + 1.0
+            return v[i] * 1.0
+
+        self.add(f"write {i} {how} {j}", self.shapes[i], apply)
 
     # -- running -------------------------------------------------------------------------------------------------------
 

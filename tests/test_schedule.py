@@ -230,3 +230,32 @@ def test_a_long_chain_is_cut_into_kernels():
     result = tjit.compile(_unrolled(300))(x, y)
 
     np.testing.assert_allclose(result, _unrolled(300)(x, y), rtol=1e-4)
+
+
+def test_a_row_that_a_later_loop_reads_is_not_overwritten():
+    def fn(x):
+        y = -(x.abs() + 1.0).sqrt()
+        centred = y - y.mean(1, keepdim=True)
+        result = centred * (centred * centred).mean(1, keepdim=True).rsqrt()
+        x.mul_(0.5)
+        return result, y
+
+    x = tjit.randn(4, 9, dtype=tjit.float64)
+    eager = x.clone()
+    got, want = tjit.compile(fn)(x), fn(eager)
+
+    np.testing.assert_allclose(got[0].numpy(), want[0].numpy(), rtol=1e-12)
+    np.testing.assert_allclose(x.numpy(), eager.numpy())
+
+
+def test_a_value_copied_over_its_source_is_read_before():
+    def fn(x, z):
+        x.copy_(z * 2.0)
+        return x + 1.0, z - x
+
+    x, z = tjit.randn(33), tjit.randn(33)
+    eager = x.clone()
+    got, want = tjit.compile(fn)(x, z), fn(eager, z)
+
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_array_equal(g.numpy(), w.numpy())

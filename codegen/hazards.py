@@ -1,0 +1,93 @@
+"""Whether a kernel may write over memory that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tjit.codegen.kernel import Axis, Buffer, ContractKernel, Expr, Kernel, Load, LoopKernel, Store, walk
+from tjit.ir.dims import Dim, symbols
+
+__all__ = ["reads_what_it_overwrites"]
+
+
+def reads_what_it_overwrites(kernel: Kernel, buffer: Buffer) -> bool:
+    """Whether some read of `buffer` could see what the kernel itself has written there.
+
+    A read is safe at the very element that its statement, or a later one of the same loop, writes; and in an earlier
+    loop, within the same parallel point, which must own what it writes.
+    """
+    if isinstance(kernel, ContractKernel):
+        return _contract(kernel, buffer)
+    if not isinstance(kernel, LoopKernel):
+        return True
+    written = [(n, s) for n, loop in enumerate(kernel.loops) for s in loop.body if _writes(s, buffer)]
+    if not written:
+        return False
+    (at, store), *others = written
+    return bool(others) or not _owns(store, kernel.parallel) or any(_unsafe(kernel, at, store, buffer))
+
+
+def _writes(statement: object, buffer: Buffer) -> bool:
+    return isinstance(statement, Store) and statement.buffer.name == buffer.name
+
+
+def _owns(store: Store, parallel: tuple[Axis, ...]) -> bool:
+    """Whether every parallel point writes elements of its own: each axis is an index by itself."""
+    plain = [d for d in store.index if len(symbols(d)) == 1 and d == symbols(d)[0].dim]
+    return all(a.index in plain or a.extent == 1 for a in parallel)
+
+
+def _unsafe(kernel: LoopKernel, at: int, store: Store, buffer: Buffer) -> Iterator[bool]:
+    points = {a.symbol for a in kernel.parallel}
+    for n, loop in enumerate(kernel.loops):
+        seen: set[int] = set()
+        stored = False
+        for statement in loop.body:
+            before = set(seen)
+            for load in _loads(statement.value, buffer, seen):
+                if n > at:
+                    yield True
+                elif n < at:
+                    yield not _same_point(load, store, points)
+                else:
+                    yield not _same_element(load, store) or (stored and id(load) not in before)
+            stored = stored or statement is store
+
+
+def _loads(expr: Expr, buffer: Buffer, seen: set[int]) -> Iterator[Load]:
+    for e in walk(expr, seen):
+        if isinstance(e, Load) and e.buffer.name == buffer.name:
+            yield e
+
+
+def _same_element(load: Load, store: Store) -> bool:
+    plain = not load.bindings and not load.conditions
+    return plain and load.buffer.offset(load.index) == store.buffer.offset(store.index)
+
+
+def _same_point(load: Load, store: Store, points: set) -> bool:
+    """Whether a read touches only what the parallel point itself writes."""
+    if load.bindings or load.buffer is not store.buffer:
+        return _same_element(load, store)
+    return all(not _mentions(w, points) or r == w for r, w in zip(load.index, store.index, strict=True))
+
+
+def _mentions(d: Dim, points: set) -> bool:
+    return any(s in points for s in symbols(d))
+
+
+def _contract(kernel: ContractKernel, buffer: Buffer) -> bool:
+    stores = [s for s in kernel.epilogue if _writes(s, buffer)]
+    if not stores:
+        return False
+    operands = [*_loads(kernel.a, buffer, set()), *_loads(kernel.b, buffer, set())]
+    if operands or len(stores) > 1 or not _owns(stores[0], (*kernel.batch, kernel.m, kernel.n)):
+        return True
+    stored, seen = False, set[int]()
+    for store in kernel.epilogue:
+        before = set(seen)
+        for load in _loads(store.value, buffer, seen):
+            if not _same_element(load, stores[0]) or (stored and id(load) not in before):
+                return True
+        stored = stored or store is stores[0]
+    return False
