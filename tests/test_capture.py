@@ -246,7 +246,9 @@ def test_a_changed_value_is_seen(name, calls):
     assert str(before[0]) != str(after[0])
 
 
-@pytest.mark.parametrize("read", [lambda x: x * Holder.level, lambda x: x * Holder.of_class(), lambda x: x * Holder.of_kind()])
+@pytest.mark.parametrize(
+    "read", [lambda x: x * Holder.level, lambda x: x * Holder.of_class(), lambda x: x * Holder.of_kind()]
+)
 def test_a_changed_class_attribute_is_seen(read, monkeypatch):
     f = tjit.compile(read)
     assert f(ONE).tolist() == [1]
@@ -331,7 +333,14 @@ class Scaled(nn.Module):
         return self.drop(x * self.w) * self.factor
 
 
-@pytest.mark.parametrize("wrap", [tjit.compile, lambda m: tjit.compile(lambda x: m(x)), lambda m: functools.partial(tjit.compile(lambda m, x: m(x)), m)])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        tjit.compile,
+        lambda m: tjit.compile(lambda x: m(x)),
+        lambda m: functools.partial(tjit.compile(lambda m, x: m(x)), m),
+    ],
+)
 @tjit.no_grad()
 def test_a_module_is_followed(wrap):
     module = Scaled()
@@ -589,7 +598,9 @@ def test_structures_and_writes(fn, make):
     run_both(fn, make)
 
 
-@pytest.mark.parametrize("name", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "name", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
+)
 def test_dtypes(name):
     dtype = getattr(tjit, name)
     run_both(lambda x: (x + x, x.sum(), x * 2, x == x, x.max(), x[:0]), lambda: (tjit.tensor([1, 0, 1]).to(dtype),))

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
-
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, read_signature
 from tjit.capture.pytree import Tree, flatten_call
@@ -42,9 +41,7 @@ class CacheInfo(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def compile(
-    fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None, fast_math: bool = False
-) -> Any:
+def compile(fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None, fast_math: bool = False) -> Any:
     """Compile `fn`: its first call with a signature captures and compiles it, later calls run machine code.
 
     Args:
@@ -226,7 +223,14 @@ class CompiledFunction:
     def _build(self, tree: Tree, leaves: list[Any], shapes: Sequence[Any], names: list[str]) -> Variant:
         guards = take_guards(self._tjit_function, [leaf for leaf in leaves if not array_leaf(leaf)])
         return build_variant(
-            self._tjit_function, tree, leaves, shapes, names, guards, name=_name(self._tjit_function), fast_math=self._fast_math
+            self._tjit_function,
+            tree,
+            leaves,
+            shapes,
+            names,
+            guards,
+            name=_name(self._tjit_function),
+            fast_math=self._fast_math,
         )
 
     def _shapes(self, leaves: list[Any], family: _Family) -> list[tuple[Dim, ...] | None]:
@@ -309,5 +313,3 @@ def _paths(tree: Tree, path: str) -> list[str]:
         return [path]
     keys = tree.keys or range(len(tree.children))
     return [name for key, child in zip(keys, tree.children, strict=True) for name in _paths(child, f"{path}_{key}")]
-
-

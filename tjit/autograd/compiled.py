@@ -36,7 +36,9 @@ class Joint:
         seeded: positions of the forward's outputs that have a cotangent.
     """
 
-    def __init__(self, captured: Captured, forward: Graph, backward: Graph, saved: list[tuple[str, int]], seeded: list[int]) -> None:
+    def __init__(
+        self, captured: Captured, forward: Graph, backward: Graph, saved: list[tuple[str, int]], seeded: list[int]
+    ) -> None:
         self.captured = captured
         self.forward = forward
         self.backward = backward
@@ -61,7 +63,9 @@ class Joint:
         backward: Callable[[], Any],
     ) -> None:
         """Put the call on the tape: `tensors` are the returned ones, by output position."""
-        operands = [Tensor(a) if o is None or isinstance(o, np.ndarray) else o for o, a in zip(operands, inputs, strict=True)]
+        operands = [
+            Tensor(a) if o is None or isinstance(o, np.ndarray) else o for o, a in zip(operands, inputs, strict=True)
+        ]
         watched = [operands[i] for kind, i in self.saved if kind == "input"]
         versions = [(t, t._storage.version) for t in watched if isinstance(t, Tensor)]
         kept = [inputs[i] if kind == "input" else outputs[i] for kind, i in self.saved]
@@ -70,7 +74,15 @@ class Joint:
         for index, result in enumerate(results):
             result._grad_fn, result._index = node, index
 
-    def _vjp(self, g: Any, y: Any, *operands: Any, kept: list[np.ndarray], versions: list[tuple[Tensor, int]], program: Callable[[], Any]) -> tuple[Any, ...]:
+    def _vjp(
+        self,
+        g: Any,
+        y: Any,
+        *operands: Any,
+        kept: list[np.ndarray],
+        versions: list[tuple[Tensor, int]],
+        program: Callable[[], Any],
+    ) -> tuple[Any, ...]:
         cotangents = g if isinstance(g, tuple) else (g,)
         for tensor, version in versions:
             if tensor._storage.version != version:
@@ -170,7 +182,9 @@ def _needed(nodes: Sequence[Node], outputs: Sequence[Any]) -> list[Node]:
 
 def _recomputed(first: list[Node], second: list[Node], gradients: Sequence[Any], have: set[Value]) -> list[Node]:
     """The forward's nodes that backward runs again, given the values it has."""
-    wanted = {o for n in second for o in n.operands if isinstance(o, Value)} | {g for g in gradients if isinstance(g, Value)}
+    wanted = {o for n in second for o in n.operands if isinstance(o, Value)} | {
+        g for g in gradients if isinstance(g, Value)
+    }
     again: list[Node] = []
     for node in reversed(first):
         if any(r in wanted and r not in have for r in node.results):
@@ -191,7 +205,12 @@ def _may_recompute(node: Node) -> bool:
 
 
 def _choose_saved(
-    captured: Captured, joint: Graph, inputs: Sequence[Value], first: list[Node], second: list[Node], gradients: Sequence[Any]
+    captured: Captured,
+    joint: Graph,
+    inputs: Sequence[Value],
+    first: list[Node],
+    second: list[Node],
+    gradients: Sequence[Any],
 ) -> list[Value]:
     """The values to keep from forward to backward: a cut of least bytes between the inputs and what backward reads."""
     made = {r for n in first for r in n.results} | set(inputs)

@@ -181,7 +181,9 @@ def capture_function(
         if trace.refused is not None:
             raise trace.refused  # the function caught it and went on: what it made is not what it would compute
         if state.grad is not recording:
-            raise CaptureError("the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back")
+            raise CaptureError(
+                "the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back"
+            )
         return _Finish(trace, arrays).run(returned)
     finally:
         state.grad = recording
@@ -214,7 +216,9 @@ def _check_plain(leaf: Any) -> None:
     Raises:
         CaptureError: it does, or computes when asked.
     """
-    found = "tensors" if _holds_traced(leaf, 3) else "what it has yet to compute" if isinstance(leaf, Iterator) else None
+    found = (
+        "tensors" if _holds_traced(leaf, 3) else "what it has yet to compute" if isinstance(leaf, Iterator) else None
+    )
     if found is not None:
         raise CaptureError(
             f"the function returns a {type(leaf).__name__}, and with it {found}",
@@ -227,7 +231,13 @@ def _holds_traced(value: Any, depth: int) -> bool:
         return value.is_traced
     if isinstance(value, (str, bytes, int, float, type, DimExpr)) or depth == 0:
         return False
-    inside = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, (list, tuple, set, frozenset, deque)) else []
+    inside = (
+        list(value.values())
+        if isinstance(value, dict)
+        else list(value)
+        if isinstance(value, (list, tuple, set, frozenset, deque))
+        else []
+    )
     inside += list(getattr(value, "__dict__", {}).values())
     return any(_holds_traced(v, depth - 1) for v in inside)
 
@@ -262,7 +272,16 @@ class _Finish:
         assert len(graph.nodes) == returned_nodes
         lifted = tuple((tensor, requires) for tensor, requires, _, _ in trace.histories.values())
         return Captured(
-            graph, tuple(trace.sources), tree, results, grads, requires if joint else (), joint, lifted, tuple(trace.grad_absent.values()), untracked
+            graph,
+            tuple(trace.sources),
+            tree,
+            results,
+            grads,
+            requires if joint else (),
+            joint,
+            lifted,
+            tuple(trace.grad_absent.values()),
+            untracked,
         )
 
     def _output(self, value: Value) -> int:
@@ -344,7 +363,8 @@ class _Finish:
         with tracing(trace):
             found = grad(outputs, wanted, cotangents, retain_graph=True, allow_unused=True)
             gradients = [
-                trace.value_of(zeros(w.shape, dtype=w.dtype) if g is None else g) for g, w in zip(found, wanted, strict=True)
+                trace.value_of(zeros(w.shape, dtype=w.dtype) if g is None else g)
+                for g, w in zip(found, wanted, strict=True)
             ]
         return builder.finish([*self.outputs, *gradients], writes)
 
@@ -368,5 +388,3 @@ class _Finish:
                     seen.add(id(edge[0]))
                     stack.append(edge[0])
         return tuple(sorted(found))
-
-

@@ -29,10 +29,24 @@ __all__ = ["Guards", "take_guards"]
 
 _MISSING = object()
 _SIMPLE = (int, float, complex, str, bytes, bool, type(None), DType, Device, slice, range, np.generic)
-_LIBRARIES = ("tjit", "numpy", "math", "torch", "jax", "builtins", "typing", "functools", "itertools", "operator", "collections")
+_LIBRARIES = (
+    "tjit",
+    "numpy",
+    "math",
+    "torch",
+    "jax",
+    "builtins",
+    "typing",
+    "functools",
+    "itertools",
+    "operator",
+    "collections",
+)
 _MOST = 20_000
 # Code that names one of these may read any attribute of an object.
-_DYNAMIC = frozenset({"getattr", "hasattr", "vars", "__dict__", "asdict", "astuple", "fields", "attrgetter", "__getattribute__", "dir"})
+_DYNAMIC = frozenset(
+    {"getattr", "hasattr", "vars", "__dict__", "asdict", "astuple", "fields", "attrgetter", "__getattribute__", "dir"}
+)
 
 
 @dataclass
@@ -267,7 +281,9 @@ class _Taker:
             special = name.startswith("__") and name.endswith("__")
             if name in thing.done or (special and not callable(thing.attributes[name])):
                 continue
-            if not (special or everything or name in self.names) or (special and isinstance(thing.holder, types.ModuleType)):
+            if not (special or everything or name in self.names) or (
+                special and isinstance(thing.holder, types.ModuleType)
+            ):
                 continue
             thing.done.add(name)
             path = f"{thing.path}.{name}".removeprefix(".")
@@ -288,11 +304,18 @@ class _Taker:
             if _is_library(base.__module__):
                 continue
             for name, value in vars(base).items():
-                if name in self.names and name not in thing.attributes and name not in thing.done and not name.startswith("__"):
+                if (
+                    name in self.names
+                    and name not in thing.attributes
+                    and name not in thing.done
+                    and not name.startswith("__")
+                ):
                     if isinstance(value, property):
                         continue
                     thing.done.add(name)
-                    self.guards.slots.append(_Slot(thing.attributes, name, _MISSING, f"{thing.path}.{name}".removeprefix(".")))
+                    self.guards.slots.append(
+                        _Slot(thing.attributes, name, _MISSING, f"{thing.path}.{name}".removeprefix("."))
+                    )
 
     def function(self, fn: Any, path: str) -> None:
         """Guard the globals, closure and defaults of a function, and of those it names."""

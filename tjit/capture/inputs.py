@@ -58,7 +58,9 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
         elif isinstance(leaf, np.ndarray):
             array, kind, needs_grad = leaf, np.ndarray, False
             if isinstance(leaf, (np.ma.MaskedArray, np.matrix)):
-                raise DTypeError(f"a {type(leaf).__name__} is no plain array", user_location(), hint="pass np.asarray(...) of it")
+                raise DTypeError(
+                    f"a {type(leaf).__name__} is no plain array", user_location(), hint="pass np.asarray(...) of it"
+                )
         else:
             family.append(_static(leaf))
             continue
@@ -92,5 +94,9 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
     """What is fixed of a strided array: which strides are 0 or 1 element; others are read at each call."""
     size = array.dtype.itemsize
     if any(s % size for s in array.strides) or not array.flags.aligned:
-        raise DTypeError("an array with strides that are no multiple of its element is not supported", user_location(), hint="pass a copy")
+        raise DTypeError(
+            "an array with strides that are no multiple of its element is not supported",
+            user_location(),
+            hint="pass a copy",
+        )
     return tuple(s // size if s in (0, size) else None for s in array.strides)

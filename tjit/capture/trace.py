@@ -138,7 +138,13 @@ def tracing(trace: Trace | None):
         state.trace = previous
 
 
-def inline(builder: GraphBuilder, fn: Callable[..., Any], operands: Sequence[Operand], attrs: dict[str, Any], location: Location | None = None) -> tuple[Operand, ...]:
+def inline(
+    builder: GraphBuilder,
+    fn: Callable[..., Any],
+    operands: Sequence[Operand],
+    attrs: dict[str, Any],
+    location: Location | None = None,
+) -> tuple[Operand, ...]:
     """Trace `fn(*operands, **attrs)` into `builder`; its nodes get `location`."""
     trace = Trace(builder, may_lift=False)
     trace.forced_location = location
@@ -153,7 +159,9 @@ def inline(builder: GraphBuilder, fn: Callable[..., Any], operands: Sequence[Ope
         state.grad = previous
 
 
-def trace_graph(name: str, fn: Callable[..., Any], types: Sequence[TensorType], names: Sequence[str] = (), **attrs: Any) -> Graph:
+def trace_graph(
+    name: str, fn: Callable[..., Any], types: Sequence[TensorType], names: Sequence[str] = (), **attrs: Any
+) -> Graph:
     """The graph of `fn` applied to tensors of `types`; `fn` must use nothing but its operands."""
     builder = GraphBuilder(name)
     values = [builder.input(t, names[i] if i < len(names) else None) for i, t in enumerate(types)]

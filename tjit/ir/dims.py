@@ -639,9 +639,7 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return result
 
 
-def fold(
-    d: Dim, *, constant: Callable[[int], T], symbol: Callable[[Symbol], T], apply: Callable[[str, T, T], T]
-) -> T:
+def fold(d: Dim, *, constant: Callable[[int], T], symbol: Callable[[Symbol], T], apply: Callable[[str, T, T], T]) -> T:
     """Rebuild `d` in another algebra: what every emitter of index arithmetic uses.
 
     Args:
