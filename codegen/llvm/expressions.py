@@ -344,12 +344,11 @@ class ExprEmitter:
         return y if x is None else x if y is None else self.b.and_(x, y)
 
     def bind(self, value: Expr, extent: Dim, valid: ir.Value | None) -> ir.Value:
-        """An index computed per element: counted from the end if negative, checked, and clamped into [0, extent)."""
+        """An index computed per element: checked, and clamped into [0, extent)."""
         s = self.scalars
         index = s.cast(self.emit(value), int64)
         n = self._broadcast(Lane(self.ints.dim(extent), int64))
         zero = s.constant(0, int64)
-        index = s.select(s.lt(index, zero), s.add(index, n), index)
         outside = s.bit_or(s.lt(index, zero), s.ge(index, n)).value
         active = self._both(valid, self.lanes.mask)
         self._report(outside if active is None else self.b.and_(outside, active))
