@@ -94,12 +94,14 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "if": (
         lambda: compiled(branch, T(2)),
         RuntimeError,
-        f"a bool[] tensor has no truth value while the function is captured\n  at test_errors.py:N: if x.sum() > 0:\n  {TRUTH}",
+        "a bool[] tensor has no truth value while the function is captured\n"
+        f"  at test_errors.py:N: if x.sum() > 0:\n  {TRUTH}",
     ),
     "while": (
         lambda: compiled(loop, T(2)),
         RuntimeError,
-        f"a bool[] tensor has no truth value while the function is captured\n  at test_errors.py:N: while x.sum() > 0:\n  {TRUTH}",
+        "a bool[] tensor has no truth value while the function is captured\n"
+        f"  at test_errors.py:N: while x.sum() > 0:\n  {TRUTH}",
     ),
     "max": (
         lambda: compiled(lambda x: max(x), T(2)),
@@ -324,7 +326,15 @@ def test_message_line_and_hint(name):
     assert isinstance(caught.value, builtin)
 
 
-@pytest.mark.parametrize("call", [lambda: T(2) + "a", lambda: T(2) @ {}, lambda: compiled(lambda x: x, T(1), T(1)), lambda: compiled(lambda x, y: x, T(1))])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: T(2) + "a",
+        lambda: T(2) @ {},
+        lambda: compiled(lambda x: x, T(1), T(1)),
+        lambda: compiled(lambda x, y: x, T(1)),
+    ],
+)
 def test_python_refuses_as_it_does(call):
     with pytest.raises(TypeError):
         call()

@@ -2,8 +2,8 @@
 
     Python function --capture--> Graph --passes--> Graph --schedule--> Schedule --emit--> Image --load--> Program
 
-A `CompiledFunction` keeps one variant for each signature it was called with (dtypes, ranks, structure, Python values), and makes
-a dim symbolic when it is seen with a second value.
+A `CompiledFunction` keeps one variant for each signature it was called with (dtypes, ranks, structure, Python values),
+and makes a dim symbolic when it is seen with a second value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
 
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, read_signature
@@ -46,8 +45,8 @@ def compile(fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None
 
     Args:
         fn: a function of tensors, NumPy arrays, nested containers of them, and Python values. Or an `nn.Module`.
-        dynamic: None: a dim becomes symbolic when it is seen with a second value. True: every dim is symbolic from the start.
-            False: never; each shape is compiled for itself.
+        dynamic: None: a dim becomes symbolic when it is seen with a second value. True: every dim is symbolic from the
+            start. False: never; each shape is compiled for itself.
         fast_math: allow identities that hold for real numbers but not for every float.
 
     Raises:
@@ -139,11 +138,9 @@ class CompiledFunction:
 
     def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
         with self._lock:
-            for variant, symbols in self._exact.get(signature, ()):  # another thread may have made it meanwhile
-                if variant.valid():
-                    break
-            else:
-                variant, symbols = self._variant(signature, tree, leaves)
+            # another thread may have made it meanwhile
+            found = next((f for f in self._exact.get(signature, ()) if f[0].valid()), None)
+            variant, symbols = found or self._variant(signature, tree, leaves)
         return variant.call(leaves, symbols)
 
     def _variant(self, signature: Signature, tree: Tree, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]]:
@@ -234,7 +231,7 @@ class CompiledFunction:
         )
 
     def _shapes(self, leaves: list[Any], family: _Family) -> list[tuple[Dim, ...] | None]:
-        """Shapes to capture with: a dim that was seen with several values is a symbol, equal histories are one symbol."""
+        """Shapes to capture with: a dim seen with several values is a symbol, equal histories are one symbol."""
         history: dict[tuple[int, ...], Symbol] = {}
         shapes: list[tuple[Dim, ...] | None] = []
         arrays = 0

@@ -1,7 +1,7 @@
 """Differentiate a compiled function from outside: its joint graph split into a forward and a backward program.
 
-What flows between them is chosen by a minimum cut: backward computes cheap elementwise work again and keeps what is dear
-(contractions, reductions) or small.
+What flows between them is chosen by a minimum cut: backward computes cheap elementwise work again and keeps what is
+dear (contractions, reductions) or small.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Joint:
 
     Attributes:
         forward: the captured graph with the saved values as further outputs.
-        backward: inputs are `saved` (a position of the forward's inputs, or of its outputs), then the cotangents; outputs are the
-            gradients of the inputs in `requires`.
+        backward: inputs are `saved` (a position of the forward's inputs, or of its outputs), then the cotangents;
+            outputs are the gradients of the inputs in `requires`.
         seeded: positions of the forward's outputs that have a cotangent.
     """
 
@@ -118,7 +118,7 @@ class Joint:
                 results = apply(node.op, *inputs, **attrs)
             env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
         count = len(self.captured.requires)
-        return [env[o] for o in joint.outputs[-count:]]  # type: ignore[index]
+        return [env[o] for o in joint.outputs[-count:] if isinstance(o, Value)]
 
 
 def _never(*_: Any, **__: Any) -> Any:
@@ -132,7 +132,7 @@ def _concrete(attr: Any, sizes: dict[str, int]) -> Any:
 
 
 def split_joint(captured: Captured, joint: Graph) -> Joint:
-    """Split a captured function's joint graph, given as primitives: a sum computed again need not have the same bits."""
+    """Split a captured function's joint graph, of primitives: a sum computed again need not have the same bits."""
     count = len(captured.requires)
     outputs, gradients = joint.outputs[:-count], joint.outputs[-count:]
     inputs = joint.inputs[: len(captured.graph.inputs)]

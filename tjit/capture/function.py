@@ -29,8 +29,8 @@ __all__ = ["Captured", "Result", "Source", "capture_function"]
 class Source:
     """Where an input of the graph comes from at each call.
 
-    kind: "argument" (the `position`-th array argument), "tensor" (an eager tensor met while capturing), "grad" (the `.grad` of
-    `tensor`), or "number" (`holder[key]`, a float).
+    kind: "argument" (the `position`-th array argument), "tensor" (an eager tensor met while capturing), "grad" (the
+    `.grad` of `tensor`), or "number" (`holder[key]`, a float).
     """
 
     kind: str
@@ -44,8 +44,8 @@ class Source:
 class Result:
     """What a leaf of the returned value is.
 
-    kind: "output" (the `position`-th returned output), "argument" (an argument handed back), "tensor" (an eager tensor handed back),
-    "dim" (a symbolic dim or a shape of such), or "value" (a Python value).
+    kind: "output" (the `position`-th returned output), "argument" (an argument handed back), "tensor" (an eager tensor
+    handed back), "dim" (a symbolic dim or a shape of such), or "value" (a Python value).
     """
 
     kind: str
@@ -64,8 +64,8 @@ class Captured:
         tree, results: the structure of the returned value, and its leaves.
         grads: (source of the tensor whose `.grad` is set, output position or None for `.grad = None`).
         requires: positions of inputs that require grad and reach a returned output that does.
-        joint: where there are some: the graph with one more input for the cotangent of each returned output that requires grad,
-            in order, and one more output for the gradient of each input in `requires`.
+        joint: where there are some: the graph with one more input for the cotangent of each returned output that
+            requires grad, in order, and one more output for the gradient of each input in `requires`.
         wanted: requires_grad of every lifted tensor as capture saw it.
     """
 
@@ -316,7 +316,8 @@ class _Finish:
         """The value that is written to a tensor from outside at the end."""
         if tensor._grad_fn is not None:
             raise CaptureError(
-                f"the function writes a value with a gradient to a {tensor.type_} tensor from outside, which could not go on from there",
+                f"the function writes a value with a gradient to a {tensor.type_} tensor from outside, "
+                "which could not go on from there",
                 tensor._grad_fn.location,
                 hint="write under `with tjit.no_grad():`, write value.detach(), or return the value",
             )
@@ -369,7 +370,7 @@ class _Finish:
         return builder.finish([*self.outputs, *gradients], writes)
 
     def _requires(self, leaves: list[Any]) -> tuple[int, ...]:
-        """Input positions that returned tensors have a history on; none where that history was freed by a backward()."""
+        """Input positions that returned tensors have a history on; none where a backward() freed that history."""
         found: set[int] = set()
         stack = [t._grad_fn for t in leaves if isinstance(t, Tensor) and t.is_traced and t._grad_fn is not None]
         seen = set(map(id, stack))

@@ -1,9 +1,9 @@
 """Guards: the Python values a function can see while it is captured, and whether they are still the same.
 
-What a function can see is found from its code: the globals and closure variables that it names, and, for modules, optimizers and
-plain objects among them and among the arguments, what those attributes hold that any of the code names. Functions, methods and
-properties that it names are followed. The snapshot is taken before capture, so a value that capture itself changes makes the
-next call capture again.
+What a function can see is found from its code: the globals and closure variables that it names, and, for modules,
+optimizers and plain objects among them and among the arguments, what those attributes hold that any of the code names.
+Functions, methods and properties that it names are followed. The snapshot is taken before capture, so a value that
+capture itself changes makes the next call capture again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ __all__ = ["Tree", "flatten", "flatten_call", "unflatten"]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The structure of a value: `kind` is None for a leaf, else the container's type; `keys` of a dict, or a namedtuple's type."""
+    """The structure of a value: `kind` is None for a leaf, else the container's type; `keys` of a dict or namedtuple."""
 
     kind: type | None
     children: tuple[Tree, ...] = ()
