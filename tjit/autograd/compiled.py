@@ -117,8 +117,11 @@ class Joint:
             with grad_mode(state.grad and node.results[0] not in self.captured.untracked):
                 results = apply(node.op, *inputs, **attrs)
             env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
-        count = len(self.captured.requires)
-        return [env[o] for o in joint.outputs[-count:] if isinstance(o, Value)]
+        found: list[Tensor] = []
+        for output in joint.outputs[-len(self.captured.requires) :]:
+            assert isinstance(output, Value)  # capture returns values
+            found.append(env[output])
+        return found
 
 
 def _never(*_: Any, **__: Any) -> Any:
