@@ -199,7 +199,9 @@ class Variant:
         for i in self.writes:
             name = self.graph.inputs[i].name
             if not inputs[i].flags.writeable:
-                raise ArgumentError(f"the function writes to {name}, which is read-only", user_location(), hint="pass a copy")
+                raise ArgumentError(
+                    f"the function writes to {name}, which is read-only", user_location(), hint="pass a copy"
+                )
             for j, other in enumerate(inputs):
                 if i != j and np.may_share_memory(inputs[i], other) and np.shares_memory(inputs[i], other):
                     raise ArgumentError(
@@ -330,16 +332,13 @@ def build_program(
 def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, key: str, seconds: dict[str, float]
 ) -> Program:
-    from tjit.codegen.llvm.preload import preload_llvm
-
-    clock = _Clock(seconds)
-    preload_llvm()  # beside the passes
-    low = _lowered(graph, strides, fast_math)
-    low.passes()
-    clock.lap("passes")
-    from tjit.codegen.llvm.module import compile_schedule  # loads LLVM
+    from tjit.codegen.llvm.module import compile_schedule
     from tjit.codegen.llvm.target import host_target
 
+    low = _lowered(graph, strides, fast_math)
+    clock = _Clock(seconds)
+    low.passes()
+    clock.lap("passes")
     plan = low.schedule()
     clock.lap("schedule")
     for stage in ("passes", "schedule", "llvm", "asm", "triton"):
@@ -407,10 +406,15 @@ def _processor() -> str:
     """What LLVM would generate code for here, told apart without loading LLVM."""
     import platform
 
-    flags = ""
     try:
         with open("/proc/cpuinfo") as file:
-            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+            first = file.read().partition("\n\n")[0]
     except OSError:
-        pass
-    return f"{platform.machine()} {platform.processor()} {flags}"
+        return f"{platform.machine()} {platform.processor()}"
+    # not platform.processor(), which starts a process
+    told = [line for line in first.splitlines() if line.startswith(_TELLING)]
+    return "\n".join((platform.machine(), *told))
+
+
+# of the lines of /proc/cpuinfo, on x86-64 and AArch64; the others hold numbers that change
+_TELLING = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU implementer", "CPU variant", "CPU part")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.kernel_text import print_kernel
-from tjit.codegen.llvm.objects import Compilation, assembly, module_text
+from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.threads import emit_threads
 from tjit.codegen.schedule import Schedule
 from tjit.runtime.cache import Cache
 from tjit.runtime.image import Image
@@ -61,7 +59,7 @@ def compile_schedule(
         threads: put the thread pool into the image too (an exported program brings its own).
     """
     known: list[bytes] = []
-    missing: list[tuple[Unit, Future[bytes]]] = []
+    missing: list[tuple[Unit, Job]] = []
     with Compilation(target) as work:
         for unit in _units(plan, target):
             data = cache.get(unit.key, "object") if cache is not None else None
@@ -71,6 +69,8 @@ def compile_schedule(
                 missing.append((unit, work.add(unit.emit())))
         rest = [work.add(emit_program(plan, target, name))]
         if threads:
+            from tjit.codegen.llvm.threads import emit_threads  # only exports do
+
             rest.append(work.add(emit_threads(target.architecture)))
         work.finish()
         for unit, data in missing:

@@ -8,8 +8,8 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -20,7 +20,7 @@ from tjit.codegen.llvm.target import Target, target_machine
 from tjit.codegen.llvm.text import print_module
 from tjit.errors import CodegenError
 
-__all__ = ["Compilation", "assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]
+__all__ = ["Compilation", "Job", "assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]
 
 Module = ir.Module | str
 
@@ -48,45 +48,73 @@ def compile_module(module: Module, target: Target, *, scalar: bool = False) -> b
         return _emit(parsed, machine, is_object=True)
 
 
+@dataclass
+class Job:
+    """The object of one module, some time: ask after `Compilation.finish`."""
+
+    text: str
+    data: bytes = b""
+    error: BaseException | None = None
+
+    def result(self) -> bytes:
+        """
+        Raises:
+            CodegenError: LLVM refused the module.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.data
+
+
 class Compilation:
     """Modules compiled on other threads while the caller emits more: of those that wait, the longest goes first.
 
-    Equal text is compiled once. `finish` before asking for results, and ask before leaving the context.
+    Equal text is compiled once.
     """
 
     def __init__(self, target: Target, *, scalar: bool = False, threads: int | None = None) -> None:
         self.target = target
         self.scalar = scalar
-        # The caller is busy emitting, then helps.
-        self._helpers = (_usable_cores() if threads is None else threads) - 1
-        self._executor = ThreadPoolExecutor(self._helpers) if self._helpers > 0 else None
-        self._futures: dict[str, Future[bytes]] = {}
+        self._jobs: dict[str, Job] = {}
         self._waiting: list[tuple[int, str]] = []
+        self._count = threading.Semaphore(0)  # of modules added, and once more for each helper to end
+        # The caller is busy emitting, then helps. Not concurrent.futures: its import takes 3 ms.
+        helpers = (_usable_cores() if threads is None else threads) - 1
+        self._helpers = [threading.Thread(target=self._help, daemon=True) for _ in range(helpers)]
 
     def __enter__(self) -> Compilation:
         _short_turns(1)
+        for helper in self._helpers:
+            helper.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._waiting.clear()
-        if self._executor is not None:
-            self._executor.shutdown()
+        self.finish()
         _short_turns(-1)
 
-    def add(self, module: Module) -> Future[bytes]:
-        """The object of `module`, some time."""
+    def add(self, module: Module) -> Job:
+        """Have `module` compiled."""
         text = module_text(module, self.target)
-        found = self._futures.get(text)
+        found = self._jobs.get(text)
         if found is None:
-            found = self._futures[text] = Future()
+            found = self._jobs[text] = Job(text)
             heapq.heappush(self._waiting, (-len(text), text))
-            if self._executor is not None:
-                self._executor.submit(self._compile_longest)
+            self._count.release()
         return found
 
     def finish(self) -> None:
-        """Compile what still waits on this thread too."""
+        """Compile what still waits on this thread too, until all is done. Nothing can be added then."""
         while self._compile_longest():
+            pass
+        for _ in self._helpers:
+            self._count.release()
+        for helper in self._helpers:
+            helper.join()
+        self._helpers.clear()
+
+    def _help(self) -> None:
+        while self._count.acquire() and self._compile_longest():
             pass
 
     def _compile_longest(self) -> bool:
@@ -94,10 +122,11 @@ class Compilation:
             _, text = heapq.heappop(self._waiting)  # one step under the interpreter's lock
         except IndexError:
             return False
+        job = self._jobs[text]
         try:
-            self._futures[text].set_result(compile_module(text, self.target, scalar=self.scalar))
+            job.data = compile_module(text, self.target, scalar=self.scalar)
         except BaseException as error:
-            self._futures[text].set_exception(error)
+            job.error = error
         return True
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import llvmlite.ir as ir
 import numpy as np
 
 from tjit.codegen.kernel import ContractKernel, Kernel, Load, LoopKernel, ScatterKernel, kernel_symbols, walk
-from tjit.codegen.llvm.contract import contract_scratch_bytes, contract_tasks, emit_contract
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loops import emit_loops
 from tjit.codegen.llvm.scatter import emit_scatter
@@ -22,15 +23,22 @@ def costs(target: Target) -> Costs:
     """What the scheduler asks this backend."""
 
     def scratch_bytes(kernel: Kernel) -> Dim:
-        return contract_scratch_bytes(kernel, target) if isinstance(kernel, ContractKernel) else 0
+        return _contractions().contract_scratch_bytes(kernel, target) if isinstance(kernel, ContractKernel) else 0
 
-    return Costs(scratch_bytes, lambda kernel: contract_tasks(kernel, target))
+    return Costs(scratch_bytes, lambda kernel: _contractions().contract_tasks(kernel, target))
+
+
+def _contractions() -> ModuleType:
+    """The module of contractions: it takes as long to import as the rest, and small programs have none."""
+    from tjit.codegen.llvm import contract
+
+    return contract
 
 
 def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
     """The module of a kernel, and the functions it is joined with (name, emit)."""
     if isinstance(kernel, ContractKernel):
-        return emit_contract(kernel, target)
+        return _contractions().emit_contract(kernel, target)
     if isinstance(kernel, LoopKernel):
         return emit_loops(kernel, target), ()
     return emit_scatter(kernel, target), ()

@@ -57,7 +57,7 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
             needs_grad = grad and (leaf._requires_grad or leaf._grad_fn is not None)
         elif isinstance(leaf, np.ndarray):
             array, kind, needs_grad = leaf, np.ndarray, False
-            if isinstance(leaf, (np.ma.MaskedArray, np.matrix)):
+            if type(leaf) is not np.ndarray and isinstance(leaf, (np.ma.MaskedArray, np.matrix)):
                 raise DTypeError(
                     f"a {type(leaf).__name__} is no plain array", user_location(), hint="pass np.asarray(...) of it"
                 )
