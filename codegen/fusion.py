@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 from tjit.ir.dims import Dim, DimExpr, Symbol
@@ -63,6 +64,7 @@ INLINE_INDEX = frozenset(
     {"gather", "take", "concat", "slice_update"}
 )  # read in place; the others write at computed places
 _MAX_INLINE = 200  # nodes computed in place under one item; beyond, a value is stored
+_CHEAP_AGAIN = 4  # nodes that are computed at several places rather than stored
 _DEEP = 100  # nodes one under another
 _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
@@ -617,7 +619,8 @@ def _in_order(program: Program) -> list[Group]:
 
 
 def _recomputed_at_a_loss(program: Program) -> set[Value]:
-    """Values computed in several kernels that are dearer to compute again than to store once and load."""
+    """Values computed in several kernels, or at several places of one, that are dearer to compute again than to load."""
+    spread = _read_at_several_places(program.graph)
     users: dict[Node, set[int]] = {}
     for item in program.items:
         for node in item.inlined:
@@ -630,13 +633,47 @@ def _recomputed_at_a_loss(program: Program) -> set[Value]:
         for value in node.results:
             dear, loads, count = _inline_cost(program, node, value, cost)
             cost[value] = (dear, loads, count)
-            if node.op.kind != "elementwise" or value in program.stored:
+            if value in program.stored or (node.op.kind != "elementwise" and node.op.name not in INLINE_INDEX):
                 continue
-            shared = len(users[node]) > 1
-            if count > _MAX_INLINE or (shared and (dear or len(loads) > 1)):
+            again = value in spread and (dear or count > _CHEAP_AGAIN)
+            shared = node.op.kind == "elementwise" and len(users[node]) > 1
+            if again or count > _MAX_INLINE or (shared and (dear or len(loads) > 1)):
                 found.add(value)
                 cost[value] = (False, frozenset((value,)), 1)
     return found
+
+
+_Range = tuple[Dim, Dim, int]  # start, stop, step
+
+
+def _read_at_several_places(graph: Graph) -> set[Value]:
+    """Values of which one element is needed at several places, as in a stencil: by slices that overlap."""
+    parts: dict[Value, set[tuple[_Range, ...]]] = {}
+    for node in graph.nodes:
+        for operand in node.operands:
+            if isinstance(operand, Value):
+                part = tuple((0, extent, 1) for extent in operand.type.shape)
+                if node.op.name == "slice":
+                    part = tuple(zip(*(node.attrs[k] for k in ("starts", "stops", "steps")), strict=True))
+                parts.setdefault(operand, set()).add(part)
+    return {v for v, found in parts.items() if any(_overlap(a, b) for a, b in combinations(found, 2))}
+
+
+def _overlap(a: tuple[_Range, ...], b: tuple[_Range, ...]) -> bool:
+    """Whether two parts may share an element, and not at the same place of both."""
+    if all(
+        start == other and step == other_step for (start, _, step), (other, _, other_step) in zip(a, b, strict=True)
+    ):
+        return False
+    return not any(_apart(p, q) for p, q in zip(a, b, strict=True))
+
+
+def _apart(a: _Range, b: _Range) -> bool:
+    (start, stop, step), (other_start, other_stop, other_step) = a, b
+    if isinstance(start - other_start, int) and step == other_step and (start - other_start) % step:
+        return True  # x[::2] and x[1::2]
+    gaps = (start - other_stop, other_start - stop)
+    return any(isinstance(gap, int) and gap >= 0 for gap in gaps)
 
 
 def _inline_cost(

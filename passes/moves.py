@@ -17,6 +17,8 @@ _WIDER = {f16: (f32, f64), bf16: (f32, f64), f32: (f64,)}  # floats that hold ev
 
 def simplify_move(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
     """What stands for a movement node, a cast or a reduction over no dims; None where it stays as it is."""
+    if node.op.name == "slice_update":
+        return _update_once(rewriter, node)
     if len(node.operands) != 1 or len(node.results) != 1:
         return None
     (x,) = node.operands
@@ -32,6 +34,17 @@ def simplify_move(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
     (source,) = inner.operands
     joined = Node(node.op, [source], attrs, node.results, location=node.location)
     return (source,) if _does_nothing(joined) else tuple(rewriter.emit(joined))
+
+
+def _update_once(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
+    """An update of what is updated again at the same place (`x[i:j] += y` writes a view, then assigns it) is left out."""
+    base, value = node.operands
+    inner = rewriter.producer(base)
+    if inner is None or inner.op is not node.op or inner.attrs != node.attrs:
+        return None
+    return tuple(
+        rewriter.emit(Node(node.op, [inner.operands[0], value], node.attrs, node.results, location=node.location))
+    )
 
 
 def _does_nothing(node: Node) -> bool:

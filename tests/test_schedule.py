@@ -259,3 +259,41 @@ def test_a_value_copied_over_its_source_is_read_before():
 
     for g, w in zip(got, want, strict=True):
         np.testing.assert_array_equal(g.numpy(), w.numpy())
+
+
+def _heat(steps):
+    def heat(u):
+        u = u.clone()
+        for _ in range(steps):
+            u[1:-1] += 0.1 * (u[2:] + u[:-2] - 2 * u[1:-1])
+        return u
+
+    return heat
+
+
+def test_each_step_of_a_stencil_is_a_kernel_of_its_own_and_small():
+    text = str(plan(_heat(6), tjit.rand(100)))
+
+    assert "6 kernels" in text
+    assert text.count("= mul(2.0") == 6  # not 3 of one step for each of the next
+
+
+def test_a_stencil_of_many_steps_is_right(rng):
+    u = rng.standard_normal(40)
+    expected = u.copy()
+    for _ in range(30):
+        expected[1:-1] += 0.1 * (expected[2:] + expected[:-2] - 2 * expected[1:-1])
+
+    result = tjit.compile(_heat(30))(tjit.from_numpy(u))
+
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+
+
+def test_halves_are_computed_where_they_are_used():
+    found = kernels(lambda x: (lambda y: y[:, ::2] * y[:, 1::2] + y[:, :4] - y[:, 4:])(x.exp() + 1), tjit.rand(3, 8))
+
+    assert len(found) <= 2
+
+
+def test_glu_of_an_expression_is_one_kernel():
+    assert len(kernels(lambda x: F.glu(x.exp()), tjit.rand(3, 8))) == 1
