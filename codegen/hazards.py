@@ -20,7 +20,8 @@ def reads_what_it_overwrites(kernel: Kernel, buffer: Buffer) -> bool:
         return _contract(kernel, buffer)
     if not isinstance(kernel, LoopKernel):
         return True
-    written = [(n, s) for n, loop in enumerate(kernel.loops) for s in loop.body if _writes(s, buffer)]
+    stores = [(n, s) for n, loop in enumerate(kernel.loops) for s in loop.body if isinstance(s, Store)]
+    written = [(n, s) for n, s in stores if s.buffer.name == buffer.name]
     if not written:
         return False
     (at, store), *others = written

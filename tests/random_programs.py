@@ -235,6 +235,7 @@ class Program:
         i = self.random.choice((0, 1))
         j = self.pick(lambda s: s == self.shapes[i])
         how = self.random.choice(("copy", "add", "rows"))
+        assert j is not None  # i has its own shape
 
         def apply(v: list) -> object:
             if self.write:

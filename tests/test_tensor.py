@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tjit
-from tjit import nn, testing
+from tjit import testing
 from tjit.capture.trace import trace_graph
 from tjit.errors import ArgumentError, AutogradError, CaptureError, DTypeError, PackageError, TypeRuleError
 from tjit.ir.dims import Symbol
@@ -130,7 +130,11 @@ def test_captured_creation_equals_eager(make):
         (lambda: tjit.from_numpy([1]), DTypeError, "expected np.ndarray (got list)"),
         (lambda: tjit.zeros(2, device="cuda"), TypeRuleError, "no tensors on cuda:0: tjit has none on GPUs yet"),
         (lambda: tjit.compile(lambda: tjit.zeros(2, device="cuda"))(), TypeRuleError, "no tensors on cuda:0: tjit has none on GPUs yet"),  # noqa: E501
-        (lambda: nn.functional.softmax([1.0, 2.0], dim=0), DTypeError, "softmax takes tensors and numbers, not list"),
+        (
+            lambda: tjit.nn.functional.softmax([1.0, 2.0], dim=0),
+            DTypeError,
+            "softmax takes tensors and numbers, not list",
+        ),
         (lambda: tjit.cat(tjit.ones(2), tjit.ones(2)), DTypeError, "cat takes a list of tensors and a dim, not a f32[2] tensor as its dim"),  # noqa: E501
         (lambda: f"{tjit.ones(2):.1f}", DTypeError, "a f32[2] tensor has no format '.1f'"),
         (lambda: tjit.zeros(2, device="tpu"), ArgumentError, "no device 'tpu'"),

@@ -12,7 +12,7 @@ __all__ = ["Tree", "flatten", "flatten_call", "unflatten"]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The structure of a value: `kind` is the container's type, None for a leaf; `keys` are a dict's or namedtuple's."""
+    """The structure of a value: `kind` is the container's type, None for a leaf; `keys` a dict's or namedtuple's."""
 
     kind: type | None
     children: tuple[Tree, ...] = ()
