@@ -619,7 +619,7 @@ def _in_order(program: Program) -> list[Group]:
 
 
 def _recomputed_at_a_loss(program: Program) -> set[Value]:
-    """Values computed in several kernels, or at several places of one, that are dearer to compute again than to load."""
+    """Values needed in several kernels, or at several places of one, that are dearer to compute again than to load."""
     spread = _read_at_several_places(program.graph)
     users: dict[Node, set[int]] = {}
     for item in program.items:

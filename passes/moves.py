@@ -37,7 +37,7 @@ def simplify_move(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
 
 
 def _update_once(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
-    """An update of what is updated again at the same place (`x[i:j] += y` writes a view, then assigns it) is left out."""
+    """Leaves out an update where the next is at the same place: `x[i:j] += y` writes a view, then assigns it."""
     base, value = node.operands
     inner = rewriter.producer(base)
     if inner is None or inner.op is not node.op or inner.attrs != node.attrs:
