@@ -21,15 +21,15 @@ def reads_what_it_overwrites(kernel: Kernel, buffer: Buffer) -> bool:
     if not isinstance(kernel, LoopKernel):
         return True
     stores = [(n, s) for n, loop in enumerate(kernel.loops) for s in loop.body if isinstance(s, Store)]
-    written = [(n, s) for n, s in stores if s.buffer.name == buffer.name]
+    written = [(n, s) for n, s in stores if _writes(s, buffer)]
     if not written:
         return False
     (at, store), *others = written
     return bool(others) or not _owns(store, kernel.parallel) or any(_unsafe(kernel, at, store, buffer))
 
 
-def _writes(statement: object, buffer: Buffer) -> bool:
-    return isinstance(statement, Store) and statement.buffer.name == buffer.name
+def _writes(store: Store, buffer: Buffer) -> bool:
+    return store.buffer.name == buffer.name
 
 
 def _owns(store: Store, parallel: tuple[Axis, ...]) -> bool:

@@ -326,7 +326,7 @@ class Scaled(nn.Module):
     def __init__(self):
         super().__init__()
         self.w = nn.Parameter(tjit.ones(3))
-        self.drop = nn.Dropout(0.5)
+        self.drop: nn.Module = nn.Dropout(0.5)
         self.factor = 1
 
     def forward(self, x):

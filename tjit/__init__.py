@@ -70,7 +70,7 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
-__all__ = sorted(
+__all__ = sorted(  # pyright: ignore[reportUnsupportedDunderAll]  # names come from the registry
     {
         *FUNCTIONS, *_DTYPES, *_NUMBERS, *_LAZY,
         "Generator", "Size", "Tensor", "__version__", "autograd", "cuda", "device", "dtype", "enable_grad", "errors",

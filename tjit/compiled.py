@@ -95,7 +95,8 @@ class Variant:
         for i, source in enumerate(self.sources):
             if source.kind == "argument" or source.kind == "number":
                 continue
-            t = source.tensor if source.kind == "tensor" else source.tensor._grad  # type: ignore[union-attr]
+            assert source.tensor is not None
+            t = source.tensor if source.kind == "tensor" else source.tensor._grad
             if t is None or not _fits(t, self.graph.inputs[i].type, self.lifted_strides[i]):
                 return False
         return True
