@@ -30,7 +30,9 @@ def start(folder: Path, **environment: str) -> subprocess.Popen:
     # the repository first: a program given by -c has no folder of its own on the path
     paths = os.pathsep.join([str(Path(tjit.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "TJIT_CACHE_DIR": str(folder), "PYTHONPATH": paths, **environment}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -155,7 +157,9 @@ def test_two_processes_at_once(filled, tmp_path):
 
 def test_dumps_are_numbered_files(filled, tmp_path):
     _, expected = filled
-    assert run(tmp_path / "c", TJIT_DUMP="graph,passes,schedule,llvm,asm", TJIT_DUMP_DIR=str(tmp_path / "d")) == expected
+    assert (
+        run(tmp_path / "c", TJIT_DUMP="graph,passes,schedule,llvm,asm", TJIT_DUMP_DIR=str(tmp_path / "d")) == expected
+    )
 
     names = sorted(p.name for p in (tmp_path / "d").iterdir())
     assert [n[:3] for n in names] == [f"{i:03}" for i in range(len(names))]
@@ -170,7 +174,12 @@ def test_every_stage_has_a_text():
     texts = {stage: low.text(stage) for stage in ("graph", "passes", "schedule", "llvm", "asm", "triton")}
 
     assert texts["graph"].startswith("graph main(%x: f32[3]) -> f32[3] {")
-    assert "k0 " in texts["schedule"] and "define" in texts["llvm"] and "ret" in texts["asm"] and "@triton.jit" in texts["triton"]
+    assert (
+        "k0 " in texts["schedule"]
+        and "define" in texts["llvm"]
+        and "ret" in texts["asm"]
+        and "@triton.jit" in texts["triton"]
+    )
     for wrong in ("", "nope", "Graph", None):
         with pytest.raises(ArgumentError, match="one of graph, passes, schedule, llvm, asm, triton, ptx"):
             low.text(wrong)
