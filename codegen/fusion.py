@@ -212,9 +212,6 @@ def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
     return cut
 
 
-_NOTHING: frozenset[str] = frozenset()
-
-
 def _index_operands(node: Node, producer: dict[Value, Node]) -> Iterator[Value]:
     """What an index op reads at computed places must be in memory; what it reads in order is computed on the way."""
     source = node.operands[0]

@@ -21,7 +21,6 @@ from typing import Any, Union
 
 import numpy as np
 
-from tjit.devices import Device, cpu
 from tjit.dtypes import DType
 from tjit.errors import TjitError, TypeRuleError
 from tjit.ir.op import Op
@@ -226,11 +225,3 @@ class GraphBuilder:
 
     def finish(self, outputs: Sequence[Operand], writes: Mapping[int, int] | None = None) -> Graph:
         return Graph(self.name, tuple(self.inputs), tuple(self.nodes), tuple(outputs), dict(writes or {}))
-
-
-def device_of(operands: Iterable[Operand]) -> Device:
-    """The one device of the operands that are values; the CPU where there are none."""
-    for operand in operands:
-        if isinstance(operand, Value):
-            return operand.type.device
-    return cpu
