@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.fusion import EXPENSIVE, Group, Item, Program, is_one, pieces
+from tjit.codegen.fusion import EXPENSIVE, Group, Item, Program, pieces
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -26,7 +26,7 @@ from tjit.codegen.kernel import (
     Store,
 )
 from tjit.dtypes import DType, bool_, f32, f64, i64
-from tjit.ir.dims import Dim, Symbol, product, substitute, symbols
+from tjit.ir.dims import Dim, Symbol, is_one, product, substitute, symbols
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
 from tjit.location import Location

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from tjit.ir.dims import Dim, DimExpr, Symbol
+from tjit.ir.dims import Dim, DimExpr, Symbol, is_one
 from tjit.ir.graph import Graph, Literal, Node, Value
 from tjit.ops.movement import _reshape_index
 
@@ -70,10 +70,6 @@ _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
 _CHEAP_PROLOGUE = frozenset({"cast"})
-
-
-def is_one(d: Dim) -> bool:
-    return isinstance(d, int) and d == 1
 
 
 @dataclass(eq=False)

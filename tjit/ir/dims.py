@@ -27,6 +27,7 @@ __all__ = [
     "fold",
     "inconclusive",
     "is_constant",
+    "is_one",
     "lower_bound",
     "maximum",
     "minimum",
@@ -544,6 +545,11 @@ def maximum(a: Dim, b: Dim) -> Dim:
     if lower_bound(a - b) >= 0:
         return a
     return DimExpr({(Call("max", *sorted((a, b), key=str)),): 1})
+
+
+def is_one(d: Dim) -> bool:
+    """Whether `d` is the number 1; asks nothing of a symbolic dim."""
+    return isinstance(d, int) and d == 1
 
 
 def product(dims: Iterable[Dim]) -> Dim:

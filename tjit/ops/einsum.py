@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tjit.errors import ArgumentError, TypeRuleError
-from tjit.ir.dims import Dim, product
+from tjit.ir.dims import Dim, is_one, product
 from tjit.location import user_location
 from tjit.ops.contract import contract
 from tjit.ops.creation import iota
@@ -119,16 +119,12 @@ def _check_extents(equation: str, inputs: list[Labels], tensors: list[Tensor]) -
     for labels, x in zip(inputs, tensors, strict=True):
         for label, extent in zip(labels, x.shape, strict=True):
             known = extents.setdefault(label, extent)
-            if _is_one(known):
+            if is_one(known):
                 extents[label] = extent
-            elif known != extent and not _is_one(extent):
+            elif known != extent and not is_one(extent):
                 raise TypeRuleError(
                     f"einsum(): {label!r} of {equation!r} stands for the extents {known} and {extent}", user_location()
                 )
-
-
-def _is_one(extent: Dim) -> bool:
-    return isinstance(extent, int) and extent == 1
 
 
 def _diagonal(x: Tensor, labels: Labels) -> tuple[Tensor, Labels]:
@@ -150,7 +146,7 @@ def _multiply(a: Tensor, a_labels: Labels, b: Tensor, b_labels: Labels, needed: 
     batch, summed = [x for x in common if x in needed], [x for x in common if x not in needed]
     rows, columns = [x for x in a_labels if x not in common], [x for x in b_labels if x not in common]
     a_extent, b_extent = dict(zip(a_labels, a.shape, strict=True)), dict(zip(b_labels, b.shape, strict=True))
-    extent = {**b_extent, **a_extent, **{x: b_extent[x] for x in common if _is_one(a_extent[x])}}
+    extent = {**b_extent, **a_extent, **{x: b_extent[x] for x in common if is_one(a_extent[x])}}
     dtype = common_dtype(a, b)
     a = _arranged(a.to(dtype), a_labels, (batch, rows, summed), extent)
     b = _arranged(b.to(dtype), b_labels, (batch, summed, columns), extent)

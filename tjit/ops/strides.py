@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, is_one
 from tjit.tensor import Tensor
 
 __all__ = ["can_view", "contiguous_strides", "is_contiguous", "strides_of"]
@@ -68,34 +68,30 @@ def _view_strides(old: Sequence[Dim], strides: Sequence[Dim], new: Sequence[Dim]
     position = len(new)
     for extent, stride in reversed(runs):
         left = extent
-        while position > 0 and not _is_one(left):
+        while position > 0 and not is_one(left):
             d = new[position - 1]
-            if not _is_one(d):
+            if not is_one(d):
                 if left % d != 0:
                     return None
                 left = left // d
             position -= 1
             result.append(stride)
             stride = stride * d
-        if not _is_one(left):
+        if not is_one(left):
             return None
     while position > 0:
-        if not _is_one(new[position - 1]):
+        if not is_one(new[position - 1]):
             return None
         position -= 1
         result.append(1)
     return tuple(reversed(result))
 
 
-def _is_one(d: Dim) -> bool:
-    return isinstance(d, int) and d == 1
-
-
 def _runs(shape: Sequence[Dim], strides: Sequence[Dim]) -> list[tuple[Dim, Dim]]:
     """(extent, stride) of the longest groups of dims that one stride runs through."""
     runs: list[tuple[Dim, Dim]] = []
     for d, s in zip(shape, strides, strict=True):
-        if _is_one(d):
+        if is_one(d):
             continue
         if runs and runs[-1][1] == s * d:
             runs[-1] = (runs[-1][0] * d, s)
