@@ -54,6 +54,8 @@ $(DONE)/venv:
 
 $(DONE)/tjit: pyproject.toml | $(DONE)/venv
 	$(PIP) install --quiet --editable .
+	@# as pip does for a package that it copies: else the first call of the demo would wait for Python's compiler
+	@$(BIN)/python -m compileall -q codegen passes tjit
 	@touch $@
 
 $(DONE)/test: pyproject.toml | $(DONE)/tjit
