@@ -281,7 +281,7 @@ class _Scheduler:
             self._loop_step(self._built(build_loops, group, name))
 
     def _built(self, build: Callable[..., Any], group: Group, name: str) -> Any:
-        """The kernel of a group; where it would read what it overwrites, that goes elsewhere and is copied at the end."""
+        """The kernel of a group; where it would read what it overwrites, that goes elsewhere and is copied later."""
         kernel = build(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
         moved = False
         for item in group.items:

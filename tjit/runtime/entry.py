@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import importlib.util
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from tjit.errors import TjitError
 from tjit.ops.apply import state
-from tjit.runtime.cache import default_cache
+from tjit.runtime.cache import default_cache, source_key
 from tjit.runtime.entry_layout import HEAD, SPEC, THREADS, Layout, Words, find_layout
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
 from tjit.tensor import Storage, Tensor
@@ -139,23 +138,12 @@ def _definition() -> _MethodDef | None:
 
 @cache
 def _load(found: Layout) -> LoadedImage:
-    cache, key = default_cache(), _image_key(found)
+    cache, key = default_cache(), source_key(f"entry {host_machine()} {found.text()}", _SOURCES)
     data = cache.get(key, "image")
     if data is None:
         data = _compile_image(found).to_bytes()
         cache.put(key, "image", data, label="the native entry")
     return load(Image.from_bytes(data), _symbols())
-
-
-def _image_key(found: Layout) -> bytes:
-    """Read without importing the modules, which would load LLVM."""
-    key = f"entry {host_machine()} {found.text()}".encode()
-    for name in _SOURCES:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None and os.path.exists(spec.origin):
-            with open(spec.origin, "rb") as file:
-                key += b"\0" + file.read()
-    return key
 
 
 def _compile_image(found: Layout) -> Image:

@@ -8,14 +8,13 @@ calls of other threads meanwhile run on their own thread. A forked child keeps t
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from tjit.errors import ArgumentError
-from tjit.runtime.cache import default_cache
+from tjit.runtime.cache import default_cache, source_key
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
 
 __all__ = ["get_num_threads", "pool", "set_num_threads", "symbols", "usable_cores"]
@@ -106,23 +105,12 @@ def _function(name: str, *types: Any) -> Callable[..., int | None]:
 
 def _pool_image() -> Image:
     """From the disk cache, else compiled, which needs LLVM."""
-    cache, key = default_cache(), _image_key()
+    cache, key = default_cache(), source_key(f"threads {host_machine()}", _SOURCES)
     data = cache.get(key, "image")
     if data is None:
         data = _compile_image().to_bytes()
         cache.put(key, "image", data, label="the thread pool")
     return Image.from_bytes(data)
-
-
-def _image_key() -> bytes:
-    """Read without importing the modules, which would load LLVM."""
-    key = f"threads {host_machine()}".encode()
-    for name in _SOURCES:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None and os.path.exists(spec.origin):
-            with open(spec.origin, "rb") as file:
-                key += b"\0" + file.read()
-    return key
 
 
 def _compile_image() -> Image:
