@@ -12,6 +12,8 @@ from typing import Any
 import llvmlite.binding as llvm
 import pytest
 
+import tjit
+from tjit.codegen.llvm.module import compile_schedule
 from tjit.codegen.llvm.objects import compile_module
 from tjit.codegen.llvm.target import Target, host_target, named_target
 from tjit.errors import ArgumentError, CodegenError
@@ -379,3 +381,28 @@ def test_aarch64_calls_go_through_stubs():
     assert words[stub] & 0x9F00001F == 0x90000010
     assert words[stub + 1] == 0xF9400210 | slot % 4096 // 8 << 10
     assert words[stub + 2] == 0xD61F0200
+
+
+class _Held:
+    """A cache in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def get(self, key: str, kind: str) -> bytes | None:
+        return self.held.get(key)
+
+    def put(self, key: str, kind: str, data: bytes, label: str = "") -> None:
+        self.held[key] = data
+
+
+def test_images_do_not_depend_on_what_the_cache_holds():
+    def program(x, y):
+        return (x @ y).relu().sum(1), tjit.softmax(x, 1), x.exp().sum()
+
+    plan = tjit.compile(program).lower(tjit.rand(9, 9), tjit.rand(9, 9)).schedule()
+    cache: Any = _Held()
+    fresh = compile_schedule(plan, host_target(), cache)
+    cache.held = dict(list(cache.held.items())[1::2])
+
+    assert compile_schedule(plan, host_target(), cache) == fresh

@@ -58,25 +58,25 @@ def compile_schedule(
         cache: where objects of kernels are kept; None compiles all.
         threads: put the thread pool into the image too (an exported program brings its own).
     """
-    known: list[bytes] = []
+    objects: list[bytes | Job] = []  # in the units' order, whichever the cache holds: equal programs are equal bytes
     missing: list[tuple[Unit, Job]] = []
     with Compilation(target) as work:
         for unit in _units(plan, target):
             data = cache.get(unit.key, "object") if cache is not None else None
-            if data is not None:
-                known.append(data)
-            else:
-                missing.append((unit, work.add(unit.emit())))
-        rest = [work.add(emit_program(plan, target, name))]
+            if data is None:
+                data = work.add(unit.emit())
+                missing.append((unit, data))
+            objects.append(data)
+        objects.append(work.add(emit_program(plan, target, name)))
         if threads:
             from tjit.codegen.llvm.threads import emit_threads  # only exports do
 
-            rest.append(work.add(emit_threads(target.architecture)))
+            objects.append(work.add(emit_threads(target.architecture)))
         work.finish()
-        for unit, data in missing:
+        for unit, job in missing:
             if cache is not None:
-                cache.put(unit.key, "object", data.result(), label=unit.name)
-        return link([*known, *(data.result() for _, data in missing), *(data.result() for data in rest)])
+                cache.put(unit.key, "object", job.result(), label=unit.name)
+        return link([data if isinstance(data, bytes) else data.result() for data in objects])
 
 
 def print_llvm(plan: Schedule, target: Target) -> str:
