@@ -14,6 +14,7 @@ from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.schedule import Schedule
+from tjit.errors import CodegenError
 from tjit.runtime.cache import Cache
 from tjit.runtime.image import Image
 from tjit.runtime.link import link
@@ -76,7 +77,12 @@ def compile_schedule(
         for unit, job in missing:
             if cache is not None:
                 cache.put(unit.key, "object", job.result(), label=unit.name)
+    try:
         return link([data if isinstance(data, bytes) else data.result() for data in objects])
+    except CodegenError:
+        if len(missing) + 1 + threads == len(objects):
+            raise
+        return compile_schedule(plan, target, None, name, threads)  # what the cache held were no objects of ours
 
 
 def print_llvm(plan: Schedule, target: Target) -> str:
