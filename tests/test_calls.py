@@ -582,7 +582,8 @@ def test_a_hundred_thousand_calls_leak_nothing(make):
     after = [sys.getrefcount(w) for w in watched]
 
     assert grown < 20_000
-    assert max(abs(a - b) for a, b in zip(after, counts, strict=True)) < 100
+    # one reference lost in a call would make 100,000; other threads of the test runner move None's by hundreds
+    assert max(abs(a - b) for a, b in zip(after, counts, strict=True)) < 10_000
     assert native_hits(f) > 100_000
 
 

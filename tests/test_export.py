@@ -555,3 +555,15 @@ def test_packages_of_old_formats_still_run_in_c(path, binary, tmp_path):
     run_native([binary, "run", path, "step", 2, 2, tmp_path], tmp_path, [x])
 
     assert np.fromfile(tmp_path / "out0", np.float32).tolist() == [6.0, 24.0]
+
+
+def test_a_program_that_reads_beyond_the_smallest_size_is_refused(tmp_path):
+    def third(x):
+        return x[2] * 2.0
+
+    x = tjit.ones(5, 4)
+    with pytest.raises(tjit.errors.CaptureError, match=r"needs .* >= 1, which its dynamic dims do not promise"):
+        tjit.export(third, (x,), tmp_path / "m.tjit", dynamic={"x": {0: tjit.Dim("n", min=1)}})
+
+    package = tjit.export(third, (x,), tmp_path / "m.tjit", dynamic={"x": {0: tjit.Dim("n", min=3)}})
+    np.testing.assert_array_equal(package["third"](tjit.ones(3, 4)).numpy(), np.full(4, 2.0, np.float32))

@@ -80,14 +80,21 @@ def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entr
 
     def capture() -> Captured:
         try:
-            with inconclusive():
-                return capture_function(function, tree, leaves, shapes, names, name)
+            with inconclusive() as positive:
+                captured = capture_function(function, tree, leaves, shapes, names, name)
         except InconclusiveDimError as error:
             raise CaptureError(
                 f"{name} cannot be exported with these dynamic dims: {error.message}",
                 error.location,
                 hint="leave the dim static, or give its Dim a min and a max that decide the question",
             ) from None
+        if positive:  # the program checks extents against the declared bounds only
+            wanted = " and ".join(dict.fromkeys(f"{d} >= 1" for d in positive))
+            raise CaptureError(
+                f"{name} needs {wanted}, which its dynamic dims do not promise",
+                hint="give the Dim a larger min, or leave the dim static",
+            )
+        return captured
 
     captured = _steady(capture)
     return _Reduced(name, function, captured, tree, leaves, names, fast_math).entry()
