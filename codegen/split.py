@@ -10,15 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tjit.codegen.axes import rebuild
-from tjit.codegen.kernel import Axis, Buffer, Expr, Load, Loop, LoopKernel, Reduce, Reduced, Statement, Store
+from tjit.codegen.kernel import Axis, Buffer, Expr, Load, Loop, LoopKernel, Reduce, Reduced, Statement, Store, walk
 from tjit.dtypes import bf16, f16, f32
-from tjit.ir.dims import Dim, Symbol, minimum, product, substitute
+from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
 
 __all__ = ["split_reduction"]
 
 _FEW_POINTS = 64
-_LONG = 1 << 16
+_LONG = 1 << 16  # elements
+_TALL = 1 << 20
 _PARTS = 32
 _SPLITTABLE = frozenset({"sum", "prod", "max", "min", "any", "all"})
 
@@ -86,5 +87,17 @@ def _should_split(kernel: LoopKernel) -> bool:
     points = product(a.extent for a in kernel.parallel)
     length = product(a.extent for a in kernel.loops[0].axes)
     outer = kernel.loops[0].axes[0].extent
-    known = isinstance(points, int) and isinstance(length, int) and isinstance(outer, int)
-    return known and points <= _FEW_POINTS and points * length >= _LONG and outer >= _PARTS
+    if not (isinstance(points, int) and isinstance(length, int) and isinstance(outer, int)):
+        return False
+    if points <= _FEW_POINTS:
+        return points * length >= _LONG and outer >= _PARTS
+    # a tall block of columns: a part's rows are few enough pages for the processor to keep track of
+    return points * length >= _TALL and outer >= 8 * _PARTS and _walks_down_columns(kernel)
+
+
+def _walks_down_columns(kernel: LoopKernel) -> bool:
+    """Whether neighbours in memory are parallel points of their own, not elements of one sum."""
+    row, column = kernel.loops[0].axes[-1].symbol, kernel.parallel[-1].symbol
+    loads = [e for s in kernel.loops[0].body for e in walk(s.value) if isinstance(e, Load)]
+    offsets = [e.buffer.offset(e.index) for e in loads]
+    return any(coefficient(o, column) == 1 for o in offsets) and not any(coefficient(o, row) == 1 for o in offsets)

@@ -297,3 +297,20 @@ def test_halves_are_computed_where_they_are_used():
 
 def test_glu_of_an_expression_is_one_kernel():
     assert len(kernels(lambda x: F.glu(x.exp()), tjit.rand(3, 8))) == 1
+
+
+def test_a_tall_sum_over_columns_is_cut_and_a_sum_over_rows_is_not():
+    columns = kernels(lambda x: x.sum(0), tjit.randn(1024, 1100))
+    rows = kernels(lambda x: x.sum(1), tjit.randn(1100, 1024))
+
+    assert [len(k.parallel) for k in columns] == [2, 1]
+    assert len(rows) == 1
+
+
+def test_a_tall_sum_over_columns_is_right(rng):
+    x = rng.standard_normal((1025, 1031))
+
+    got, most = tjit.compile(lambda x: (x.sum(0), x.amax(0)))(x)
+
+    np.testing.assert_allclose(got, x.sum(0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(most, x.max(0))
