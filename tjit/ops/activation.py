@@ -11,7 +11,7 @@ from tjit.errors import ArgumentError
 from tjit.ir.op import Op, Sample, register
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.arithmetic import add, mul, sub
+from tjit.ops.arithmetic import add, div, mul, neg, sub
 from tjit.ops.compare import le, where
 from tjit.ops.erf import erf_reference
 from tjit.ops.math import erf, exp, sigmoid, tanh
@@ -70,7 +70,7 @@ SILU = register(
         kind="composite",
         infer=one_type("silu"),
         reference=in_f32(lambda x: x / (1 + np.exp(-x))),
-        decompose=lambda x: mul(x, sigmoid(x)),
+        decompose=lambda x: div(x, add(exp(neg(x)), 1)),  # exp is cheaper than sigmoid
         vjp=_silu_vjp,
         samples=(Sample(((3, 5),), low=-6.0, high=6.0),),
     )
@@ -109,6 +109,10 @@ def _gelu_reference(x: Any, approximate: str) -> Any:
 
 
 def _gelu_decompose(x: Tensor, approximate: str) -> Tensor:
+    if approximate == "tanh":
+        # (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)): no cancellation for negative x, and exp costs a third of tanh
+        minus_2u = mul(x, add(mul(mul(x, x), -2 * _TANH_SCALE * _CUBIC), -2 * _TANH_SCALE))
+        return div(x, add(exp(minus_2u), 1))
     return mul(mul(x, 0.5), add(_gelu_bend(x, approximate), 1))
 
 
