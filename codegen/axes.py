@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tjit.codegen.fusion import EXPENSIVE
+from tjit.codegen.items import EXPENSIVE
 from tjit.codegen.kernel import (
     Axis,
     Buffer,

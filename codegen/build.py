@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.fusion import EXPENSIVE, Group, Item, Program, pieces
+from tjit.codegen.items import EXPENSIVE, Group, Item, Program, pieces
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,

@@ -13,8 +13,9 @@ import numpy as np
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import Lifetime, plan_arena
 from tjit.codegen.build import Expander, _contiguous, build_contract, build_loops, build_scatter, copy_kernel
-from tjit.codegen.fusion import Group, Item, Program, fuse
+from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
+from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.rename import rename_buffers

@@ -1,0 +1,370 @@
+"""Items: what kernels compute, and what each reads where.
+
+Every reduction, every contraction and every elementwise value that must be in memory (graph outputs, operands of
+contractions and of index ops) is an item. All other elementwise and movement nodes are computed where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tjit.ir.dims import Dim, Symbol, is_one
+from tjit.ir.graph import Graph, Literal, Node, Value
+from tjit.ops.movement import _reshape_index
+
+__all__ = [
+    "EXPENSIVE",
+    "INLINE_INDEX",
+    "Group",
+    "Index",
+    "Item",
+    "Program",
+    "Read",
+    "make_items",
+    "must_be_stored",
+    "pieces",
+]
+
+Index = tuple[Dim, ...]
+
+EXPENSIVE = frozenset(
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "erfc",
+        "sigmoid",
+        "pow",
+        "rsqrt",
+        "sqrt",
+        "div",
+        "floor_divide",
+        "remainder",
+        "fmod",
+        "gelu",
+        "silu",
+    ]
+)
+INLINE_INDEX = frozenset(
+    {"gather", "take", "concat", "slice_update"}
+)  # read in place; the others write at computed places
+_DEEP = 100  # nodes one under another
+_CHEAP_PROLOGUE = frozenset({"cast"})
+
+
+@dataclass(eq=False)
+class Read:
+    """Where an item reads a value that is in memory or is another item's."""
+
+    value: Value
+    index: Index
+
+
+@dataclass(eq=False)
+class Item:
+    """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduced operand's."""
+
+    node: Node
+    value: Value
+    kind: str  # "store", "reduce", "contract"
+    domain: tuple[Dim, ...]
+    symbols: tuple[Symbol, ...]
+    reads: list[Read] = field(default_factory=list)
+    inlined: list[Node] = field(default_factory=list)
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        return self.node.attrs["dims"] if self.kind == "reduce" else ()
+
+    @property
+    def parallel(self) -> list[Symbol]:
+        """Symbols of the kept dims whose extent is not 1."""
+        return [s for d, s in enumerate(self.symbols) if d not in self.reduced and not is_one(self.domain[d])]
+
+    def loop(self) -> list[Symbol]:
+        return [s for d, s in enumerate(self.symbols) if d in self.reduced and not is_one(self.domain[d])]
+
+    def extent(self, symbol: Symbol) -> Dim:
+        return self.domain[self.symbols.index(symbol)]
+
+    def value_index(self) -> Index:
+        """The index of the value's element that is computed at the domain's symbols."""
+        if self.kind != "reduce":
+            own = tuple(s.dim if not is_one(d) else 0 for s, d in zip(self.symbols, self.domain, strict=True))
+            if self.domain == self.value.type.shape:
+                return own
+            return _reshape_index(own, self.value.type, self.domain)
+        keep = self.node.attrs["keepdim"]
+        kept = ((d, s) for d, s in enumerate(self.symbols) if keep or d not in self.reduced)
+        return tuple(0 if d in self.reduced or is_one(self.domain[d]) else s.dim for d, s in kept)
+
+
+@dataclass(eq=False)
+class Group:
+    """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel ones.
+
+    A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
+    `bit` is one bit of its own; `reach` has those of all groups that it depends on, directly or not.
+    """
+
+    items: list[Item]
+    parallel: list[Symbol]
+    kind: str  # "store", "reduce", "contract"
+    axis: dict[Symbol, Symbol] = field(default_factory=dict)
+    bit: int = 0
+    reach: int = 0
+
+    @property
+    def flexible(self) -> bool:
+        return self.kind == "store"
+
+
+class Program:
+    """A graph seen by the scheduler: who makes what, what must be in memory, and the groups."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.producer: dict[Value, Node] = graph.producers()
+        self.stored: set[Value] = set()
+        self.items: list[Item] = []
+        self.item_of: dict[Value, Item] = {}
+        self.groups: list[Group] = []
+        self.group_of: dict[Item, Group] = {}
+        self._counter = 0
+
+    def symbol(self, prefix: str, extent: Dim) -> Symbol:
+        self._counter += 1
+        return Symbol(f"{prefix}{self._counter}", 0, extent - 1)
+
+    def in_memory(self, value: Value) -> bool:
+        """Whether kernels other than its own read `value` from a buffer."""
+        node = self.producer.get(value)
+        if node is None or value in self.stored or node.op.kind in ("contract", "reduce") or node.op.name == "constant":
+            return True
+        return node.op.kind == "index" and node.op.name not in INLINE_INDEX
+
+
+def must_be_stored(graph: Graph) -> set[Value]:
+    stored: set[Value] = set()
+    producer = graph.producers()
+    for output in graph.outputs:
+        if isinstance(output, Value) and output in producer:
+            stored.add(output)
+    for node in graph.nodes:
+        if node.op.kind == "contract":
+            found = (_stored_operand(o, producer, _CHEAP_PROLOGUE) for o in node.operands)
+            stored.update(v for v in found if v is not None)
+        elif node.op.kind == "index":
+            stored.update(_index_operands(node, producer))
+    return stored | _too_deep(graph, stored)
+
+
+def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
+    """What cuts long chains: an unrolled loop of hundreds of steps is neither one expression nor one kernel."""
+    depth: dict[Value, int] = {}
+    cut: set[Value] = set()
+    for node in graph.nodes:
+        below = 1 + max((depth.get(o, 0) for o in node.operands if isinstance(o, Value)), default=0)
+        if node.op.kind in ("contract", "reduce") or any(v in stored for v in node.results):
+            below = 0
+        elif below >= _DEEP:
+            cut.update(node.results)
+            below = 0
+        depth.update(dict.fromkeys(node.results, below))
+    return cut
+
+
+def _index_operands(node: Node, producer: dict[Value, Node]) -> Iterator[Value]:
+    """What an index op reads at computed places must be in memory; what it reads in order is computed on the way."""
+    source = node.operands[0]
+    if node.op.name in ("gather", "take") and isinstance(source, Value) and source in producer:
+        yield source
+
+
+def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozenset[str]) -> Value | None:
+    """The value under movement (and `allowed` elementwise ops) that has to be in memory, if it is not already."""
+    while isinstance(operand, Value):
+        node = producer.get(operand)
+        if node is None or node.op.kind in ("contract", "reduce"):
+            return None
+        if node.op.kind == "index":
+            return operand if node.op.name in INLINE_INDEX else None
+        if node.op.kind == "create":
+            return operand if node.op.name == "constant" else None
+        if node.op.kind == "movement" or node.op.name in allowed:
+            operand = node.operands[0]
+            continue
+        return operand
+    return None
+
+
+def make_items(program: Program) -> None:
+    for node in program.graph.nodes:
+        kind = node.op.kind
+        if kind == "reduce":
+            operand = node.operands[0]
+            _add_item(program, node, node.result, "reduce", operand.type.shape)
+        elif kind == "contract":
+            _add_item(program, node, node.result, "contract", node.result.type.shape)
+        elif kind == "index" and node.op.name not in INLINE_INDEX:
+            _add_item(program, node, node.result, "index", node.result.type.shape)
+        elif node.op.name != "constant":
+            for value in node.results:
+                if value in program.stored:
+                    _add_item(program, node, value, "store", _domain_of(program, node, value))
+
+
+def _domain_of(program: Program, node: Node, value: Value) -> tuple[Dim, ...]:
+    """The result's shape, or that of the contraction it is the reshaped epilogue of."""
+    current: Value | None = value
+    seen = 0
+    while current is not None and seen < 32:
+        made = program.producer.get(current)
+        if made is None:
+            break
+        if made.op.kind == "contract":
+            same = current.type.size == value.type.size
+            return current.type.shape if same else value.type.shape
+        if made.op.kind not in ("elementwise", "movement") or (
+            made.op.name not in ("reshape", "alias") and made.op.kind == "movement"
+        ):
+            break
+        if current is not value and current in program.stored:
+            break
+        full = [o for o in made.operands if isinstance(o, Value) and o.type.size == value.type.size]
+        through = [o for o in full if _reaches_contract(program, o)]
+        current = through[0] if through else None
+        seen += 1
+    return value.type.shape
+
+
+def _reaches_contract(program: Program, value: Value) -> bool:
+    seen = level = {value}
+    for _ in range(32):
+        below: set[Value] = set()
+        for current in level:
+            node = program.producer.get(current)
+            if node is None:
+                continue
+            if node.op.kind == "contract":
+                return True
+            through = node.op.kind == "elementwise" or node.op.name in ("reshape", "alias")
+            if through and current not in program.stored:
+                below.update(o for o in node.operands if isinstance(o, Value) and o.type.size == current.type.size)
+        level = below - seen  # each value once: there are exponentially many paths where values are used twice
+        seen = seen | level
+    return False
+
+
+def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tuple[Dim, ...]) -> None:
+    symbols = tuple(program.symbol("x", d) for d in domain)
+    item = Item(node, value, kind, domain, symbols)
+    program.items.append(item)
+    program.item_of[value] = item
+    index: Index = tuple(s.dim if not is_one(d) else 0 for s, d in zip(symbols, domain, strict=True))
+    seen: set[tuple[Value, Index]] = set()
+    if kind == "reduce":
+        _collect(program, item, node.operands[0], index, seen)
+    elif kind == "contract":
+        _collect_contract(program, item, node, index, seen)
+    elif kind == "index":
+        for operand in node.operands:
+            if isinstance(operand, Value):
+                inner = tuple(program.symbol("y", d).dim for d in operand.type.shape)
+                _collect(program, item, operand, inner, seen)
+    else:
+        if domain != value.type.shape:
+            index = _reshape_index(index, value.type, domain)
+        _collect_node(program, item, node, index, seen)
+
+
+def _collect_contract(program: Program, item: Item, node: Node, index: Index, seen: set[Any]) -> None:
+    a, b = node.operands
+    k = program.symbol("k", a.type.shape[-1]).dim
+    _collect(program, item, a, (*index[:-1], k), seen)
+    _collect(program, item, b, (*index[:-2], k, index[-1]), seen)
+
+
+def _collect(program: Program, item: Item, operand: Any, index: Index, seen: set[Any]) -> None:
+    """Note what `item` reads under `operand` at `index`."""
+    if isinstance(operand, Literal) or (operand, index) in seen:
+        return
+    seen.add((operand, index))
+    if program.in_memory(operand):
+        item.reads.append(Read(operand, index))
+        return
+    _collect_node(program, item, program.producer[operand], index, seen)
+
+
+def _collect_node(program: Program, item: Item, node: Node, index: Index, seen: set[Any]) -> None:
+    item.inlined.append(node)
+    op = node.op
+    if op.kind == "movement":
+        operand = node.operands[0]
+        if isinstance(operand, Literal):
+            return
+        assert op.index is not None, op.name
+        mapped = op.index(index, operand.type, **node.attrs)
+        if mapped and isinstance(mapped[0], tuple):
+            mapped = mapped[0]
+        _collect(program, item, operand, mapped, seen)
+    elif op.kind == "elementwise":
+        for operand in node.operands:
+            _collect(program, item, operand, index if isinstance(operand, Value) else (), seen)
+    elif op.name in ("gather", "take"):
+        source, picks = node.operands[:2]
+        assert isinstance(source, Value)
+        item.reads.append(Read(source, tuple(program.symbol("g", d).dim for d in source.type.shape)))
+        dim = node.attrs["dim"]
+        inner = index if op.name == "gather" else index[dim : dim + picks.type.ndim]
+        _collect(program, item, picks, inner, seen)
+    elif op.name in ("concat", "slice_update"):
+        for operand, inner, _ in pieces(node, index):
+            _collect(program, item, operand, inner, seen)
+
+
+def pieces(node: Node, index: Index) -> list[tuple[Any, Index, tuple[tuple[Dim, Dim], ...]]]:
+    """What an element of a concat or slice_update may come from: (operand, index there, conditions (e, n): 0 <= e < n).
+
+    The first whose conditions hold is the one; the last has none.
+    """
+    attrs = node.attrs
+    if node.op.name == "concat":
+        dim, start = attrs["dim"], 0
+        found = []
+        for operand in node.operands:
+            i = index[dim] - start
+            extent = operand.type.shape[dim]
+            found.append((operand, (*index[:dim], i, *index[dim + 1 :]), ((i, extent),)))
+            start = start + extent
+        return found
+    base, value = node.operands
+    inner, conditions = [], []
+    for d, (i, a, b, s) in enumerate(zip(index, attrs["starts"], attrs["stops"], attrs["steps"], strict=True)):
+        inner.append((i - a) // s)
+        whole = is_one(s) and isinstance(a, int) and a == 0 and b == base.type.shape[d]
+        if not whole:
+            conditions.append((i - a, b - a))
+            if not is_one(s):
+                conditions.append(((i - a) % s, 1))
+    return [(value, tuple(inner), tuple(conditions)), (base, index, ())]
