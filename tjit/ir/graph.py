@@ -86,6 +86,16 @@ class Region:
     nodes: tuple[Node, ...]
     outputs: tuple[Operand, ...]
 
+    def captured(self) -> tuple[Value, ...]:
+        """The values of the graphs around that the region reads, in order of first use."""
+        defined: set[Value] = set(self.inputs)
+        found: dict[Value, None] = {}
+        for node in self.nodes:
+            found.update((o, None) for o in node.reads() if isinstance(o, Value) and o not in defined)
+            defined.update(node.results)
+        found.update((o, None) for o in self.outputs if isinstance(o, Value) and o not in defined)
+        return tuple(found)
+
 
 class Node:
     """One op applied to operands."""
@@ -114,6 +124,15 @@ class Node:
         """The only result."""
         (value,) = self.results
         return value
+
+    def reads(self) -> tuple[Operand, ...]:
+        """The operands, and the values from outside that the regions use."""
+        if not self.regions:
+            return self.operands
+        found: dict[Operand, None] = dict.fromkeys(self.operands)
+        for region in self.regions:
+            found.update(dict.fromkeys(region.captured()))
+        return tuple(found)
 
     def __repr__(self) -> str:
         return f"{', '.join(map(repr, self.results))} = {self.op.name}(...)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tjit.ops import (
     composite,
     contract,
+    control,
     creation,
     elementwise,
     index,
@@ -18,8 +19,8 @@ from tjit.ops import (
 from tjit.ops.public import attach_methods
 
 __all__ = [
-    "composite", "contract", "creation", "elementwise", "index", "indexing", "movement", "operators", "random",
-    "reduce", "shape",
+    "composite", "contract", "control", "creation", "elementwise", "index", "indexing", "movement", "operators",
+    "random", "reduce", "shape",
 ]  # fmt: skip
 
 attach_methods()

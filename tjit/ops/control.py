@@ -1,0 +1,71 @@
+"""Control flow: nodes with regions, and symbols bound to computed integers. docs/design/0004 has their meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tjit.errors import TypeRuleError
+from tjit.ir.dims import Dim
+from tjit.ir.op import Op, register
+from tjit.ir.types import TensorType
+
+__all__ = ["BIND", "FOR", "IF", "WHILE"]
+
+
+def _no_reference(name: str) -> Any:
+    def reference(*_: Any, **__: Any) -> Any:
+        raise AssertionError(f"{name} is run by tjit.ir.evaluate, which knows regions")
+
+    return reference
+
+
+# The types of an `if` come from its regions, those of loops are those of what they carry: `verify` checks both.
+IF = register(
+    Op(name="if", kind="control", infer=None, reference=_no_reference("if"), vjp=None, samples=(), dtypes="any")
+)
+
+
+def _while_infer(*carried: TensorType) -> tuple[TensorType, ...]:
+    return carried
+
+
+WHILE = register(
+    Op(
+        name="while",
+        kind="control",
+        infer=_while_infer,
+        reference=_no_reference("while"),
+        vjp=None,
+        samples=(),
+        dtypes="any",
+    )
+)
+
+
+def _for_infer(*carried: TensorType, counter: str, trip: Dim) -> tuple[TensorType, ...]:
+    return carried
+
+
+FOR = register(
+    Op(name="for", kind="control", infer=_for_infer, reference=_no_reference("for"), vjp=None, samples=(), dtypes="any")
+)
+
+
+def _bind_infer(value: TensorType, symbol: str, low: int, high: Dim | None) -> tuple[TensorType, ...]:
+    if value.ndim or value.dtype.kind != "int":
+        raise TypeRuleError(f"bind takes a 0-d integer, not {value}")
+    return ()
+
+
+BIND = register(
+    Op(
+        name="bind",
+        kind="control",
+        infer=_bind_infer,
+        reference=_no_reference("bind"),
+        vjp=None,
+        samples=(),
+        dtypes="any",
+        differentiable=False,
+    )
+)
