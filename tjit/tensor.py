@@ -5,6 +5,7 @@ Methods and operators are attached by `tjit.ops`, from the registry of public fu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from tjit.location import user_location
 if TYPE_CHECKING:
     from tjit.autograd.tape import TapeNode
 
-__all__ = ["Modified", "Size", "Storage", "Tensor", "Traced", "attach"]
+__all__ = ["Modified", "Size", "Storage", "Tensor", "Traced", "active", "attach"]
 
 
 class Size(tuple):
@@ -50,13 +51,23 @@ class Storage:
         self.version = 0
 
 
-class Traced:
-    """The data of a tensor while capturing: the value it stands for now."""
+class _Active(threading.local):
+    """Per thread: the scope whose nodes are being captured."""
 
-    __slots__ = ("value",)
+    scope: Any = None
+
+
+active = _Active()
+
+
+class Traced:
+    """The data of a tensor while capturing: the value it stands for now, in the scope (region) that it was made in."""
+
+    __slots__ = ("scope", "value")
 
     def __init__(self, value: Value) -> None:
         self.value = value
+        self.scope = active.scope
 
 
 class Modified:
@@ -104,6 +115,8 @@ class Tensor:
         "_storage",
         "_view",
     )
+
+    _number = False  # a traced number: promotes as Python's
 
     _data: np.ndarray | Traced | Modified
     _storage: Storage

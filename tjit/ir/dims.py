@@ -7,6 +7,7 @@ are equal objects by `==`, and an expression without symbols is an int.
 
 from __future__ import annotations
 
+import operator
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,18 +22,25 @@ __all__ = [
     "Dim",
     "DimExpr",
     "InconclusiveDimError",
+    "RuntimeDimError",
     "Symbol",
+    "add_runtime",
+    "as_number",
+    "at_least",
     "coefficient",
+    "counter",
     "evaluate",
     "fold",
     "inconclusive",
     "is_constant",
     "is_one",
+    "is_runtime",
     "lower_bound",
     "maximum",
     "minimum",
     "product",
     "require_positive",
+    "runtime_symbols",
     "substitute",
     "symbols",
     "upper_bound",
@@ -117,11 +125,22 @@ class InconclusiveDimError(ArgumentError):
         self.names = frozenset(s.name for d in dims for s in symbols(d))
 
 
+class RuntimeDimError(InconclusiveDimError):
+    """The same of a symbol that has its value only while the program runs: a loop's counter, a bound integer."""
+
+
 class _Capture(threading.local):
-    """While a user's function is captured: what it asks of a dim must have one answer for all sizes."""
+    """While a user's function is captured: what it asks of a dim must have one answer for all sizes.
+
+    Attributes:
+        number: makes a traced 0-d integer of a dim that has its value only at run time.
+        runtime: names of the symbols of such dims.
+    """
 
     asks_user = False
     positive: list[Dim] = []  # noqa: RUF012  replaced, never changed
+    number: Callable[[DimExpr], Any] | None = None
+    runtime: frozenset[str] = frozenset()
 
 
 _capture = _Capture()
@@ -143,8 +162,36 @@ def inconclusive() -> Iterator[list[Dim]]:
 
 def require_positive(d: Dim) -> None:
     """What is being captured holds for sizes that make `d` at least 1."""
-    if _capture.asks_user and not isinstance(d, int) and lower_bound(d) < 1:
+    if _capture.asks_user and not isinstance(d, int) and not at_least(d, 1) and not is_runtime(d):
         _capture.positive.append(d)
+
+
+def is_runtime(d: Dim) -> bool:
+    """Whether a dim has its value only while the program runs: it mentions a loop's counter or a bound integer."""
+    return not isinstance(d, int) and any(s.name in _capture.runtime for s in symbols(d))
+
+
+def as_number(d: Dim) -> Any:
+    """A dim as a traced 0-d integer, while a loop or a branch of it is captured."""
+    assert _capture.number is not None
+    assert isinstance(d, DimExpr)
+    return _capture.number(d)
+
+
+@contextmanager
+def runtime_symbols(number: Callable[[DimExpr], Any]) -> Iterator[None]:
+    """Inside, `bind_runtime` may be called, and dims of such symbols compute as traced numbers where they must."""
+    before = _capture.number, _capture.runtime
+    _capture.number, _capture.runtime = number, frozenset()
+    try:
+        yield
+    finally:
+        _capture.number, _capture.runtime = before
+
+
+def add_runtime(symbol: Symbol) -> None:
+    """Declare a symbol whose value is known only at run time."""
+    _capture.runtime |= {symbol.name}
 
 
 _SPECIAL = frozenset({"__eq__", "__hash__", "__repr__", "__str__", "__format__"})  # of containers
@@ -162,28 +209,41 @@ def _user_asks() -> bool:
 
 def _ask(a: Dim, name: str, b: Dim) -> None:
     """Raise where the comparison may turn out either way."""
-    difference = a - b
-    low, high = lower_bound(difference), upper_bound(difference)
-    if low <= 0 and (high is None or high >= 0):
+    if not at_least(a - b, 1) and not at_least(b - a, 1):
         raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call", a, b)
 
 
-def _compare(a: Dim, name: str, b: Dim) -> bool:
-    """An order between dims, where it is known.
+def _compare(a: Dim, name: str, b: Any) -> Any:
+    """An order between dims, where it is known; for dims of run-time symbols else a traced bool.
 
     Raises:
-        InconclusiveDimError: it is not.
+        InconclusiveDimError: it is not known.
     """
+    if not isinstance(b, (int, DimExpr)):
+        assert isinstance(a, DimExpr)
+        return _mixed(a, _ORDERS[name], b)
     if name in (">", ">="):
         return _compare(b, {">": "<", ">=": "<="}[name], a)
-    difference = b - a
-    low, high = lower_bound(difference), upper_bound(difference)
     least = 1 if name == "<" else 0
-    if low >= least:
+    if at_least(b - a, least):
         return True
-    if high is not None and high < least:
+    if at_least(a - b, 1 - least):
         return False
+    if is_runtime(b - a):
+        return as_number(b - a) >= least
     raise InconclusiveDimError(f"whether {a} {name} {b} depends on the sizes of the call", a, b)
+
+
+_ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _swapped(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: compute(b, a)
 
 
 Atom = Union[Symbol, Call]
@@ -213,8 +273,14 @@ class DimExpr:
         if isinstance(other, DimExpr) and self.terms == other.terms:
             return True
         if isinstance(other, (int, DimExpr)) and _user_asks():
+            if is_runtime(self - other) and not at_least(self - other, 1) and not at_least(other - self, 1):
+                return as_number(self - other) == 0
             _ask(self, "==", other)
         return False
+
+    def __ne__(self, other: object) -> bool:
+        equal = self == other
+        return not equal if isinstance(equal, bool) else as_number(self - other) != 0  # pyright: ignore[reportOperatorIssue]
 
     def __lt__(self, other: Dim) -> bool:
         return _compare(self, "<", other)
@@ -229,14 +295,63 @@ class DimExpr:
         return _compare(self, ">=", other)
 
     def __index__(self, *_: object) -> int:
+        if is_runtime(self):
+            raise RuntimeDimError(f"{_text(self)} has its value only when the program runs", self)
         raise InconclusiveDimError(f"the symbolic dim {_text(self)} has no value while the function is captured", self)
 
-    __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __abs__ = __index__
-    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __rdivmod__ = __index__
-    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = (
+    __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __divmod__ = __rdivmod__ = (
         __index__
     )
-    __invert__ = __index__
+
+    def _number(self, compute: Callable[..., Any], *others: Any) -> Any:
+        """What only numbers do: as a traced number, where the value is known at run time."""
+        return compute(as_number(self), *others) if is_runtime(self) else self.__index__()
+
+    def __abs__(self) -> Any:
+        return self if at_least(self, 0) else -self if at_least(-self, 0) else self._number(abs)
+
+    def __invert__(self) -> Any:
+        return -self - 1
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._number(operator.truediv, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._number(_swapped(operator.truediv), other)
+
+    def __pow__(self, other: Any) -> Any:
+        whole = isinstance(other, int) and 0 <= other <= 8
+        return product([self] * other) if whole else self._number(operator.pow, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._number(_swapped(operator.pow), other)
+
+    def __lshift__(self, other: Any) -> Any:
+        return (
+            self * (1 << other) if isinstance(other, int) and 0 <= other < 63 else self._number(operator.lshift, other)
+        )
+
+    def __rlshift__(self, other: Any) -> Any:
+        return self._number(_swapped(operator.lshift), other)
+
+    def __rshift__(self, other: Any) -> Any:
+        return (
+            self // (1 << other) if isinstance(other, int) and 0 <= other < 63 else self._number(operator.rshift, other)
+        )
+
+    def __rrshift__(self, other: Any) -> Any:
+        return self._number(_swapped(operator.rshift), other)
+
+    def __and__(self, other: Any) -> Any:
+        return self._number(operator.and_, other)
+
+    def __or__(self, other: Any) -> Any:
+        return self._number(operator.or_, other)
+
+    def __xor__(self, other: Any) -> Any:
+        return self._number(operator.xor, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __getattr__(self, name: str) -> Any:
         if _user_asks() and hasattr(int, name):
@@ -246,6 +361,8 @@ class DimExpr:
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]  # no setter
         if _user_asks():  # isinstance(dim, int)
+            if is_runtime(self):
+                return int
             self.__index__()
         return DimExpr
 
@@ -256,7 +373,7 @@ class DimExpr:
 
     def __add__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, operator.add, other)
         if isinstance(other, int) and other == 0:
             return self
         terms = dict(self.terms)
@@ -271,17 +388,17 @@ class DimExpr:
 
     def __sub__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, operator.sub, other)
         return self + (-other)
 
     def __rsub__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, _swapped(operator.sub), other)
         return -self + other
 
     def __mul__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, operator.mul, other)
         if isinstance(other, int) and other == 1:
             return self
         terms: dict[Monomial, int] = {}
@@ -295,22 +412,22 @@ class DimExpr:
 
     def __floordiv__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, operator.floordiv, other)
         return _divide(self, other)[0]
 
     def __rfloordiv__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, _swapped(operator.floordiv), other)
         return _divide(other, self)[0]
 
     def __mod__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, operator.mod, other)
         return _divide(self, other)[1]
 
     def __rmod__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
-            return _refuse(self, other)
+            return _mixed(self, _swapped(operator.mod), other)
         return _divide(other, self)[1]
 
     def __str__(self) -> str:
@@ -326,8 +443,10 @@ class DimExpr:
         return format(_text(self), spec)
 
     def __bool__(self) -> bool:
-        if lower_bound(self) > 0:
+        if at_least(self, 1):
             return True
+        if is_runtime(self):
+            self.__index__()
         raise InconclusiveDimError(
             f"whether the symbolic dim {_text(self)} is 0 depends on the sizes of the call", self
         )
@@ -336,9 +455,11 @@ class DimExpr:
         return DimExpr, (self.terms,)
 
 
-def _refuse(d: DimExpr, other: Any) -> Any:
+def _mixed(d: DimExpr, compute: Callable[[Any, Any], Any], other: Any) -> Any:
     """The result of an operation with what is no dim: a float needs the dim's value; others may know what to do."""
-    return d.__index__() if isinstance(other, float) else NotImplemented
+    if not isinstance(other, (float, complex)):
+        return NotImplemented
+    return compute(as_number(d), other) if is_runtime(d) else d.__index__()
 
 
 def _text(d: DimExpr) -> str:
@@ -415,7 +536,7 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
         return quotient + q, r
     if rest == 0:
         return quotient, 0
-    if _at_least(rest, 0) and _below(rest, b):
+    if at_least(rest, 0) and _below(rest, b):
         return quotient, rest
     return quotient + DimExpr({(Call("//", rest, b),): 1}), DimExpr({(Call("%", rest, b),): 1})
 
@@ -437,20 +558,21 @@ def _divide_term(monomial: Monomial, c: int, b: Dim) -> Dim | None:
 
 def _extreme(d: Dim, upper: bool) -> Dim | None:
     """`d` with every symbol that has a symbolic maximum replaced by its bound, innermost first."""
-    for _ in range(8):
+    for _ in range(32):
         ranged = [s for s in symbols(d) if isinstance(s.maximum, DimExpr)]
         if not ranged:
             return d
-        for s in ranged:
-            k = coefficient(d, s)
-            if k is None:
-                return None
-            positive = k > 0 if isinstance(k, int) else (lower_bound(k) >= 0 or None)
-            if positive is None:
-                return None
-            bound = s.maximum if positive == upper else s.minimum
-            assert bound is not None  # the maximum of what is in `ranged` is an expression
-            d = substitute(d, {s: bound})
+        within = {inner for s in ranged for inner in symbols(s.maximum or 0)}
+        s = next((s for s in ranged if s not in within), ranged[0])
+        k = coefficient(d, s)
+        if k is None:
+            return None
+        positive = k > 0 if isinstance(k, int) else (lower_bound(k) >= 0 or None)
+        if positive is None:
+            return None
+        bound = s.maximum if positive == upper else s.minimum
+        assert bound is not None  # the maximum of what is in `ranged` is an expression
+        d = substitute(d, {s: bound})
     return None
 
 
@@ -463,7 +585,10 @@ def _below(a: Dim, b: Dim) -> bool:
     return high is not None and high < lower_bound(b)
 
 
-def _at_least(a: Dim, bound: int) -> bool:
+def at_least(a: Dim, bound: int) -> bool:
+    """Whether a >= bound is certain, by what is known of the symbols' ranges."""
+    if isinstance(a, int):
+        return a >= bound
     if lower_bound(a) >= bound:
         return True
     low = _extreme(a, upper=False)
@@ -529,9 +654,9 @@ def minimum(a: Dim, b: Dim) -> Dim:
     """min(a, b)."""
     if isinstance(a, int) and isinstance(b, int):
         return min(a, b)
-    if lower_bound(b - a) >= 0:
+    if at_least(b - a, 0):
         return a
-    if lower_bound(a - b) >= 0:
+    if at_least(a - b, 0):
         return b
     return DimExpr({(Call("min", *sorted((a, b), key=str)),): 1})
 
@@ -540,11 +665,21 @@ def maximum(a: Dim, b: Dim) -> Dim:
     """max(a, b)."""
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
-    if lower_bound(b - a) >= 0:
+    if at_least(b - a, 0):
         return b
-    if lower_bound(a - b) >= 0:
+    if at_least(a - b, 0):
         return a
     return DimExpr({(Call("max", *sorted((a, b), key=str)),): 1})
+
+
+def counter(name: str, trip: Dim) -> Symbol:
+    """The symbol that counts a loop's trips: from 0 to trip - 1. Inside of the loop a trip of max(0, n) is n."""
+    if isinstance(trip, DimExpr) and len(trip.terms) == 1:
+        ((monomial, c),) = trip.terms.items()
+        atom = monomial[0]
+        if c == 1 and len(monomial) == 1 and isinstance(atom, Call) and atom.name == "max":
+            trip = atom.b if isinstance(atom.a, int) and atom.a == 0 else atom.a if atom.b == 0 else trip
+    return Symbol(name, 0, trip - 1)
 
 
 def is_one(d: Dim) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tjit.dtypes import bool_
 from tjit.errors import TypeRuleError
 from tjit.ir.dims import Dim
 from tjit.ir.op import Op, register
 from tjit.ir.types import TensorType
 
-__all__ = ["BIND", "FOR", "IF", "WHILE"]
+__all__ = ["BIND", "CHECK", "FOR", "IF", "WHILE"]
 
 
 def _no_reference(name: str) -> Any:
@@ -63,6 +64,26 @@ BIND = register(
         kind="control",
         infer=_bind_infer,
         reference=_no_reference("bind"),
+        vjp=None,
+        samples=(),
+        dtypes="any",
+        differentiable=False,
+    )
+)
+
+
+def _check_infer(ok: TensorType, message: str) -> tuple[TensorType, ...]:
+    if ok.ndim or ok.dtype is not bool_:
+        raise TypeRuleError(f"check takes a 0-d bool, not {ok}")
+    return ()
+
+
+CHECK = register(
+    Op(
+        name="check",
+        kind="control",
+        infer=_check_infer,
+        reference=_no_reference("check"),
         vjp=None,
         samples=(),
         dtypes="any",

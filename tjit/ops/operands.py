@@ -26,7 +26,7 @@ def common_dtype(*operands: Any) -> DType:
 
 def _ranked(operand: Any) -> tuple[DType, int]:
     if isinstance(operand, Tensor):
-        return operand.dtype, 2 if operand.ndim else 1
+        return operand.dtype, 0 if operand._number else 2 if operand.ndim else 1
     if isinstance(operand, Literal):
         return operand.dtype, 0
     return scalar_dtype(operand), 0
