@@ -331,7 +331,7 @@ class _Finish:
         """
         known: set[Value] = set(self.trace.builder.inputs)
         for node in self.trace.builder.nodes:
-            for operand in node.operands:
+            for operand in node.reads():
                 if isinstance(operand, Value) and operand not in known:
                     raise _leaked(operand, node.location)
             known.update(node.results)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tjit.capture.scopes import Scope
 from tjit.errors import CaptureError
 from tjit.ir.graph import Graph, GraphBuilder, Literal, Operand, Value
 from tjit.ir.op import Op
@@ -13,16 +14,29 @@ from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
 from tjit.ops.apply import check_devices, mark_seen, refresh, result_types, state, with_history
 from tjit.ops.views import write_through
-from tjit.tensor import Tensor, Traced
+from tjit.tensor import Tensor, Traced, active
 
-__all__ = ["Trace", "decomposed_types", "inline", "trace_graph", "tracing"]
+__all__ = ["NumberTensor", "Trace", "decomposed_types", "inline", "result_class", "trace_graph", "tracing"]
+
+
+class NumberTensor(Tensor):
+    """A number that a loop or branch computes: 0-d, it promotes as a Python number does."""
+
+    _number = True
+
+
+def result_class(operands: Sequence[Any]) -> type[Tensor]:
+    """The class of handles on what an op on `operands` makes: a number only of numbers."""
+    tensors = [o for o in operands if isinstance(o, Tensor)]
+    numbers = all(o._number for o in tensors) if tensors else False
+    return NumberTensor if numbers else Tensor
 
 
 class Trace:
     """The state of one capture.
 
     Attributes:
-        builder: collects the nodes.
+        scope: the graph's or the region's that is being captured.
         lifted: eager tensors met while capturing, in order: they become inputs of the graph.
         grads: what `.grad` of tensors was set to.
         forced_location: of the op whose gradient is being derived; nodes then point there.
@@ -31,7 +45,7 @@ class Trace:
     """
 
     def __init__(self, builder: GraphBuilder, may_lift: bool = True) -> None:
-        self.builder = builder
+        self.scope = Scope(builder)
         self.may_lift = may_lift
         self.lifted: list[Tensor] = []
         self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -41,6 +55,11 @@ class Trace:
         self.untracked: set[Value] = set()  # computed while the tape does not record
         self.inputs: dict[Value, Tensor] = {}  # graph inputs, to the tensor that each stands for
 
+    @property
+    def builder(self) -> GraphBuilder:
+        """Of the whole graph: what has its inputs."""
+        return self.scope.root.builder
+
     # -- values --------------------------------------------------------------------------------------------------------
 
     def location(self) -> Location | None:
@@ -48,11 +67,22 @@ class Trace:
 
     def value_of(self, tensor: Tensor) -> Value:
         """The value that `tensor` stands for now."""
-        if isinstance(tensor._data, Traced):
-            if tensor._view is not None and tensor._seen != tensor._storage.version:
-                refresh(tensor)
-            return tensor._data.value
-        return self._twin(tensor).value
+        return self.scope.value(self._traced(tensor), tensor)
+
+    def _traced(self, tensor: Tensor) -> Traced:
+        """The handle of a tensor, up to date; a view of what is outside of a region is made again inside."""
+        if not isinstance(tensor._data, Traced):
+            return self._twin(tensor)
+        if tensor._view is not None and (
+            tensor._seen != tensor._storage.version or tensor._data.scope is not self.scope
+        ):
+            self._again(tensor)
+        return tensor._data
+
+    def _again(self, view: Tensor) -> None:
+        if isinstance(view._data, Traced) and view._data.scope is not self.scope:
+            self.scope.keep_history(view)
+        refresh(view)
 
     def _twin(self, tensor: Tensor) -> Traced:
         """The traced data of an eager tensor, which becomes an input of the graph when first met."""
@@ -63,6 +93,7 @@ class Trace:
             value = self.builder.input(tensor.type_, tensor.__dict__.get("name"))
             self.lift(tensor)
             twin = self._twins[id(tensor)] = Traced(value)
+            twin.scope = self.scope.root
             self.inputs[value] = tensor
         return twin
 
@@ -81,10 +112,11 @@ class Trace:
         types = tuple(v.type for v in values)
         check_devices(op, types, operands)
         results = result_types(op, types, values, attrs)
-        nodes = self.builder.add(op, values, attrs, location=self.location(), types=results)
+        nodes = self.scope.builder.add(op, values, attrs, location=self.location(), types=results)
         if not state.grad:
             self.untracked.update(nodes)
-        return tuple(Tensor(Traced(value)) for value in nodes)
+        kind = result_class(operands)
+        return tuple((Tensor if kind is NumberTensor and value.type.ndim else kind)(Traced(value)) for value in nodes)
 
     def assign(self, target: Tensor, value: Tensor) -> None:
         """Make `value` the value of `target`, of everything it is a view of, and of their other views."""
@@ -95,15 +127,41 @@ class Trace:
     def _write(self, target: Tensor, value: Tensor) -> None:
         value = with_history(target, value)
         new = self.value_of(value)
+        traced = self._traced(target)
+        bound = self.scope.variable_of(traced)
+        if bound is not None:
+            self._write(bound, value)
         if target._view is not None and isinstance(target._data, Traced):
             base, op, attrs = target._view
             self._write(base, write_through(op, attrs, base, value))
-        if isinstance(target._data, Traced):
-            target._data.value = new
-        else:  # memory of its own: an eager view that overlaps with another input is refused at the call
-            self._twin(target).value = new
+        # an eager tensor has memory of its own: a view that overlaps with another input is refused at the call
+        self.scope.set(traced, new, target)
         if value.requires_grad and state.grad:
+            if traced.scope is not self.scope:
+                self.scope.keep_history(target)
             target._grad_fn, target._index = value._grad_fn, value._index
+
+    # -- regions -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def region(self) -> Iterator[Scope]:
+        """Capture a region: nodes go to its own scope, until the end."""
+        outer, grads = self.scope, dict(self.grads)
+        self.scope = active.scope = Scope(GraphBuilder("region"), outer)
+        try:
+            yield self.scope
+            if {k: id(g) for k, (_, g) in self.grads.items()} != {k: id(g) for k, (_, g) in grads.items()}:
+                raise CaptureError(
+                    "backward() sets .grad inside of a loop or branch",
+                    user_location(),
+                    hint="use grads = tjit.autograd.grad(loss, parameters) there",
+                )
+        finally:
+            self.scope.restore_histories()
+            for tensor in self.scope.written.values():
+                tensor._storage.version += 1  # what views saw inside is gone
+            self.grads = grads
+            self.scope = active.scope = outer
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         if id(tensor) in self.grads:
@@ -131,11 +189,12 @@ class Trace:
 @contextmanager
 def tracing(trace: Trace | None):
     """Make `trace` the active one."""
-    previous, state.trace = state.trace, trace
+    previous, scope = state.trace, active.scope
+    state.trace, active.scope = trace, None if trace is None else trace.scope
     try:
         yield trace
     finally:
-        state.trace = previous
+        state.trace, active.scope = previous, scope
 
 
 def inline(

@@ -562,7 +562,7 @@ def _extreme(d: Dim, upper: bool) -> Dim | None:
         ranged = [s for s in symbols(d) if isinstance(s.maximum, DimExpr)]
         if not ranged:
             return d
-        within = {inner for s in ranged for inner in symbols(s.maximum or 0)}
+        within = {inner for s in ranged if isinstance(s.maximum, DimExpr) for inner in symbols(s.maximum)}
         s = next((s for s in ranged if s not in within), ranged[0])
         k = coefficient(d, s)
         if k is None:
