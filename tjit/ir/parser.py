@@ -14,6 +14,7 @@ from tjit.ir.dims import Dim, DimExpr, Symbol, maximum, minimum
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value, infer_types
 from tjit.ir.op import OPS, Op
 from tjit.ir.printer import RESERVED
+from tjit.ir.scope import bound_symbol
 from tjit.ir.types import TensorType
 from tjit.location import Location
 
@@ -282,11 +283,22 @@ class _Parser:
             self.fail(f"no op {word}", word)
         self.expect("(")
         operands, attrs = self.arguments()
+        self.check_types(op, operands, attrs, [value for _, value in results], start)
+        bound = self.bind(bound_symbol(op.name, attrs), word)
         regions = self.regions(location) if self.accept("{") else ()
+        if regions and bound is not None:
+            del self.symbols[bound]  # a counter counts in its regions alone
         values = [self.define(token, value) for token, value in results]
-        if not regions:
-            self.check_types(op, operands, attrs, values, start)
         return Node(op, operands, attrs, values, regions=regions, location=location)
+
+    def bind(self, symbol: Symbol | None, token: _Token) -> str | None:
+        """Declare the symbol that a node binds; its name."""
+        if symbol is None:
+            return None
+        if symbol.name in self.symbols:
+            self.fail(f"{token} binds `{symbol.name}`, which is a symbol already", token)
+        self.symbols[symbol.name] = symbol.dim
+        return symbol.name
 
     def check_types(
         self, op: Op, operands: Sequence[Operand], attrs: dict[str, Any], results: Sequence[Value], token: _Token
@@ -361,7 +373,7 @@ class _Parser:
         regions: list[Region] = []
         while not self.accept("}"):
             name = self.expect_kind("word", "a region's name").text
-            outside = len(self.values)
+            outside, symbols = len(self.values), dict(self.symbols)
             inputs = self.series(self.definition, ")") if self.accept("(") else []
             self.expect("{")
             nodes = self.nodes(location)
@@ -374,6 +386,7 @@ class _Parser:
             self.expect("}")
             while len(self.values) > outside:  # nothing behind the region sees what it defines
                 self.values.popitem()
+            self.symbols = symbols
             regions.append(Region(name, tuple(inputs), tuple(nodes), tuple(outputs)))
         return regions
 
@@ -469,7 +482,7 @@ class _Parser:
             return _OPERATIONS[token.text](a, b)
         if token.text not in self.symbols:
             if token.text in RESERVED or not self.declaring:
-                hint = "a symbol stands in the type of an input, or behind `where` in the header"
+                hint = "a symbol stands in the type of an input, behind `where` in the header, or is bound by a node"
                 self.fail(f"{token} is not a symbol of this graph", token, hint=hint)
             self.symbols[token.text] = Symbol(token.text).dim
         return self.symbols[token.text]

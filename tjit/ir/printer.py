@@ -12,6 +12,7 @@ from tjit.devices import Device
 from tjit.dtypes import DTYPES, DType, bf16
 from tjit.ir.dims import Dim, DimExpr, Symbol, symbols
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value
+from tjit.ir.scope import attr_dims, bound_names, each_node
 from tjit.ir.types import TensorType
 from tjit.location import Location
 
@@ -139,10 +140,11 @@ class _Printer:
 
     def bounds(self, input_types: Iterable[TensorType]) -> str:
         found: dict[Symbol, str] = {}
+        inner_names = bound_names(self.graph.nodes)  # bounded by the nodes that bind them
         bound = set(_symbols(dim for type in input_types for dim in type.shape))
 
         def declare(symbol: Symbol) -> None:
-            if symbol in found:
+            if symbol in found or symbol.name in inner_names:
                 return
             found[symbol] = ""
             if symbol.maximum is not None:
@@ -154,7 +156,8 @@ class _Printer:
                 found[symbol] = f"{symbol} in [{symbol.minimum}, {top}]"
 
         every: Iterator[Dim] = (dim for type in self.types for dim in type.shape)
-        for symbol in (*_symbols(every), *_symbols(_attr_dims(self.graph.nodes))):
+        attrs = (dim for node in each_node(self.graph.nodes) for dim in attr_dims(node.attrs))
+        for symbol in (*_symbols(every), *_symbols(attrs)):
             declare(symbol)
         clauses = [clause for clause in found.values() if clause]
         return f" where {', '.join(clauses)}" if clauses else ""
@@ -229,19 +232,3 @@ def _align(lines: Sequence[_Line]) -> list[str]:
 
 def _symbols(dims: Iterable[Dim]) -> dict[Symbol, None]:
     return {symbol: None for dim in dims for symbol in symbols(dim)}
-
-
-def _attr_dims(nodes: Iterable[Node]) -> Iterator[Dim]:
-    for node in nodes:
-        for value in node.attrs.values():
-            yield from _dims_in(value)
-        for region in node.regions:
-            yield from _attr_dims(region.nodes)
-
-
-def _dims_in(value: Any) -> Iterator[Dim]:
-    if isinstance(value, DimExpr):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _dims_in(item)

@@ -6,8 +6,9 @@ from typing import Any
 
 from tjit.dtypes import bool_
 from tjit.errors import TypeRuleError
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.op import Op, register
+from tjit.ir.printer import RESERVED
 from tjit.ir.types import TensorType
 
 __all__ = ["BIND", "CHECK", "FOR", "IF", "WHILE"]
@@ -43,7 +44,19 @@ WHILE = register(
 )
 
 
+def _need_name(op: str, name: Any) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
+        raise TypeRuleError(f"{op} binds a symbol, which cannot be called {name!r}")
+
+
+def _need_dim(op: str, what: str, dim: Any) -> None:
+    if isinstance(dim, bool) or not isinstance(dim, (int, DimExpr)):
+        raise TypeRuleError(f"{op} needs an int or a dim as {what}, not {dim!r}")
+
+
 def _for_infer(*carried: TensorType, counter: str, trip: Dim) -> tuple[TensorType, ...]:
+    _need_name("for", counter)
+    _need_dim("for", "trip", trip)
     return carried
 
 
@@ -55,6 +68,11 @@ FOR = register(
 def _bind_infer(value: TensorType, symbol: str, low: int, high: Dim | None) -> tuple[TensorType, ...]:
     if value.ndim or value.dtype.kind != "int":
         raise TypeRuleError(f"bind takes a 0-d integer, not {value}")
+    _need_name("bind", symbol)
+    if isinstance(low, bool) or not isinstance(low, int):
+        raise TypeRuleError(f"bind needs an int as low, not {low!r}")
+    if high is not None:
+        _need_dim("bind", "high", high)
     return ()
 
 

@@ -1,0 +1,137 @@
+"""Control flow in the IR: text, rules, evaluation, copies and passes of graphs with regions."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import replace
+
+import pytest
+
+from tjit.dtypes import f64
+from tjit.errors import ParseError
+from tjit.ir import dims
+from tjit.ir.clone import clone_nodes, clone_region
+from tjit.ir.graph import Graph, Value
+from tjit.ir.parser import parse_graph
+from tjit.ir.printer import print_graph
+from tjit.ir.scope import bound_names, each_node, mentioned, used_names
+from tjit.ir.types import TensorType
+from tjit.ir.verify import verify
+
+
+def _graph(text: str) -> Graph:
+    return parse_graph(textwrap.dedent(text).strip())
+
+
+NESTED = """
+    graph f(%y: f64[N], %c: bool[], %k: i64[]) -> f64[N], f64[], i64[] where N in [2, inf] {
+      %0: f64[N], %1: f64[] = for(%y, 0.5, counter="i0", trip=N - 1) {  # model.py:3
+        body(%y_1: f64[N], %s: f64[]) {
+          %2: f64[N] = for(%y_1, counter="i1", trip=i0 + 1) {
+            body(%y_2: f64[N]) {
+              %3: f64[i1 + 1] = slice(%y_2, starts=(0,), stops=(i1 + 1,), steps=(1,))
+              %4: f64[] = sum(%3, dims=(0,), keepdim=False)
+              %5: f64[1] = reshape(%4, shape=(1,))
+              %6: f64[N] = slice_update(%y_2, %5, starts=(i0 + 1,), stops=(i0 + 2,), steps=(1,))
+              yield %6
+            }
+          }
+          %7: i64[] = full(value=i0, shape=(), dtype=i64, device=cpu)
+          %8: f64[] = cast(%7, dtype=f64)
+          %9: f64[] = add(%s, %8)
+          yield %2, %9
+        }
+      }
+      bind(%k, symbol="u0", low=0, high=N - 1)
+      %10: f64[1] = slice(%0, starts=(u0,), stops=(u0 + 1,), steps=(1,))
+      %11: f64[] = reshape(%10, shape=())
+      %12: f64[], %13: i64[] = if(%c, %11) {
+        then(%input: f64[]) { yield 1.5:f64, 3:i64 }
+        else(%input_1: f64[]) { yield %input_1, %k }
+      }
+      %14: i64[], %15: f64[] = while(0:i64, %1) {
+        test(%n: i64[], %x: f64[]) { %16: bool[] = lt(%n, 3)  yield %16 }
+        body(%n_1: i64[], %x_1: f64[]) {
+          %17: i64[] = add(%n_1, 1)
+          %18: f64[] = mul(%x_1, %12)
+          yield %17, %18
+        }
+      }
+      %19: i64[] = add(%13, %14)
+      return %0, %15, %19
+    }"""
+
+
+def test_text_of_nested_control_flow_parses_back():
+    text = textwrap.dedent(NESTED).strip()
+    graph = parse_graph(text)
+
+    verify(graph)
+    assert print_graph(graph) == text
+
+
+BAD_TEXT = {
+    'for(%x, counter="i0", trip=N) { body(%a: f64[N]) { yield %a } } %1: f64[i0] = neg(%x)': "`i0` is not a symbol",
+    'for(%x, counter="N", trip=3) { body(%a: f64[N]) { yield %a } }': "`for` binds `N`, which is a symbol already",
+    'for(%x, counter="min", trip=3) { body(%a: f64[N]) { yield %a } }': "for binds a symbol, which cannot be called",
+    'for(%x, counter="i0", trip=1.5) { body(%a: f64[N]) { yield %a } }': "for needs an int or a dim as trip, not 1.5",
+    'for(%x, counter="i0", trip=i0) { body(%a: f64[N]) { yield %a } }': "`i0` is not a symbol",
+    'for(%x, counter="i0") { body(%a: f64[N]) { yield %a } }': "for: ",
+}
+
+
+@pytest.mark.parametrize("node", BAD_TEXT, ids=BAD_TEXT.get)
+def test_symbols_in_text_are_seen_where_they_are_bound_alone(node):
+    with pytest.raises(ParseError, match=BAD_TEXT[node]):
+        _graph(f"graph f(%x: f64[N]) -> f64[N] {{ %0: f64[N] = {node} return %0 }}")
+
+
+def test_a_counter_has_its_bounds_in_text_too():
+    graph = _graph(
+        """
+        graph f(%x: f64[8]) -> f64[8] {
+          %0: f64[8] = for(%x, counter="i0", trip=max(0, N - 2)) {
+            body(%a: f64[8]) {
+              %1: f64[min(i0, N)] = full(value=1.0, shape=(min(i0, N),), dtype=f64, device=cpu)
+              yield %a
+            }
+          }
+          return %0
+        }""".replace("%x: f64[8])", "%x: f64[8], %n: f64[N])")
+    )
+
+    assert "%1: f64[i0] = full" in print_graph(graph)
+
+
+def test_copies_define_values_and_symbols_of_their_own():
+    graph = _graph(NESTED)
+    taken = used_names(graph)
+    again = clone_nodes(graph.nodes, {}, {}, taken)
+    both = replace(graph, nodes=graph.nodes + again)
+
+    verify(both)
+    assert bound_names(again) == {"i0_1", "i1_1", "u0_1"}
+    assert taken == {"N", "i0", "i1", "u0", "i0_1", "i1_1", "u0_1"}
+    assert all(a.location == b.location for a, b in zip(each_node(graph.nodes), each_node(again), strict=True))
+
+
+def test_a_copy_reads_other_values_and_has_other_dims():
+    (loop, *_) = _graph(NESTED).nodes
+    y, old = Value(TensorType(f64, (9,)), "z"), loop.operands[0]
+    assert isinstance(old, Value)
+    copy = clone_nodes([loop], {old: y}, {"N": 9})
+    graph = Graph("g", (y,), copy, (copy[0].results[0],))
+
+    verify(graph)
+    assert copy[0].attrs["trip"] == 8
+    assert mentioned(copy[0]) == {"i0", "i1"}
+
+
+def test_a_copied_region_may_lose_its_counter():
+    (loop, *_) = _graph(NESTED).nodes
+    region = clone_region(loop.regions[0], {}, {"i0": 3})
+
+    (inner, *_) = region.nodes
+    assert inner.attrs["trip"] == 4
+    assert [str(n.results[0].type) for n in inner.regions[0].nodes[:1]] == ["f64[i1 + 1]"]
+    assert {s.maximum for s in dims.symbols(inner.regions[0].nodes[0].results[0].type.shape[0])} == {3}
