@@ -5,13 +5,15 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tjit.dtypes import f64
-from tjit.errors import ParseError
+from tjit.errors import ArgumentError, DimensionError, ParseError
 from tjit.ir import dims
 from tjit.ir.clone import clone_nodes, clone_region
-from tjit.ir.graph import Graph, Value
+from tjit.ir.evaluate import evaluate
+from tjit.ir.graph import Graph, Node, Value
 from tjit.ir.parser import parse_graph
 from tjit.ir.printer import print_graph
 from tjit.ir.scope import bound_names, each_node, mentioned, used_names
@@ -135,3 +137,73 @@ def test_a_copied_region_may_lose_its_counter():
     assert inner.attrs["trip"] == 4
     assert [str(n.results[0].type) for n in inner.regions[0].nodes[:1]] == ["f64[i1 + 1]"]
     assert {s.maximum for s in dims.symbols(inner.regions[0].nodes[0].results[0].type.shape[0])} == {3}
+
+
+def _nested(y: np.ndarray, c: bool, k: int) -> tuple[np.ndarray, float, int]:
+    """What the graph `NESTED` computes, in NumPy."""
+    y, s = y.copy(), 0.5
+    for i in range(len(y) - 1):
+        for j in range(i + 1):
+            y[i + 1] = y[: j + 1].sum()
+        s += i
+    factor, m = (1.5, 3) if c else (y[k], k)
+    return y, s * factor**3, m + 3
+
+
+@pytest.mark.parametrize(("size", "c", "k"), [(2, True, 0), (5, False, 3), (9, False, 8), (9, True, 2)])
+def test_nested_control_flow_runs_as_in_numpy(size, c, k, rng):
+    y = rng.standard_normal(size)
+
+    found = evaluate(_graph(NESTED), [y, np.asarray(c), np.asarray(k)])
+
+    for a, b in zip(found, _nested(y, c, k), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_copy_computes_the_same(rng):
+    graph = _graph(NESTED)
+    values: dict = {}
+    nodes = clone_nodes(graph.nodes, values, {}, used_names(graph))
+    copy = replace(graph, nodes=nodes, outputs=tuple(values.get(o, o) for o in graph.outputs))
+    arrays = [rng.standard_normal(6), np.asarray(False), np.asarray(4)]
+
+    for a, b in zip(evaluate(copy, arrays), evaluate(graph, arrays), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("k", [-1, 4])
+def test_a_bound_integer_out_of_range_is_an_error(k):
+    with pytest.raises(DimensionError, match="index out of range"):
+        evaluate(_graph(NESTED), [np.zeros(4), np.asarray(True), np.asarray(k)])
+
+
+def test_no_trips_give_what_came_in():
+    graph = _graph("""
+        graph f(%x: f64[], %t: f64[T]) -> f64[], f64[] {
+          %0: f64[] = for(%x, counter="i0", trip=T) { body(%a: f64[]) { %1: f64[] = exp(%a) yield %1 } }
+          %2: f64[] = while(%x) {
+            test(%b: f64[]) { %3: bool[] = gt(%b, 1.0) yield %3 }
+            body(%c: f64[]) { %4: f64[] = exp(%c) yield %4 }
+          }
+          return %0, %2
+        }""")
+
+    assert evaluate(graph, [np.asarray(0.5), np.zeros(0)]) == [0.5, 0.5]
+
+
+def test_types_are_checked_on_every_trip():
+    graph = _graph("""
+        graph f(%x: f64[5], %k: i64[]) -> f64[5] {
+          %0: f64[5] = for(%x, counter="i0", trip=3) {
+            body(%a: f64[5]) { %1: f64[i0] = iota(shape=(i0,), dim=0, dtype=f64) yield %a }
+          }
+          return %0
+        }""")
+    (loop,) = graph.nodes
+    (node,) = loop.regions[0].nodes
+    wrong = Node(node.op, node.operands, {**node.attrs, "shape": (2,)}, node.results)
+    region = replace(loop.regions[0], nodes=(wrong,))
+    broken = replace(graph, nodes=(Node(loop.op, loop.operands, loop.attrs, loop.results, regions=[region]),))
+
+    with pytest.raises(ArgumentError, match=r"a result of iota is f64\[i0\], not float64\[2\]"):
+        evaluate(broken, [np.zeros(5), np.asarray(0)])
