@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tjit.dtypes import f64
-from tjit.errors import ArgumentError, DimensionError, ParseError
+from tjit.errors import ArgumentError, DimensionError, ParseError, VerifyError
 from tjit.ir import dims
 from tjit.ir.clone import clone_nodes, clone_region
+from tjit.ir.dims import Symbol
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph, Node, Value
 from tjit.ir.parser import parse_graph
@@ -207,3 +208,108 @@ def test_types_are_checked_on_every_trip():
 
     with pytest.raises(ArgumentError, match=r"a result of iota is f64\[i0\], not float64\[2\]"):
         evaluate(broken, [np.zeros(5), np.asarray(0)])
+
+
+HEAD = "graph f(%x: f64[N], %s: f64[], %c: bool[], %k: i64[]) -> f64[] {{ {} return %s }}"
+BROKEN = {
+    "%0: f64[] = if(%s) { then { yield %s } else { yield %s } }":
+        "node %0 (if) needs a condition of type bool[], not f64[]",
+    "%0: f64[] = if(%c) { then { yield %s } }": "node %0 (if) needs the regions then, else, not then",
+    "%0: f64[] = if(%c) { else { yield %s } then { yield %s } }":
+        "node %0 (if) needs the regions then, else, not else, then",
+    "%0: f64[] = if(%c, %s) { then { yield %s } else(%a: f64[]) { yield %a } }": (
+        "node %0 (if) has region then with inputs nothing, but carries f64[]"
+    ),
+    "%0: f64[] = if(%c) { then { yield %s } else { yield %k } }": (
+        "node %0 (if) yields i64[] from region else, but its results are f64[]"
+    ),
+    "%0: i64[] = if(%c, %s) { then(%a: f64[]) { yield %k } else(%b: f64[]) { yield %k } }": (
+        "node %0 (if) has first results i64[], but carries f64[]"
+    ),
+    "if(%c, %s) { then(%a: f64[]) { yield } else(%b: f64[]) { yield } }": (
+        "node of line ? (if) has first results nothing, but carries f64[]"
+    ),
+    "%0: f64[] = while(%s) { body(%a: f64[]) { yield %a } }": "node %0 (while) needs the regions test, body, not body",
+    "%0: f64[] = while(%s) { test(%a: f64[]) { yield %a } body(%b: f64[]) { yield %b } }": (
+        "node %0 (while) yields f64[] from region test, which needs one bool[]"
+    ),
+    "%0: f64[] = while(%s) { test(%a: f64[]) { yield %c } body(%b: f64[]) { yield %k } }": (
+        "node %0 (while) yields i64[] from region body, but it carries f64[]"
+    ),
+    '%0: f64[] = for(%s, counter="i", trip=3) { body(%a: f64[]) { yield } }': (
+        "node %0 (for) yields nothing from region body, but it carries f64[]"
+    ),
+    '%0: f64[] = for(%s, counter="i", trip=3) { body(%a: i64[]) { yield %a } }': (
+        "node %0 (for) has region body with inputs i64[], but carries f64[]"
+    ),
+    "%0: f64[] = neg(%s) { body { yield } }": "node %0 (neg) has regions, which only control ops have",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_regions_that_break_a_rule_are_refused(text):
+    with pytest.raises(VerifyError) as caught:
+        verify(_graph(HEAD.format(text)))
+
+    assert str(caught.value) == BROKEN[text]
+
+
+def _scoped() -> dict[str, Graph]:
+    graph = _graph("""
+        graph f(%x: f64[N], %k: i64[]) -> f64[N] {
+          %0: f64[N] = for(%x, counter="i0", trip=N) {
+            body(%a: f64[N]) {
+              bind(%k, symbol="u0", low=0, high=9)
+              %1: f64[i0] = iota(shape=(i0,), dim=0, dtype=f64)
+              %2: f64[u0] = iota(shape=(u0,), dim=0, dtype=f64)
+              yield %a
+            }
+          }
+          return %0
+        }""")
+    (loop,) = graph.nodes
+    bind, counted, bound = loop.regions[0].nodes
+
+    def body(*nodes: Node) -> Node:
+        region = replace(loop.regions[0], nodes=nodes)
+        return Node(loop.op, loop.operands, loop.attrs, loop.results, regions=[region])
+
+    narrow = Node(bind.op, bind.operands, {**bind.attrs, "high": 4}, [])
+    again = Node(bind.op, bind.operands, {**bind.attrs, "symbol": "N"}, [])
+    free = Node(bound.op, [], {"shape": (Symbol("u0", 0, 9).dim,), "dim": 0, "dtype": f64}, [Value(bound.result.type)])
+    return {
+        "node %1 (iota) uses the symbol u0 where it is not bound": replace(graph, nodes=(body(bound, bind),)),
+        "node %2 (iota) uses the symbol u0 where it is not bound": replace(graph, nodes=(body(bind, counted), free)),
+        "node %1 (iota) uses the symbol i0 where it is not bound": replace(graph, nodes=(loop, counted)),
+        "node %1 (iota) uses the symbol u0 with the bounds [0, 4] and [0, 9]": replace(
+            graph, nodes=(body(narrow, bound),)
+        ),
+        "node of line ? (bind) binds the symbol u0, which is a symbol of the graph already": replace(
+            graph, nodes=(body(bind, bind),)
+        ),
+        "graph f uses the symbol N where it is not bound": replace(graph, nodes=(body(again),)),
+        "graph f has an output f64[u0], whose extent u0 is not known when it is called": replace(
+            graph, nodes=(bind, bound), outputs=(bound.result,)
+        ),
+    }
+
+
+@pytest.mark.parametrize("message", _scoped())
+def test_symbols_are_seen_where_they_are_bound_alone(message):
+    with pytest.raises(VerifyError) as caught:
+        verify(_scoped()[message])
+
+    assert str(caught.value) == message
+
+
+def test_types_inside_of_regions_are_inferred_again():
+    graph = _graph(NESTED)
+    (loop, *_) = graph.nodes
+    inner = loop.regions[0].nodes[0]
+    (first, *_) = inner.regions[0].nodes
+    first.results[0].type = TensorType(f64, (4,))
+
+    with pytest.raises(
+        VerifyError, match=r"node %3 \(slice\) has results f64\[4\], its type rule gives f64\[i1 \+ 1\]"
+    ):
+        verify(graph)

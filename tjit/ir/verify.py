@@ -12,6 +12,8 @@ from tjit.ir.dims import DimExpr, symbols
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value, infer_types
 from tjit.ir.op import OPS
 from tjit.ir.printer import RESERVED, print_graph
+from tjit.ir.region_rules import region_problem
+from tjit.ir.scope import bound_names, bound_symbol
 from tjit.ir.types import TensorType
 
 __all__ = ["verify"]
@@ -22,8 +24,9 @@ _NEED_VALUES = ("movement", "reduce", "contract")  # kinds of op that take no nu
 def verify(graph: Graph) -> None:
     """Check that `graph` keeps the rules of the IR.
 
-    Each value is defined once and before it is used; operands and attrs are what the op takes; the stored types are
-    those that the type rules give; each output that is written back has the type of its input.
+    Each value is defined once and before it is used, each symbol of a node is bound once and used where it is seen;
+    operands, attrs and regions are what the op takes; the stored types are those that the type rules give; each output
+    that is written back has the type of its input.
 
     Raises:
         VerifyError: it does not. The text of the graph is a note of the error.
@@ -41,6 +44,8 @@ class _Verifier:
         self.visible: dict[Value, None] = {}
         self.defined: set[Value] = set()
         self.bounds: dict[str, tuple[Any, Any]] = {}
+        self.bound = bound_names(graph.nodes)  # symbols that nodes bind, and those of them that are seen here
+        self.in_scope: set[str] = set()
 
     def run(self) -> None:
         for value in self.graph.inputs:
@@ -49,6 +54,9 @@ class _Verifier:
         for operand in self.graph.outputs:
             if isinstance(operand, Value) and operand not in self.visible:
                 raise VerifyError(f"an output of graph {self.graph.name} is never defined")
+            for name in sorted({s.name for dim in operand.type.shape for s in symbols(dim)} & self.bound):
+                problem = f"has an output {operand.type}, whose extent {name} is not known when it is called"
+                raise VerifyError(f"graph {self.graph.name} {problem}")
         self.writes()
 
     def writes(self) -> None:
@@ -78,9 +86,15 @@ class _Verifier:
         names = [region.name for region in node.regions]
         if len(set(names)) < len(names):
             raise self.error(node, f"has regions of one name: {', '.join(names)}")
+        self.check_types(node)
+        counter = self.bind(node)
         for region in node.regions:
             self.region(node, region)
-        self.check_types(node)
+        if node.regions and counter is not None:
+            self.in_scope.remove(counter)
+        problem = region_problem(node)
+        if problem is not None:
+            raise self.error(node, problem)
         for value in node.results:
             self.define(value, node)
 
@@ -92,8 +106,19 @@ class _Verifier:
             late = "before its definition" if operand in self.all_defined() else "that nothing defines"
             raise self.error(node, f"uses a value {late}")
 
+    def bind(self, node: Node) -> str | None:
+        """Bring the symbol that a node binds into scope; its name."""
+        symbol = bound_symbol(node.op.name, node.attrs)
+        if symbol is None:
+            return None
+        if symbol.name in self.bounds:
+            raise self.error(node, f"binds the symbol {symbol.name}, which is a symbol of the graph already")
+        self.bounds[symbol.name] = symbol.minimum, symbol.maximum
+        self.in_scope.add(symbol.name)
+        return symbol.name
+
     def region(self, node: Node, region: Region) -> None:
-        outside = len(self.visible)
+        outside, in_scope = len(self.visible), set(self.in_scope)
         for value in region.inputs:
             self.define(value, node)
         self.nodes(region.nodes)
@@ -102,6 +127,7 @@ class _Verifier:
                 raise self.error(node, f"yields a value from region {region.name} that is not defined there")
         while len(self.visible) > outside:  # nothing behind the region sees what it defines
             self.visible.popitem()
+        self.in_scope = in_scope
 
     def check_types(self, node: Node) -> None:
         if node.op.infer is None:
@@ -136,6 +162,9 @@ class _Verifier:
 
     def symbols(self, dim: Any, node: Node | None) -> None:
         for symbol in symbols(dim):
+            if symbol.name in self.bound and symbol.name not in self.in_scope:
+                message = f"uses the symbol {symbol.name} where it is not bound"
+                raise self.error(node, message) if node else VerifyError(f"graph {self.graph.name} {message}")
             bounds = (symbol.minimum, symbol.maximum)
             known = self.bounds.setdefault(symbol.name, bounds)
             if known == bounds and symbol.name.isidentifier() and symbol.name not in RESERVED:
