@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Call, Dim, DimExpr, Symbol, is_constant, lower_bound, maximum, minimum, product, symbols
 
-__all__ = ["Lifetime", "plan_arena"]
+__all__ = ["Lifetime", "largest", "plan_arena"]
 
 _ALIGNMENT = 64
 
@@ -66,3 +66,51 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[list[Dim], Dim]:
 
 def _overlap(a: Lifetime, b: Lifetime) -> bool:
     return a.first <= b.last and b.first <= a.last
+
+
+def largest(d: Dim, known: Collection[str]) -> Dim | None:
+    """A size, not negative, of the symbols `known` alone that `d` never exceeds; None where a symbol has no bound.
+
+    Each other symbol takes the end of its range that makes `d` largest.
+    """
+    unknown = [s for s in symbols(d) if s.name not in known]
+    if not unknown:
+        return d
+    top = _extreme(d, known, upper=True)
+    return None if top is None else maximum(top, 0)
+
+
+def _extreme(d: Dim, known: Collection[str], *, upper: bool) -> Dim | None:
+    """A bound of `d`, which need not be the least: each term is bounded for itself."""
+    if is_constant(d) or not any(s.name not in known for s in symbols(d)):
+        return d
+    assert isinstance(d, DimExpr)
+    total: Dim = 0
+    for monomial, c in d.terms.items():
+        ends = [_end(atom, known, upper=upper == (c > 0)) for atom in monomial]
+        if any(end is None for end in ends):
+            return None
+        total = total + c * product(end for end in ends if end is not None)
+    return total
+
+
+def _end(atom: Symbol | Call, known: Collection[str], *, upper: bool) -> Dim | None:
+    """The bound of one factor. Factors are not negative where they count: sizes and positions."""
+    if isinstance(atom, Symbol):
+        if atom.name in known:
+            return atom.dim
+        bound = atom.maximum if upper else atom.minimum
+        return None if bound is None else _extreme(bound, known, upper=upper)
+    a = _extreme(atom.a, known, upper=upper)
+    b = _extreme(atom.b, known, upper=upper)
+    if atom.name in ("min", "max"):
+        ends = [end for end in (a, b) if end is not None]
+        if len(ends) == 2:
+            return (minimum if atom.name == "min" else maximum)(*ends)
+        return ends[0] if ends and upper == (atom.name == "min") else None
+    divisor = _extreme(atom.b, known, upper=not upper)
+    if atom.name == "//":
+        if divisor is None or lower_bound(divisor) < 1:
+            return a if upper else 0
+        return None if a is None else a // divisor
+    return 0 if not upper else None if b is None else b - 1

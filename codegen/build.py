@@ -26,7 +26,7 @@ from tjit.codegen.kernel import (
     Store,
 )
 from tjit.dtypes import DType, bool_, f32, f64, i64
-from tjit.ir.dims import Dim, Symbol, is_one, product, substitute, symbols
+from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, product, substitute, symbols
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
 from tjit.location import Location
@@ -101,7 +101,8 @@ class Expander:
         if kind == "movement":
             return self._movement(node, index)
         if name == "full":
-            return Const(node.attrs["value"], node.result.type.dtype)
+            value, dtype = node.attrs["value"], node.result.type.dtype
+            return Index(value, dtype) if isinstance(value, DimExpr) else Const(value, dtype)
         if name == "iota":
             return Index(index[node.attrs["dim"]], node.result.type.dtype)
         if name in ("gather", "take"):

@@ -13,7 +13,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from tjit.codegen.items import EXPENSIVE, INLINE_INDEX, Group, Index, Item, Program, Read, make_items, must_be_stored
+from tjit.codegen.items import EXPENSIVE, INLINE_INDEX, Group, Index, Item, Program, Read, make_items
+from tjit.codegen.storage import Storage
 from tjit.ir.dims import Dim, DimExpr, Symbol, is_one
 from tjit.ir.graph import Graph, Node, Value
 
@@ -26,11 +27,11 @@ _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
 
 
-def fuse(graph: Graph) -> Program:
-    """Items and groups of `graph`, in an order in which they can run."""
-    stored = must_be_stored(graph)
+def fuse(storage: Storage) -> Program:
+    """Items and groups of a graph, in an order in which they can run."""
+    stored = storage.stored
     while True:
-        program = Program(graph)
+        program = Program(storage.graph, storage.overwrites)
         program.stored = stored
         make_items(program)
         _merge_groups(program)
@@ -63,6 +64,10 @@ def _merge_groups(program: Program) -> None:
     program.groups = _in_order(program)
 
 
+def _stands_alone(group: Group) -> bool:
+    return group.kind in ("index", "control")
+
+
 def _bare(d: Dim) -> Symbol | None:
     """The symbol that `d` is, if it is just one."""
     if isinstance(d, DimExpr) and len(d.terms) == 1:
@@ -75,7 +80,7 @@ def _bare(d: Dim) -> Symbol | None:
 def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> None:
     """Merge the groups of a producer and a consumer, where the consumer reads at its own parallel points."""
     ga, gb = program.group_of[producer], program.group_of[consumer]
-    if ga is gb:
+    if ga is gb or _stands_alone(ga) or _stands_alone(gb):
         return
     pairs = _pairs(ga, producer.value_index(), gb, read.index)
     if pairs is not None:
@@ -85,7 +90,7 @@ def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> 
 def _try_siblings(program: Program, first: Item, second: Item, read: Read) -> None:
     """Merge two groups that read the same data in the same order."""
     ga, gb = program.group_of[first], program.group_of[second]
-    if ga is gb or "contract" in (ga.kind, gb.kind) or "index" in (ga.kind, gb.kind):
+    if ga is gb or "contract" in (ga.kind, gb.kind) or _stands_alone(ga) or _stands_alone(gb):
         return
     for other in first.reads:
         if other.value is read.value:
@@ -130,7 +135,9 @@ def _extents(group: Group) -> dict[Symbol, Dim]:
 
 def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) -> bool:
     """Merge gb into ga if that is right, given gb's symbol to ga's symbol."""
-    if "index" in (ga.kind, gb.kind) or (gb.kind == "contract") or (ga.kind == "contract" and gb.kind != "store"):
+    if _stands_alone(ga) or _stands_alone(gb):
+        return False
+    if gb.kind == "contract" or (ga.kind == "contract" and gb.kind != "store"):
         return False
     if (
         len({r.value for g in (ga, gb) for i in g.items for r in i.reads}) + len(ga.items) + len(gb.items)
@@ -231,6 +238,9 @@ def _depends_on(program: Program, group: Group) -> list[Group]:
             producer = program.item_of.get(read.value)
             if producer is not None and program.group_of[producer] is not group:
                 found[program.group_of[producer]] = None
+        for earlier in program.after.get(item, ()):
+            if program.group_of[earlier] is not group:
+                found[program.group_of[earlier]] = None
     return list(found)
 
 

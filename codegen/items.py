@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tjit.ir.dims import Dim, Symbol, is_one
+from tjit.dtypes import bool_
+from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, symbols
 from tjit.ir.graph import Graph, Literal, Node, Value
+from tjit.ir.types import TensorType
 from tjit.ops.movement import _reshape_index
 
 __all__ = [
@@ -82,11 +84,14 @@ class Read:
 
 @dataclass(eq=False)
 class Item:
-    """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduced operand's."""
+    """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduced operand's.
+
+    A node with regions, or one that binds a symbol, is an item too, a group of its own and no kernel.
+    """
 
     node: Node
     value: Value
-    kind: str  # "store", "reduce", "contract"
+    kind: str  # "store", "reduce", "contract", "index", "control"
     domain: tuple[Dim, ...]
     symbols: tuple[Symbol, ...]
     reads: list[Read] = field(default_factory=list)
@@ -142,14 +147,16 @@ class Group:
 class Program:
     """A graph seen by the scheduler: who makes what, what must be in memory, and the groups."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, overwrites: dict[Value, Value] | None = None) -> None:
         self.graph = graph
         self.producer: dict[Value, Node] = graph.producers()
+        self.overwrites = overwrites or {}
         self.stored: set[Value] = set()
         self.items: list[Item] = []
         self.item_of: dict[Value, Item] = {}
         self.groups: list[Group] = []
         self.group_of: dict[Item, Group] = {}
+        self.after: dict[Item, list[Item]] = {}  # what an item waits for besides what it reads
         self._counter = 0
 
     def symbol(self, prefix: str, extent: Dim) -> Symbol:
@@ -159,7 +166,9 @@ class Program:
     def in_memory(self, value: Value) -> bool:
         """Whether kernels other than its own read `value` from a buffer."""
         node = self.producer.get(value)
-        if node is None or value in self.stored or node.op.kind in ("contract", "reduce") or node.op.name == "constant":
+        if node is None or value in self.stored or node.op.name == "constant":
+            return True
+        if node.op.kind in ("contract", "reduce", "control"):
             return True
         return node.op.kind == "index" and node.op.name not in INLINE_INDEX
 
@@ -176,6 +185,8 @@ def must_be_stored(graph: Graph) -> set[Value]:
             stored.update(v for v in found if v is not None)
         elif node.op.kind == "index":
             stored.update(_index_operands(node, producer))
+        elif node.op.kind == "control":
+            stored.update(v for v in node.reads() if isinstance(v, Value) and v in producer)
     return stored | _too_deep(graph, stored)
 
 
@@ -185,7 +196,7 @@ def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
     cut: set[Value] = set()
     for node in graph.nodes:
         below = 1 + max((depth.get(o, 0) for o in node.operands if isinstance(o, Value)), default=0)
-        if node.op.kind in ("contract", "reduce") or any(v in stored for v in node.results):
+        if node.op.kind in ("contract", "reduce", "control") or any(v in stored for v in node.results):
             below = 0
         elif below >= _DEEP:
             cut.update(node.results)
@@ -205,7 +216,7 @@ def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozense
     """The value under movement (and `allowed` elementwise ops) that has to be in memory, if it is not already."""
     while isinstance(operand, Value):
         node = producer.get(operand)
-        if node is None or node.op.kind in ("contract", "reduce"):
+        if node is None or node.op.kind in ("contract", "reduce", "control"):
             return None
         if node.op.kind == "index":
             return operand if node.op.name in INLINE_INDEX else None
@@ -228,10 +239,71 @@ def make_items(program: Program) -> None:
             _add_item(program, node, node.result, "contract", node.result.type.shape)
         elif kind == "index" and node.op.name not in INLINE_INDEX:
             _add_item(program, node, node.result, "index", node.result.type.shape)
+        elif kind == "control":
+            _add_control(program, node)
         elif node.op.name != "constant":
             for value in node.results:
                 if value in program.stored:
                     _add_item(program, node, value, "store", _domain_of(program, node, value))
+    _add_order(program)
+
+
+def _add_control(program: Program, node: Node) -> None:
+    """One item for all results; one without results stands for a value that nothing reads."""
+    value = node.results[0] if node.results else Value(TensorType(bool_, ()))
+    item = Item(node, value, "control", (), ())
+    program.items.append(item)
+    for result in node.results:
+        program.item_of[result] = item
+    for operand in node.reads():
+        if isinstance(operand, Value):
+            index = tuple(program.symbol("y", d).dim for d in operand.type.shape)
+            item.reads.append(Read(operand, index))
+
+
+def _add_order(program: Program) -> None:
+    """Who waits for whom besides what they read.
+
+    What overwrites a value comes after everything that reads it; what uses a symbol after the node that binds it.
+    """
+    bound = {item.node.attrs["symbol"]: item for item in program.items if item.node.op.name == "bind"}
+    if not program.overwrites and not bound:
+        return
+    readers: dict[Value, list[Item]] = {}
+    for item in program.items:
+        for value in dict.fromkeys(read.value for read in item.reads):
+            readers.setdefault(value, []).append(item)
+    for result, base in program.overwrites.items():
+        item = program.item_of[result]
+        first = [program.item_of[base]] if base in program.item_of else []
+        program.after.setdefault(item, []).extend(i for i in (*first, *readers.get(base, ())) if i is not item)
+    for item in program.items if bound else ():
+        binders = [bound[name] for name in sorted(_symbol_names(item)) if name in bound]
+        program.after.setdefault(item, []).extend(i for i in binders if i is not item)
+
+
+def _symbol_names(item: Item) -> set[str]:
+    """The symbols that an item's shapes, indices and attrs mention."""
+    found = {s.name for d in (*item.domain, *(i for read in item.reads for i in read.index)) for s in symbols(d)}
+    for node in (item.node, *item.inlined):
+        _note_symbols(node, found)
+    return found
+
+
+def _note_symbols(node: Node, found: set[str]) -> None:
+    found.update(s.name for d in _dims_of(tuple(node.attrs.values())) for s in symbols(d))
+    found.update(s.name for value in node.results for d in value.type.shape for s in symbols(d))
+    for region in node.regions:
+        for inner in region.nodes:
+            _note_symbols(inner, found)
+
+
+def _dims_of(attr: Any) -> Iterator[Dim]:
+    if isinstance(attr, DimExpr):
+        yield attr
+    elif isinstance(attr, tuple):
+        for item in attr:
+            yield from _dims_of(item)
 
 
 def _domain_of(program: Program, node: Node, value: Value) -> tuple[Dim, ...]:

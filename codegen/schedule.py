@@ -4,88 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
-from tjit.codegen.buffers import Lifetime, plan_arena
-from tjit.codegen.build import Expander, _contiguous, build_contract, build_loops, build_scatter, copy_kernel
+from tjit.codegen.buffers import Lifetime, largest, plan_arena
+from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_kernel
 from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
+from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
 from tjit.codegen.split import split_reduction
+from tjit.codegen.steps import Allocate, AnyStep, Placed, Schedule, Step, touched
+from tjit.codegen.storage import plan_storage
 from tjit.dtypes import u8
-from tjit.ir.dims import Dim, Symbol, symbols
+from tjit.errors import CodegenError
+from tjit.ir.dims import Dim, symbols
 from tjit.ir.graph import Graph, Literal, Value
 from tjit.ir.types import TensorType
-from tjit.location import Location
 
-__all__ = ["Placed", "Schedule", "Step", "schedule"]
-
-
-@dataclass(eq=False)
-class Placed:
-    """A program's buffer: where the memory of one value is.
-
-    Attributes:
-        kind: "input", "output", "temp" (in the arena) or "constant".
-        position: of the input, output or constant.
-        offset: bytes into the arena.
-    """
-
-    name: str
-    type: TensorType
-    kind: str
-    position: int = 0
-    offset: Dim = 0
-    data: np.ndarray | None = None
-    strides: tuple[Dim, ...] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.type}"
-
-
-@dataclass(eq=False)
-class Step:
-    """One kernel call: `arguments` are the buffers for `kernel.buffers`; `scratch` is its scratch memory."""
-
-    kernel: Kernel
-    arguments: tuple[Placed, ...]
-    location: Location | None
-    scratch: Placed | None = None
-
-
-@dataclass(eq=False)
-class Schedule:
-    """What the program does.
-
-    Attributes:
-        symbols: in the order in which their values are passed.
-        inputs: one per graph input.
-        outputs: one per graph output that is not written back.
-        writes: positions of inputs that the program writes.
-        arena: bytes of memory for intermediates.
-    """
-
-    name: str
-    symbols: tuple[Symbol, ...]
-    inputs: tuple[Placed, ...]
-    outputs: tuple[Placed, ...]
-    constants: tuple[Placed, ...]
-    writes: tuple[int, ...]
-    steps: tuple[Step, ...]
-    arena: Dim
-    target: str = "cpu"
-    temps: tuple[Placed, ...] = field(default=())
-
-    def __str__(self) -> str:
-        return print_schedule(self)
+__all__ = ["Costs", "Placed", "Schedule", "Scheduler", "Step", "schedule"]
 
 
 @dataclass
@@ -108,7 +53,11 @@ def schedule(graph: Graph, costs: Costs | None = None, strides: Sequence[tuple[D
         costs: the backend's answers.
         strides: for each input, the strides of its elements, or None for a contiguous one.
     """
-    return _Scheduler(graph, costs or Costs(), strides).run()
+    names = {s.name for v in graph.inputs for d in v.type.shape for s in symbols(d)}
+    names |= {s.name for dims in strides for d in dims or () for s in symbols(d)}
+    scheduler = Scheduler(graph, costs or Costs(), strides, names)
+    scheduler.check_outputs()
+    return scheduler.run()
 
 
 def _input_names(graph: Graph) -> list[str]:
@@ -125,13 +74,30 @@ def _input_names(graph: Graph) -> list[str]:
     return names
 
 
-class _Scheduler:
-    def __init__(self, graph: Graph, costs: Costs, strides: Sequence[tuple[Dim, ...] | None]) -> None:
-        self.graph = graph
+class Scheduler:
+    """Makes the schedule of a graph, or of a region seen as one.
+
+    Attributes:
+        known: the symbols that the program's inputs give; others are bound while it runs.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        costs: Costs,
+        strides: Sequence[tuple[Dim, ...] | None],
+        known: Collection[str],
+        numbers: Iterator[int] | None = None,
+    ) -> None:
+        self.numbers = count() if numbers is None else numbers  # of temps: one count for regions inside too
+        self.storage = plan_storage(graph)
+        self.graph = graph = self.storage.graph
         self.costs = costs
-        self.program: Program = fuse(graph)
+        self.known = known
+        self.program: Program = fuse(self.storage)
         self.buffers: dict[Placed, Buffer] = {}
         self.placed_as: dict[Buffer, Placed] = {}
+        self.overwritten = set(self.storage.overwrites.values())
         self.returned = {v for v in graph.outputs if isinstance(v, Value)}
         self.order = {group: n for n, group in enumerate(self.program.groups)}
         self.readers: dict[Value, list[Item]] = {}
@@ -139,7 +105,7 @@ class _Scheduler:
             for value in dict.fromkeys(read.value for read in item.reads):
                 self.readers.setdefault(value, []).append(item)
         self.placed: dict[Value, Placed] = {}
-        self.steps: list[Step] = []
+        self.steps: list[AnyStep] = []
         self.temps: list[Placed] = []
         self.constants: list[Placed] = []
         self.aliases: dict[tuple[Buffer, tuple[Dim, ...]], Buffer] = {}
@@ -159,6 +125,7 @@ class _Scheduler:
         arena = self._plan()
         names = {s for p in (*self.inputs, *self.outputs) for d in p.type.shape for s in symbols(d)}
         names |= {s for p in self.inputs for d in p.strides or () for s in symbols(d)}
+        names = {s for s in names if s.name in self.known}
         return Schedule(
             self.graph.name,
             tuple(sorted(names, key=lambda s: s.name)),
@@ -171,6 +138,24 @@ class _Scheduler:
             temps=tuple(self.temps),
         )
 
+    def inner(self, graph: Graph, strides: Sequence[tuple[Dim, ...] | None]) -> Scheduler:
+        """The scheduler of a region inside."""
+        return Scheduler(graph, self.costs, strides, self.known, self.numbers)
+
+    def check_outputs(self) -> None:
+        """
+        Raises:
+            CodegenError: the size of an output is known only while the program runs.
+        """
+        for i, output in enumerate(self.graph.outputs):
+            for d in output.type.shape:
+                for s in symbols(d):
+                    if s.name not in self.known:
+                        raise CodegenError(
+                            f"output {i} is {output.type}, and {s} is known only while the program runs",
+                            hint="return an array whose size the arguments give, and what part of it counts",
+                        )
+
     # -- buffers -------------------------------------------------------------------------------------------------------
 
     def _place_outputs(self) -> None:
@@ -181,37 +166,52 @@ class _Scheduler:
         self.copies: list[tuple[Any, Placed]] = []
         for i, value in enumerate(self.graph.outputs):
             target = self.inputs[self.graph.writes[i]] if i in self.graph.writes else self.output_of[i]
+            root = self.storage.root(value) if isinstance(value, Value) else None
             if (
-                not isinstance(value, Value)
-                or value in self.placed
-                or value not in self.program.item_of
-                or (target.kind == "input" and not self._may_overwrite(value, self.graph.inputs[target.position]))
+                root is None
+                or root in self.placed
+                or root not in self.program.item_of
+                or (target.kind == "input" and not self._may_overwrite(root, self.graph.inputs[target.position]))
             ):
                 self.copies.append((value, target))
             else:
-                self.placed[value] = target
+                self.placed[root] = target
 
     def _may_overwrite(self, value: Value, source: Value) -> bool:
         """Whether no later kernel reads `source`. What its own kernel reads is looked at when that is built."""
         item = self.program.item_of[value]
-        own = self.program.group_of[item]
-        if source in self.returned or item.kind == "index":
+        own = self.order[self.program.group_of[item]] - (item.kind == "control")  # a branch's reads are not looked at
+        if source in self.returned:
             return False
-        return all(
-            self.order[self.program.group_of[other]] <= self.order[own] for other in self.readers.get(source, ())
-        )
+        return all(self.order[self.program.group_of[other]] <= own for other in self.readers.get(source, ()))
 
     def _finish_outputs(self) -> None:
-        # reads of an input that is overwritten by a copy come first: plain outputs, then write-backs
-        for value, target in sorted(self.copies, key=lambda c: c[1].kind == "input"):
-            buffer = self._buffer(target)
-            if isinstance(value, Literal):
-                self._loop_step(copy_kernel(Const(value.value, value.dtype), buffer, "fill"))
-            else:
-                source = self.placed.get(value) or self._constant(value)
-                if source is not target:
-                    read = self._buffer(source)
-                    self._loop_step(copy_kernel(lambda at, read=read: Load(read, at), buffer, "copy"))
+        """Copy what is not where it has to end, each source before it is overwritten itself."""
+        pending: list[tuple[Placed | Literal, Placed]]
+        pending = [(v if isinstance(v, Literal) else self._source(v), target) for v, target in self.copies]
+        pending = [(source, target) for source, target in pending if source is not target]
+        while pending:
+            free = next((c for c in pending if not any(o[0] is c[1] for o in pending if o is not c)), None)
+            if free is not None:
+                pending.remove(free)
+                self._copy(*free)
+                continue
+            source = pending[0][0]  # a ring: one of them waits elsewhere
+            assert isinstance(source, Placed)
+            kept = self.temp(source.type)
+            self._copy(source, kept)
+            pending = [(kept if s is source else s, target) for s, target in pending]
+
+    def _source(self, value: Value) -> Placed:
+        return self.placed.get(self.storage.root(value)) or self._constant(value)
+
+    def _copy(self, source: Placed | Literal, target: Placed) -> None:
+        buffer = self.buffer(target)
+        if isinstance(source, Literal):
+            self._loop_step(copy_kernel(Const(source.value, source.dtype), buffer, "fill"))
+        else:
+            read = self.buffer(source)
+            self._loop_step(copy_kernel(lambda at: Load(read, at), buffer, "copy"))
 
     def _constant(self, value: Value) -> Placed:
         node = self.program.producer[value]
@@ -222,7 +222,7 @@ class _Scheduler:
         self.placed[value] = placed
         return placed
 
-    def _buffer(self, placed: Placed) -> Buffer:
+    def buffer(self, placed: Placed) -> Buffer:
         found = self.buffers.get(placed)
         if found is None:
             shape = placed.type.shape
@@ -232,18 +232,23 @@ class _Scheduler:
         return found
 
     def _buffer_of(self, value: Value) -> Buffer:
-        return self._buffer(self.placed.get(value) or self._new_temp(value))
+        return self.buffer(self.place(value))
 
-    def _new_temp(self, value: Value) -> Placed:
-        node = self.program.producer.get(value)
-        if node is not None and node.op.name == "constant":
-            return self._constant(value)
-        placed = self._temp(value.type)
-        self.placed[value] = placed
-        return placed
+    def place(self, value: Value) -> Placed:
+        """Where a value is in memory: what it shares memory with, or a new temp."""
+        root = self.storage.root(value)
+        found = self.placed.get(root)
+        if found is None:
+            node = self.program.producer.get(root)
+            if node is not None and node.op.name == "constant":
+                return self._constant(root)
+            found = self.placed[root] = self.temp(root.type)
+        return found
 
-    def _temp(self, type: TensorType) -> Placed:
-        placed = Placed(f"b{len(self.temps)}", type, "temp")
+    def temp(self, type: TensorType, name: str = "b") -> Placed:
+        """A new buffer in the arena, or on the heap if nothing bounds its size before the program runs."""
+        size = largest(type.nbytes, self.known)
+        placed = Placed(f"{name}{next(self.numbers)}", type, "temp" if size is not None else "heap")
         self.temps.append(placed)
         return placed
 
@@ -269,11 +274,11 @@ class _Scheduler:
         name = "_".join(dict.fromkeys(i.node.op.name for i in group.items))[:48]
         if group.kind == "contract":
             self._contract_step(self._built(build_contract, group, name))
+        elif group.kind == "control":
+            self.steps.append(control_step(self, group.items[0].node))
         elif group.kind == "index":
             (item,) = group.items
-            base = item.node.operands[0]
             target = self._buffer_of(item.value)
-            self._loop_step(self._copy_operand(item, base, target))
             kernel = build_scatter(self.program, item, self._buffer_of, self._store_to, name)
             exprs = [e for root in (kernel.value, *(b[1] for b in kernel.bindings)) for e in walk(root)]
             buffers = tuple(dict.fromkeys((*kernel_buffers(exprs, []), target)))
@@ -287,19 +292,19 @@ class _Scheduler:
         moved = False
         for item in group.items:
             placed = self.placed.get(item.value)
-            if placed is not None and placed.kind == "input" and reads_what_it_overwrites(kernel, self._buffer(placed)):
+            if placed is not None and placed.kind == "input" and reads_what_it_overwrites(kernel, self.buffer(placed)):
                 self.copies.append((item.value, placed))
-                self.placed[item.value] = self._temp(item.value.type)
+                self.placed[item.value] = self.temp(item.value.type)
                 moved = True
         return self._built(build, group, name) if moved else kernel
 
-    def _copy_operand(self, item: Any, operand: Any, target: Buffer) -> LoopKernel:
-        expander = Expander(self.program, self._buffer_of)
-        return copy_kernel(lambda at: expander.operand(operand, at), target, "copy", item.node.location)
-
     def _needed(self, group: Group) -> Callable[[Value], bool]:
         def needed(value: Value) -> bool:
-            if value in self.returned or (group.kind == "contract" and len(group.items) == 1):
+            if (
+                value in self.returned
+                or value in self.overwritten
+                or (group.kind == "contract" and len(group.items) == 1)
+            ):
                 return True
             return any(self.program.group_of[item] is not group for item in self.readers.get(value, ()))
 
@@ -317,7 +322,7 @@ class _Scheduler:
             self._step(replace(part, buffers=kernel_buffers(expressions(part), stores)))
 
     def _partial(self, type: TensorType) -> Buffer:
-        return self._buffer(self._temp(type))
+        return self.buffer(self.temp(type))
 
     def _step(self, kernel: Kernel) -> None:
         arguments = tuple(self.placed_as[self.alias_base.get(b, b)] for b in kernel.buffers)
@@ -325,51 +330,41 @@ class _Scheduler:
         nbytes = self.costs.scratch_bytes(kernel)
         scratch = None
         if not (isinstance(nbytes, int) and nbytes == 0):
-            scratch = Placed(f"scratch{len(self.steps)}", TensorType(u8, (nbytes,)), "temp")
-            self.temps.append(scratch)
+            scratch = self.temp(TensorType(u8, (nbytes,)), "scratch")
         self.steps.append(Step(kernel, arguments, kernel.location, scratch))
 
     def _plan(self) -> Dim:
-        """Place the temps in the arena by their lifetimes."""
+        """Place the temps in the arena by their lifetimes; have the others allocated."""
+        self._allocate()
         first: dict[Placed, int] = {}
         last: dict[Placed, int] = {}
         for n, step in enumerate(self.steps):
-            for placed in (*step.arguments, *((step.scratch,) if step.scratch else ())):
+            for placed in touched(step):
                 first.setdefault(placed, n)
                 last[placed] = n
-        live = [p for p in self.temps if p in first]
-        offsets, size = plan_arena([Lifetime(p.type.nbytes, first[p], last[p]) for p in live])
+        self.temps = [p for p in self.temps if p in first]
+        live = [p for p in self.temps if p.kind == "temp"]
+        sizes = [largest(p.type.nbytes, self.known) or 0 for p in live]
+        lifetimes = [Lifetime(size, first[p], last[p]) for p, size in zip(live, sizes, strict=True)]
+        offsets, size = plan_arena(lifetimes)
         for placed, offset in zip(live, offsets, strict=True):
             placed.offset = offset
-        self.temps = live
         return size
+
+    def _allocate(self) -> None:
+        """Put an allocation before the first step that touches a buffer on the heap."""
+        steps: list[AnyStep] = []
+        seen: set[Placed] = set()
+        own = {p for p in self.temps if p.kind == "heap"}
+        for step in self.steps:
+            new = [p for p in dict.fromkeys(touched(step)) if p in own and p not in seen]
+            steps += [Allocate(p, step.location) for p in new]
+            seen.update(new)
+            steps.append(step)
+        self.steps = steps
 
 
 def _named(kernel: Kernel) -> Kernel:
     """The kernel under a name that its text gives: equal kernels are one function wherever they occur."""
     text = print_kernel(kernel, name="_", locations=False)
     return replace(kernel, name=f"{kernel.name}.{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}")
-
-
-def print_schedule(plan: Schedule) -> str:
-    """The schedule as text: buffers, then one line and the loops of every kernel."""
-    lines = [
-        f"schedule {plan.name} on {plan.target}, {len(plan.steps)} kernels, "
-        f"peak {plan.arena} B besides inputs and outputs"
-    ]
-    if plan.symbols:
-        lines.append(f"  symbols {', '.join(map(str, plan.symbols))}")
-    lines += [f"  {p.kind} {p}{' written' if p.position in plan.writes else ''}" for p in plan.inputs]
-    lines += [f"  constant {p}" for p in plan.constants]
-    lines += [f"  temp {p} at {p.offset}" for p in plan.temps]
-    for n, step in enumerate(plan.steps):
-        kernel = step.kernel
-        written = {id(b) for b in kernel.outputs}
-        pairs = list(zip(kernel.buffers, step.arguments, strict=True))
-        inputs = ", ".join(p.name for b, p in pairs if id(b) not in written)
-        outputs = ", ".join(str(p) for b, p in pairs if id(b) in written)
-        where = f"  # {step.location.short}" if step.location else ""
-        lines.append(f"  k{n} {kernel.name} ({inputs}) -> {outputs}{where}")
-        lines += ["    " + line for line in print_kernel(kernel).splitlines()[1:]]
-    lines.append(f"  return {', '.join(p.name for p in plan.outputs)}")
-    return "\n".join(lines)

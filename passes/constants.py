@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Graph, Literal, Node, Operand
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
@@ -51,7 +52,7 @@ def known_number(rewriter: Rewriter, operand: Operand) -> Literal | None:
     node = rewriter.producer(operand)
     if node is None:
         return None
-    if node.op.name == "full":
+    if node.op.name == "full" and not isinstance(node.attrs["value"], DimExpr):
         return Literal(node.attrs["value"], node.attrs["dtype"])
     if node.op.name == "constant" and not node.attrs["shape"]:
         return Literal(node.op.reference(**node.attrs).item(), node.attrs["dtype"])

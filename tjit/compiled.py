@@ -366,7 +366,9 @@ class _Clock:
 
 
 def _info(plan: Any) -> ProgramInfo:
-    checks = tuple((n, s.location.file, s.location.line) for n, s in enumerate(plan.steps) if s.location is not None)
+    from tjit.codegen.steps import numbered
+
+    checks = tuple((n, s.location.file, s.location.line) for n, s in numbered(plan) if s.location is not None)
     return ProgramInfo(
         tuple(s.name for s in plan.symbols),
         tuple(p.type for p in plan.inputs),

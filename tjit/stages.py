@@ -74,9 +74,10 @@ class Lowered:
         return self.target or host_target()
 
     def _triton_kernels(self) -> list[Any]:
+        from tjit.codegen.steps import kernel_steps
         from tjit.codegen.triton import emit_kernel
 
-        return [emit_kernel(k) for k in {s.kernel.name: s.kernel for s in self.schedule().steps}.values()]
+        return [emit_kernel(k) for k in {s.kernel.name: s.kernel for s in kernel_steps(self.schedule())}.values()]
 
     def _triton(self) -> str:
         return "\n\n".join(k.source for k in self._triton_kernels())

@@ -1,7 +1,8 @@
-"""A schedule as one native function: shape arithmetic, buffer offsets, and the kernels in order."""
+"""A schedule as one native function: shape arithmetic, buffer offsets, the kernels in order, loops and branches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import llvmlite.ir as ir
@@ -12,9 +13,25 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loops import emit_loops
 from tjit.codegen.llvm.scatter import emit_scatter
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, plain_function, stack
-from tjit.codegen.schedule import Costs, Placed, Schedule, Step
+from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, declare, element_type, i64, plain_function, stack
+from tjit.codegen.schedule import Costs
+from tjit.codegen.steps import (
+    Allocate,
+    AnyStep,
+    Bind,
+    For,
+    If,
+    Placed,
+    Schedule,
+    Step,
+    While,
+    bodies,
+    kernel_steps,
+    numbered,
+)
 from tjit.ir.dims import Dim
+
+OUT_OF_MEMORY = -1  # a return code
 
 __all__ = ["costs", "emit_kernel", "emit_program", "kernel_modules"]
 
@@ -46,7 +63,7 @@ def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
 
 def kernel_modules(plan: Schedule, target: Target) -> dict[str, Kernel]:
     """The distinct kernels of a schedule, by name."""
-    return {step.kernel.name: step.kernel for step in plan.steps}
+    return {step.kernel.name: step.kernel for step in kernel_steps(plan)}
 
 
 def emit_program(plan: Schedule, target: Target, name: str = "tjit.main") -> ir.Module:
@@ -77,102 +94,266 @@ def _emit_plan(plan: Schedule, module: ir.Module, name: str) -> None:
 
 
 class _Program:
+    """Emits the program function.
+
+    Attributes:
+        setup: stands in the entry block, which runs once: addresses, and arguments of kernels that run many times.
+        b: stands where the present step goes.
+        stands_for: what a body's input or output is outside.
+        arenas: what a body's temp lies in.
+        depth: of loops and branches around the present step.
+    """
+
     def __init__(self, plan: Schedule, module: ir.Module, name: str) -> None:
         self.plan = plan
         self.module = module
         function = plain_function(module, ir.FunctionType(I32, [PTR, PTR, PTR]), name)
         self.pool, self.buffers, symbols = function.args
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.ints = _symbols(self.b, plan, symbols)
+        self.setup = ir.IRBuilder(function.append_basic_block("entry"))
+        self.known = _symbols(self.setup, plan, symbols)
+        self.start = function.append_basic_block("start")
+        self.b = ir.IRBuilder(self.start)
+        self.ints = Integers(self.b, self.known.symbols)
         self.pointers: dict[Placed, ir.Value] = {}
+        self.stands_for: dict[Placed, Placed] = {}
+        self.arenas: dict[Placed, Placed] = {}
+        self.depth = 0
         self.parallel_for = ir.Function(
             module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for"
         )
         self.kernels: dict[str, ir.Function] = {}
         self.threads: ir.Value | None = None
+        self.constants = 0
 
     def emit(self) -> None:
-        b, plan = self.b, self.plan
-        most = max((len(s.kernel.buffers) for s in plan.steps), default=0)
-        self.args = stack(b, ir.ArrayType(PTR, 3 + most))
-        self.dims = stack(b, ir.ArrayType(I64, max(1, len(plan.symbols))))
-        self.errors = stack(b, ir.ArrayType(I32, max(1, len(plan.steps))))
-        for n, step in enumerate(plan.steps):
-            self._step(n, step)
-        b.ret(ir.Constant(I32, 0))
+        steps = list(numbered(self.plan))
+        self.numbers = {id(step): n for n, step in steps}
+        kernels = [step for step in self.plan.steps if isinstance(step, Step)]
+        most = max((len(step.kernel.buffers) for step in kernels), default=0)
+        binds = sum(isinstance(step, Bind) for step in self.plan.steps)
+        self.args = stack(self.setup, ir.ArrayType(PTR, 3 + most))
+        self.dims = stack(self.setup, ir.ArrayType(I64, max(1, len(self.plan.symbols) + binds)))
+        self.errors = stack(self.setup, ir.ArrayType(I32, max(1, len(steps))))
+        heap = [step.placed for _, step in steps if isinstance(step, Allocate)]
+        self.slots = {placed: self._slot() for placed in heap}
+        self.leave = self.b.append_basic_block("leave") if heap else None
+        self.code = stack(self.setup, I32) if heap else None
+        self._steps(self.plan.steps)
+        self._return(ir.Constant(I32, 0))
+        self._emit_leave()
+        self.setup.branch(self.start)
 
-    def _return_if_failed(self, n: int) -> None:
-        """Leave before later kernels write to the caller's memory what follows from a failed check."""
+    def _steps(self, steps: Sequence[AnyStep]) -> None:
+        for step in steps:
+            if isinstance(step, Step):
+                self._step(step)
+            elif isinstance(step, Bind):
+                self._bind(step)
+            elif isinstance(step, Allocate):
+                self._allocate(step.placed)
+            else:
+                self._control(step)
+
+    # -- control flow --------------------------------------------------------------------------------------------------
+
+    def _control(self, step: If | For | While) -> None:
+        self.depth += 1
+        for body in bodies(step):
+            self.stands_for.update(zip(body.plan.inputs, body.inputs, strict=True))
+            self.stands_for.update(zip(body.plan.outputs, body.outputs, strict=True))
+            if step.arena is not None:
+                self.arenas.update(dict.fromkeys(body.plan.temps, step.arena))
+        if isinstance(step, If):
+            self._if(step)
+        elif isinstance(step, For):
+            with counted_loop(self.b, i64(0), self.ints.dim(step.trip), i64(1)) as i:
+                self.ints.symbols[step.counter] = i
+                self._steps(step.body.plan.steps)
+        else:
+            self._while(step)
+        self.depth -= 1
+
+    def _if(self, step: If) -> None:
         b = self.b
-        failed = b.icmp_signed("!=", b.load(self._error(n), typ=I32), ir.Constant(I32, 0))
+        then, otherwise, after = (b.append_basic_block(name) for name in ("then", "else", "after"))
+        b.cbranch(self._flag(step.condition), then, otherwise)
+        for block, body in ((then, step.then), (otherwise, step.otherwise)):
+            b.position_at_end(block)
+            self._steps(body.plan.steps)
+            b.branch(after)
+        b.position_at_end(after)
+
+    def _while(self, step: While) -> None:
+        b = self.b
+        test, body, after = (b.append_basic_block(name) for name in ("test", "body", "after"))
+        b.branch(test)
+        b.position_at_end(test)
+        self._steps(step.test.plan.steps)
+        b.cbranch(self._flag(step.condition), body, after)
+        b.position_at_end(body)
+        self._steps(step.body.plan.steps)
+        b.branch(test)
+        b.position_at_end(after)
+
+    def _flag(self, placed: Placed) -> ir.Value:
+        kind = element_type(placed.type.dtype)
+        return self.b.icmp_unsigned("!=", self.b.load(self._pointer(placed), typ=kind), ir.Constant(kind, 0))
+
+    def _bind(self, step: Bind) -> None:
+        b, dtype = self.b, step.source.type.dtype
+        value = b.load(self._pointer(step.source), typ=element_type(dtype))
+        if dtype.bits < 64:
+            value = b.sext(value, I64) if dtype.is_signed else b.zext(value, I64)
+        failed = b.icmp_signed("<", value, i64(step.low))
+        if step.high is not None:
+            failed = b.or_(failed, b.icmp_signed(">", value, self.ints.dim(step.high)))
+        self._return_if(failed, ir.Constant(I32, 1 + self.numbers[id(step)]))
+        self.ints.symbols[step.symbol] = value
+
+    # -- leaving -------------------------------------------------------------------------------------------------------
+
+    def _return_if(self, failed: ir.Value, code: ir.Value) -> None:
+        """Leave before later steps write to the caller's memory what follows from a failed check."""
+        b = self.b
         stop, go_on = b.append_basic_block("failed"), b.append_basic_block("passed")
         b.cbranch(failed, stop, go_on)
         b.position_at_end(stop)
-        b.ret(ir.Constant(I32, 1 + n))
+        self._return(code)
         b.position_at_end(go_on)
 
-    def _error(self, n: int) -> ir.Value:
-        return self.b.gep(self.errors, [i64(n)], source_etype=I32)
+    def _return(self, code: ir.Value) -> None:
+        if self.leave is None:
+            self.b.ret(code)
+        else:
+            self.b.store(code, self.code)
+            self.b.branch(self.leave)
+
+    def _emit_leave(self) -> None:
+        """Free what the program allocated, wherever it leaves."""
+        if self.leave is None:
+            return
+        b = self.b
+        b.position_at_end(self.leave)
+        for slot in self.slots.values():
+            b.call(self._free(), [b.load(slot, typ=PTR)])
+        b.ret(b.load(self.code, typ=I32))
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def _slot(self) -> ir.Value:
+        """Where the address of memory on the heap is kept; null before it is allocated."""
+        slot = stack(self.setup, PTR)
+        self.setup.store(ir.Constant(PTR, None), slot)
+        return slot
+
+    def _allocate(self, placed: Placed) -> None:
+        b, slot = self.b, self.slots[placed]
+        b.call(self._free(), [b.load(slot, typ=PTR)])
+        size = self.ints.max(self.ints.dim(placed.type.nbytes), i64(1))
+        found = b.call(declare(b, "malloc", ir.FunctionType(PTR, [I64])), [size])
+        b.store(found, slot)
+        failed = b.icmp_unsigned("==", found, ir.Constant(PTR, None))
+        self._return_if(failed, ir.Constant(I32, OUT_OF_MEMORY))
+
+    def _free(self) -> ir.Function:
+        return declare(self.b, "free", ir.FunctionType(ir.VoidType(), [PTR]))
 
     def _pointer(self, placed: Placed) -> ir.Value:
+        """The address of a buffer; but for the heap it is the same throughout, and computed once."""
+        while placed in self.stands_for:
+            placed = self.stands_for[placed]
+        if placed.kind == "heap":
+            return self.b.load(self.slots[placed], typ=PTR)
         found = self.pointers.get(placed)
         if found is None:
             found = self.pointers[placed] = self._address(placed)
         return found
 
+    def _on_heap(self, placed: Placed) -> bool:
+        while placed in self.stands_for:
+            placed = self.stands_for[placed]
+        return placed.kind == "heap"
+
     def _address(self, placed: Placed) -> ir.Value:
-        b, plan = self.b, self.plan
+        plan = self.plan
         if placed.kind == "constant":
             return self._constant(placed)
         if placed.kind == "temp":
-            arena = self._buffer(len(plan.inputs) + len(plan.outputs))
-            return b.gep(arena, [self.ints.dim(placed.offset)], source_etype=ir.IntType(8))
+            outer = self.arenas.get(placed)
+            arena = self._buffer(len(plan.inputs) + len(plan.outputs)) if outer is None else self._pointer(outer)
+            return self.setup.gep(arena, [self.known.dim(placed.offset)], source_etype=ir.IntType(8))
         return self._buffer(placed.position + (len(plan.inputs) if placed.kind == "output" else 0))
 
     def _buffer(self, i: int) -> ir.Value:
-        return self.b.load(self.b.gep(self.buffers, [i64(i)], source_etype=PTR), typ=PTR)
+        b = self.setup
+        return b.load(b.gep(self.buffers, [i64(i)], source_etype=PTR), typ=PTR)
 
     def _constant(self, placed: Placed) -> ir.Value:
         assert placed.data is not None
         data = np.ascontiguousarray(placed.data).tobytes()
         kind = ir.ArrayType(ir.IntType(8), max(1, len(data)))
-        found = ir.GlobalVariable(self.module, kind, f"constant.{placed.position}")
+        found = ir.GlobalVariable(self.module, kind, f"constant.{self.constants}")
+        self.constants += 1
         found.linkage, found.global_constant, found.align = "internal", True, 64
         found.initializer = ir.Constant(kind, bytearray(data or b"\0"))
         found.type = PTR
         return found
 
-    def _step(self, n: int, step: Step) -> None:
-        b, kernel = self.b, step.kernel
-        symbols = kernel_symbols(kernel)
-        for i, symbol in enumerate(symbols):
-            b.store(self.ints.symbols[symbol.name], b.gep(self.dims, [i64(i)], source_etype=I64))
-        null = ir.Constant(PTR, None)
-        scratch = self._pointer(step.scratch) if step.scratch is not None else null
-        values = [self.dims, self._error(n), scratch, *map(self._pointer, step.arguments)]
-        for i, value in enumerate(values):
-            b.store(value, b.gep(self.args, [i64(i)], source_etype=PTR))
+    # -- kernels -------------------------------------------------------------------------------------------------------
+
+    def _step(self, step: Step) -> None:
+        b, kernel, n = self.b, step.kernel, self.numbers[id(step)]
+        error = self._error(n)
+        args = self._arguments(step, self._dims(kernel), error)
         checked = _may_fail(kernel)
         if checked:
-            b.store(ir.Constant(I32, 0), self._error(n))
+            b.store(ir.Constant(I32, 0), error)
         function = self._kernel(kernel.name)
         extent = 1 if isinstance(kernel, ScatterKernel) else kernel.tasks
         if isinstance(extent, int) and extent == 1:
-            b.call(function, [self.args, i64(0), i64(1)])
+            b.call(function, [args, i64(0), i64(1)])
         else:
             tasks = self.ints.dim(extent)
             if isinstance(kernel, ContractKernel):
                 # each task packs panels of its own: no more of them than threads (the bits are the same)
                 tasks = self.ints.min(tasks, self._threads())
-            b.call(self.parallel_for, [self.pool, function, self.args, tasks])
+            b.call(self.parallel_for, [self.pool, function, args, tasks])
         if checked:
-            self._return_if_failed(n)
+            found = b.load(error, typ=I32)
+            failed = b.icmp_signed("!=", found, ir.Constant(I32, 0))
+            self._return_if(failed, b.add(found, ir.Constant(I32, n)))
+
+    def _error(self, n: int) -> ir.Value:
+        return self.setup.gep(self.errors, [i64(n)], source_etype=I32)
+
+    def _dims(self, kernel: Kernel) -> ir.Value:
+        """The values of the kernel's symbols; in a loop those that do not change are stored before it."""
+        symbols = kernel_symbols(kernel)
+        if not symbols:
+            return ir.Constant(PTR, None)
+        array = stack(self.setup, ir.ArrayType(I64, len(symbols))) if self.depth else self.dims
+        for i, symbol in enumerate(symbols):
+            once = self.depth and symbol.name in self.known.symbols
+            b = self.setup if once else self.b
+            b.store(self.ints.symbols[symbol.name], b.gep(array, [i64(i)], source_etype=I64))
+        return array
+
+    def _arguments(self, step: Step, dims: ir.Value, error: ir.Value) -> ir.Value:
+        """The argument array of a kernel; in a loop it is filled before it, but for addresses on the heap."""
+        placed = [step.scratch, *step.arguments]
+        null = ir.Constant(PTR, None)
+        values = [dims, error, *(null if p is None else self._pointer(p) for p in placed)]
+        array = stack(self.setup, ir.ArrayType(PTR, len(values))) if self.depth else self.args
+        for i, (p, value) in enumerate(zip((None, None, *placed), values, strict=True)):
+            once = self.depth and not (p is not None and self._on_heap(p))
+            b = self.setup if once else self.b
+            b.store(value, b.gep(array, [i64(i)], source_etype=PTR))
+        return array
 
     def _threads(self) -> ir.Value:
         if self.threads is None:
             function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), "tjit.pool_threads")
-            with self.b.goto_block(self.b.function.entry_basic_block):
-                self.threads = self.b.call(function, [self.pool])
+            self.threads = self.setup.call(function, [self.pool])
         return self.threads
 
     def _kernel(self, name: str) -> ir.Function:

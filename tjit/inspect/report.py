@@ -140,6 +140,7 @@ def _guards(guards: Guards) -> tuple[str, ...]:
 
 
 def _program(lowered: Lowered, symbols: dict[str, int]) -> _ProgramPart:
+    from tjit.codegen.steps import kernel_steps
     from tjit.inspect.work import kernel_bytes, kernel_operations
 
     plan = lowered.schedule()
@@ -150,7 +151,7 @@ def _program(lowered: Lowered, symbols: dict[str, int]) -> _ProgramPart:
             _number(kernel_operations(step.kernel), symbols),
             step.location.short if step.location else "",
         )
-        for step in plan.steps
+        for step in kernel_steps(plan)
     )
     sizes = len(lowered.graph.nodes), len(lowered.passes().nodes)
     return _ProgramPart(lowered.graph.name, *sizes, kernels, _number(plan.arena, symbols))

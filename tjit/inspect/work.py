@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tjit.codegen.kernel import Axis, Compute, ContractKernel, Expr, Kernel, LoopKernel, Reduce, ScatterKernel, walk
-from tjit.codegen.schedule import Step
+from tjit.codegen.steps import Step
 from tjit.ir.dims import Dim
 
 __all__ = ["kernel_bytes", "kernel_operations"]

@@ -1,0 +1,91 @@
+"""Schedules as text: buffers, then every step with the loops of its kernel, bodies of control flow indented."""
+
+from __future__ import annotations
+
+from tjit.codegen.kernel_text import print_kernel
+from tjit.codegen.steps import Allocate, AnyStep, Bind, Body, For, If, Placed, Schedule, Step, bodies, numbered
+
+__all__ = ["print_schedule"]
+
+
+def print_schedule(plan: Schedule) -> str:
+    """The schedule as text."""
+    return "\n".join(_Printer(plan).lines)
+
+
+class _Printer:
+    def __init__(self, plan: Schedule) -> None:
+        steps = list(numbered(plan))
+        self.numbers = {id(step): n for n, step in steps}
+        kernels = sum(isinstance(step, Step) for _, step in steps)
+        head = f"schedule {plan.name} on {plan.target}, {kernels} kernels"
+        self.lines = [f"{head}, peak {plan.arena} B besides inputs and outputs"]
+        if plan.symbols:
+            self.lines.append(f"  symbols {', '.join(map(str, plan.symbols))}")
+        self.lines += [f"  {p.kind} {p}{' written' if p.position in plan.writes else ''}" for p in plan.inputs]
+        self.memory(plan, 1)
+        self.steps(plan, 1)
+        self.lines.append(f"  return {', '.join(p.name for p in plan.outputs)}")
+
+    def line(self, depth: int, text: str) -> None:
+        self.lines.append("  " * depth + text)
+
+    def memory(self, plan: Schedule, depth: int) -> None:
+        for placed in plan.constants:
+            self.line(depth, f"constant {placed}")
+        for placed in plan.temps:
+            where = "on the heap" if placed.kind == "heap" else f"at {placed.offset}"
+            self.line(depth, f"temp {placed} {where}")
+
+    def steps(self, plan: Schedule, depth: int) -> None:
+        for step in plan.steps:
+            where = f"  # {step.location.short}" if step.location else ""
+            self.line(depth, f"k{self.numbers[id(step)]} {_head(step)}{where}")
+            if isinstance(step, Step):
+                self.lines += ["  " * (depth + 1) + line for line in print_kernel(step.kernel).splitlines()[1:]]
+            for body in bodies(step):
+                self.body(body, depth + 1)
+
+    def body(self, body: Body, depth: int) -> None:
+        plan = body.plan
+        self.line(depth, f"{body.name} ({', '.join(_renamed(body, plan))}), {plan.arena} B")
+        self.memory(plan, depth + 1)
+        self.steps(plan, depth + 1)
+
+
+def _renamed(body: Body, plan: Schedule) -> list[str]:
+    """What the names inside stand for outside; `inout` is written."""
+    inputs = [
+        f"{'inout ' if inner.position in plan.writes else ''}{_is(inner, outer)}"
+        for inner, outer in zip(plan.inputs, body.inputs, strict=True)
+    ]
+    outputs = [f"out {_is(inner, outer)}" for inner, outer in zip(plan.outputs, body.outputs, strict=True)]
+    return inputs + outputs
+
+
+def _is(inner: Placed, outer: Placed) -> str:
+    return f"{inner.name} = {outer.name}"
+
+
+def _head(step: AnyStep) -> str:
+    if isinstance(step, Step):
+        return _kernel(step)
+    if isinstance(step, Bind):
+        return f"bind {step.symbol} = {step.source.name} in [{step.low}, {'inf' if step.high is None else step.high}]"
+    if isinstance(step, Allocate):
+        return f"allocate {step.placed}"
+    arena = "" if step.arena is None else f", temps in {step.arena.name}"
+    if isinstance(step, For):
+        return f"for {step.counter} < {step.trip}{arena}"
+    if isinstance(step, If):
+        return f"if {step.condition.name}{arena}"
+    return f"while {step.condition.name}{arena}"
+
+
+def _kernel(step: Step) -> str:
+    kernel = step.kernel
+    written = {id(b) for b in kernel.outputs}
+    pairs = list(zip(kernel.buffers, step.arguments, strict=True))
+    inputs = ", ".join(p.name for b, p in pairs if id(b) not in written)
+    outputs = ", ".join(str(p) for b, p in pairs if id(b) in written)
+    return f"{kernel.name} ({inputs}) -> {outputs}"
