@@ -22,28 +22,42 @@ from typing import Any, Union
 
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, symbols
+from tjit.ir.graph import Node
 from tjit.ir.op import Op
 from tjit.location import Location
 
 __all__ = [
     "Accumulator",
+    "Assign",
     "Axis",
+    "Bind",
+    "Branch",
     "Buffer",
+    "Check",
     "Compute",
     "Const",
     "ContractKernel",
+    "Counted",
     "Expr",
+    "Fold",
     "Index",
     "Kernel",
+    "Let",
     "Load",
+    "Local",
     "Loop",
     "LoopKernel",
+    "NestKernel",
+    "NestStatement",
     "Reduce",
     "Reduced",
+    "Repeat",
     "ScatterKernel",
     "Statement",
     "Store",
     "kernel_symbols",
+    "nest_statements",
+    "statement_exprs",
     "walk",
 ]
 
@@ -152,7 +166,15 @@ class Accumulator:
     dtype: DType
 
 
-Expr = Union[Load, Const, Index, Compute, Reduced, Accumulator]
+@dataclass(frozen=True, eq=False, slots=True)
+class Local:
+    """A scalar of a nest, in a register: what the latest `Let`, `Assign` or `Fold` made it."""
+
+    name: str
+    dtype: DType
+
+
+Expr = Union[Load, Const, Index, Compute, Reduced, Accumulator, Local]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -258,7 +280,132 @@ class ScatterKernel:
     location: Location | None = None
 
 
-Kernel = Union[LoopKernel, ContractKernel, ScatterKernel]
+@dataclass(frozen=True, eq=False, slots=True)
+class Let:
+    """local = value, the only time in a run of the statements around it."""
+
+    local: Local
+    value: Expr
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Assign:
+    """locals = values, all at once: the values read the locals as they were. The locals are variables."""
+
+    locals: tuple[Local, ...]
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Bind:
+    """symbol = value, an integer that the rest of the region may index with.
+
+    Unless low <= value <= high (high None: unbounded), the kernel reports failure `number` + 1 and ends.
+    """
+
+    symbol: Symbol
+    value: Expr
+    low: int
+    high: Dim | None
+    number: int
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Check:
+    """Unless the bool `value` is true, the kernel reports failure `number` + 1 and ends."""
+
+    value: Expr
+    number: int
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fold:
+    """local = kind (as in `Reduce`) over `axes` of value, with `body` run at each point before it.
+
+    Sums may be added in another, fixed order.
+    """
+
+    local: Local
+    kind: str
+    axes: tuple[Axis, ...]
+    body: tuple[NestStatement, ...]
+    value: Expr
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Counted:
+    """A loop over an axis, from 0 up."""
+
+    axis: Axis
+    body: tuple[NestStatement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Repeat:
+    """test, then out of the loop unless `condition`, then body, and again."""
+
+    test: tuple[NestStatement, ...]
+    condition: Expr
+    body: tuple[NestStatement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Branch:
+    condition: Expr
+    then: tuple[NestStatement, ...]
+    otherwise: tuple[NestStatement, ...]
+
+
+NestStatement = Union[Let, Assign, Bind, Check, Fold, Store, Counted, Repeat, Branch]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class NestKernel:
+    """Native loops and branches around scalars and single elements, in order, on one thread.
+
+    Attributes:
+        scratch: buffers in the scratch memory, and for each an upper bound of its elements by the kernel's symbols.
+        checks: the nodes (bind, check, gather, take) whose failure is number i + 1.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    body: tuple[NestStatement, ...]
+    scratch: tuple[tuple[Buffer, Dim], ...] = ()
+    checks: tuple[Node, ...] = ()
+    tasks: Dim = 1
+    location: Location | None = None
+
+
+Kernel = Union[LoopKernel, ContractKernel, ScatterKernel, NestKernel]
+
+
+def nest_statements(body: tuple[NestStatement, ...]) -> Iterator[NestStatement]:
+    """Every statement of a nest, those inside of others after them."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, (Counted, Fold)):
+            yield from nest_statements(statement.body)
+        elif isinstance(statement, Repeat):
+            yield from nest_statements(statement.test)
+            yield from nest_statements(statement.body)
+        elif isinstance(statement, Branch):
+            yield from nest_statements(statement.then)
+            yield from nest_statements(statement.otherwise)
+
+
+def statement_exprs(statement: NestStatement) -> tuple[Expr, ...]:
+    """The expressions that a statement itself holds."""
+    if isinstance(statement, Assign):
+        return statement.values
+    if isinstance(statement, (Repeat, Branch)):
+        return (statement.condition,)
+    return () if isinstance(statement, Counted) else (statement.value,)
 
 
 def walk(expr: Expr, seen: set[int] | None = None) -> Iterator[Expr]:
@@ -302,8 +449,26 @@ def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
         note(*store.index, *store.buffer.strides)
         note_expr(store.value)
 
+    def note_nest(nest: NestKernel) -> None:
+        for statement in nest_statements(nest.body):
+            if isinstance(statement, Counted):
+                note_axis(statement.axis)
+            elif isinstance(statement, Fold):
+                for axis in statement.axes:
+                    note_axis(axis)
+            elif isinstance(statement, Bind):
+                bound.add(statement.symbol)
+                note(statement.high if statement.high is not None else 0)
+            elif isinstance(statement, Store):
+                note(*statement.index, *statement.buffer.strides)
+            for expr in statement_exprs(statement):
+                note_expr(expr)
+        note(*(most for _, most in nest.scratch))
+
     note(kernel.tasks if not isinstance(kernel, ScatterKernel) else 1)
-    if isinstance(kernel, LoopKernel):
+    if isinstance(kernel, NestKernel):
+        note_nest(kernel)
+    elif isinstance(kernel, LoopKernel):
         for axis in (*kernel.parallel, *(a for loop in kernel.loops for a in loop.axes)):
             note_axis(axis)
         for statement in (s for loop in kernel.loops for s in loop.body):

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from tjit.codegen.kernel import (
     Accumulator,
+    Assign,
+    Bind,
+    Branch,
     Buffer,
+    Check,
     Compute,
     Const,
     ContractKernel,
+    Counted,
     Expr,
+    Fold,
     Index,
     Kernel,
+    Let,
     Load,
+    Local,
     LoopKernel,
+    NestKernel,
+    NestStatement,
     Reduce,
     Reduced,
+    Repeat,
     ScatterKernel,
     Store,
 )
@@ -43,6 +54,8 @@ class _Printer:
             self.loops(kernel)
         elif isinstance(kernel, ContractKernel):
             self.contract(kernel)
+        elif isinstance(kernel, NestKernel):
+            self.nest(kernel)
         else:
             self.scatter(kernel)
         return "\n".join(self.lines)
@@ -82,6 +95,62 @@ class _Printer:
         sign = "+=" if kernel.add else "="
         self.line(2, f"{kernel.target.name}[{_dims(kernel.index)}] {sign} {self.expr(kernel.value, 2)}")
 
+    def nest(self, kernel: NestKernel) -> None:
+        for buffer, most in kernel.scratch:
+            self.line(1, f"scratch {_buffer(buffer)} of {most} at most")
+        self.statements(kernel.body, 1)
+
+    def statements(self, body: tuple[NestStatement, ...], depth: int) -> None:
+        for statement in body:
+            self.names.clear()  # what a statement computes is no other's
+            if isinstance(statement, Counted):
+                self.line(depth, f"for ({statement.axis})")
+                self.statements(statement.body, depth + 1)
+            elif isinstance(statement, Repeat):
+                self.line(depth, "loop")
+                self.statements(statement.test, depth + 1)
+                self.line(depth + 1, f"while {self.expr(statement.condition, depth + 1)}")
+                self.statements(statement.body, depth + 1)
+            elif isinstance(statement, Branch):
+                self.line(depth, f"if {self.expr(statement.condition, depth)}")
+                self.statements(statement.then, depth + 1)
+                if statement.otherwise:
+                    self.line(depth, "else")
+                    self.statements(statement.otherwise, depth + 1)
+            else:
+                self.simple(statement, depth)
+
+    def simple(self, statement: Let | Assign | Bind | Check | Fold | Store, depth: int) -> None:
+        if isinstance(statement, Store):
+            self.store(statement, depth)
+        elif isinstance(statement, Assign):
+            names = ", ".join(x.name for x in statement.locals)
+            self.line(depth, f"{names} = {', '.join(self.expr(v, depth) for v in statement.values)}")
+        elif isinstance(statement, Let):
+            local = statement.local
+            self.line(depth, f"{local.name}: {local.dtype} = {self.top(statement.value, depth)}", statement.location)
+        elif isinstance(statement, Bind):
+            high = "" if statement.high is None else f" <= {statement.high}"
+            text = f"{statement.symbol} = {self.expr(statement.value, depth)}"
+            bounds = f"{statement.low} <= {statement.symbol}{high}"
+            self.line(depth, f"{text}, check {statement.number}: {bounds}", statement.location)
+        elif isinstance(statement, Check):
+            self.line(depth, f"check {statement.number}: {self.expr(statement.value, depth)}", statement.location)
+        else:
+            local, axes = statement.local, ", ".join(map(str, statement.axes))
+            self.line(depth, f"{local.name}: {local.dtype} = {statement.kind} over ({axes})", statement.location)
+            self.statements(statement.body, depth + 1)
+            self.line(depth + 1, f"of {self.expr(statement.value, depth + 1)}")
+
+    def top(self, expr: Expr, depth: int) -> str:
+        """`expr`, a computation without a name of its own."""
+        return self.compute(expr, depth) if isinstance(expr, Compute) else self.expr(expr, depth)
+
+    def compute(self, expr: Compute, depth: int) -> str:
+        operands = [self.expr(o, depth) for o in expr.operands]
+        attrs = [f"{k}={v}" for k, v in expr.attrs]
+        return f"{expr.op.name}({', '.join((*operands, *attrs))})"
+
     def store(self, store: Store, depth: int) -> None:
         text = f"{store.buffer.name}[{_dims(store.index)}] = {self.expr(store.value, depth)}"
         self.line(depth, text, store.location)
@@ -91,10 +160,9 @@ class _Printer:
         if id(expr) in self.names:
             return self.names[id(expr)]
         if isinstance(expr, Compute):
-            operands = [self.expr(o, depth) for o in expr.operands]
-            attrs = [f"{k}={v}" for k, v in expr.attrs]
+            text = self.compute(expr, depth)
             name = f"t{len(self.names)}"
-            self.line(depth, f"{name}: {expr.dtype} = {expr.op.name}({', '.join((*operands, *attrs))})", expr.location)
+            self.line(depth, f"{name}: {expr.dtype} = {text}", expr.location)
             self.names[id(expr)] = name
             return name
         return self.leaf(expr, depth)
@@ -106,6 +174,8 @@ class _Printer:
             return f"index({expr.value}):{expr.dtype}"
         if isinstance(expr, Reduced):
             return expr.reduce.name
+        if isinstance(expr, Local):
+            return expr.name
         if isinstance(expr, Accumulator):
             return f"acc:{expr.dtype}"
         assert isinstance(expr, Load)

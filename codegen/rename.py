@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tjit.codegen.kernel import (
+    Assign,
+    Branch,
     Buffer,
     Compute,
     ContractKernel,
+    Counted,
     Expr,
+    Fold,
     Kernel,
     Load,
     Loop,
     LoopKernel,
+    NestKernel,
+    NestStatement,
     Reduce,
     Reduced,
+    Repeat,
     Statement,
     Store,
 )
@@ -62,12 +69,33 @@ class _Renamer:
         self.reduces[id(s)] = new
         return new
 
+    def nest(self, body: tuple[NestStatement, ...]) -> tuple[NestStatement, ...]:
+        return tuple(map(self.nest_statement, body))
+
+    def nest_statement(self, s: NestStatement) -> NestStatement:
+        if isinstance(s, Store):
+            return replace(s, buffer=self.buffer(s.buffer), value=self.expr(s.value))
+        if isinstance(s, Assign):
+            return replace(s, values=tuple(map(self.expr, s.values)))
+        if isinstance(s, Counted):
+            return replace(s, body=self.nest(s.body))
+        if isinstance(s, Repeat):
+            return replace(s, test=self.nest(s.test), condition=self.expr(s.condition), body=self.nest(s.body))
+        if isinstance(s, Fold):
+            return replace(s, body=self.nest(s.body), value=self.expr(s.value))
+        if isinstance(s, Branch):
+            then, otherwise = self.nest(s.then), self.nest(s.otherwise)
+            return replace(s, condition=self.expr(s.condition), then=then, otherwise=otherwise)
+        return replace(s, value=self.expr(s.value))
+
     def kernel(self, kernel: Kernel) -> Kernel:
         buffers = tuple(map(self.buffer, kernel.buffers))
         outputs = tuple(map(self.buffer, kernel.outputs))
         if isinstance(kernel, LoopKernel):
             loops = tuple(Loop(x.axes, tuple(map(self.statement, x.body))) for x in kernel.loops)
             return replace(kernel, buffers=buffers, outputs=outputs, loops=loops)
+        if isinstance(kernel, NestKernel):
+            return replace(kernel, buffers=buffers, outputs=outputs, body=self.nest(kernel.body))
         if isinstance(kernel, ContractKernel):
             epilogue = tuple(self.statement(s) for s in kernel.epilogue)
             return replace(

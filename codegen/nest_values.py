@@ -1,0 +1,369 @@
+"""The values of a nest: registers, arrays in memory, and what is computed where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tjit.codegen.build import BufferOf, Expander
+from tjit.codegen.items import Program
+from tjit.codegen.kernel import (
+    Axis,
+    Bind,
+    Buffer,
+    Compute,
+    Const,
+    Counted,
+    Expr,
+    Fold,
+    Index,
+    Let,
+    Load,
+    Local,
+    NestStatement,
+    Store,
+    nest_statements,
+    statement_exprs,
+)
+from tjit.codegen.nest_memory import are_apart, is_disturbed, is_small, loads_of, most_elements, shared_loads
+from tjit.dtypes import DType
+from tjit.ir.dims import Dim, DimExpr, Symbol, counter, is_one, product
+from tjit.ir.graph import Graph, Node, Operand, Value
+from tjit.ir.op import OPS
+
+__all__ = ["NestValues", "NotNestError", "is_scalar"]
+
+Indices = tuple[Dim, ...]
+
+
+class NotNestError(Exception):
+    """A control node that cannot be, or had better not be, one kernel."""
+
+
+def is_scalar(value: Value) -> bool:
+    """Whether a value has one element, whatever its rank."""
+    return all(is_one(d) for d in value.type.shape)
+
+
+class NestValues(Expander):
+    """What stands for the values of a nest's nodes, and the statements that compute them.
+
+    Attributes:
+        scalars: values of one element, in registers.
+        arrays: values in memory. `current` is the latest of each buffer, `written` where each was written to become so.
+        pending: arrays that are computed where they are used, and the place of the last use in their region.
+        ranges: the largest value of each counter and bound symbol.
+        scratch: memory of the nest's own, and how many elements it has at most.
+        failure: the number of a node's check.
+    """
+
+    def __init__(self, nodes: Iterable[Node], buffer_of: BufferOf) -> None:
+        super().__init__(Program(Graph("nest", (), tuple(nodes), ())), buffer_of)
+        self.scalars: dict[Value, Expr] = {}
+        self.arrays: dict[Value, Buffer] = {}
+        self.current: dict[str, Value] = {}
+        self.written: dict[Value, tuple[Value, Indices]] = {}
+        self.pending: dict[Value, int] = {}
+        self.ranges: dict[Symbol, Dim] = {}
+        self.scratch: list[tuple[Buffer, Dim]] = []
+        self.body: list[NestStatement] = []
+        self.failure: Callable[[Node], int] = lambda node: 0
+        self._locals = 0
+        self._axes = 0
+        self._guards = 0
+
+    # -- statements ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def statements(self) -> Iterator[list[NestStatement]]:
+        """Collect statements apart; what they compute is not known outside."""
+        before, memo = self.body, self.memo
+        self.body, self.memo = [], {}
+        try:
+            yield self.body
+        finally:
+            self.body, self.memo = before, memo
+
+    @contextmanager
+    def loops(self, axes: Sequence[Axis]) -> Iterator[None]:
+        """Collect statements inside of loops over axes."""
+        with self.statements() as body:
+            yield
+        for axis in reversed(axes):
+            body = [Counted(axis, tuple(body))]
+        self.body += body
+
+    def local(self, dtype: DType) -> Local:
+        self._locals += 1
+        return Local(f"v{self._locals - 1}", dtype)
+
+    def symbol(self, name: str, low: int, high: Dim | None) -> Symbol:
+        found = Symbol(name, low, high)
+        if high is not None:
+            self.ranges[found] = high
+        return found
+
+    def let(self, value: Value, expr: Expr, node: Node | None = None) -> None:
+        """Put a value of one element into a register."""
+        if isinstance(expr, (Local, Const, Index)):
+            self.scalars[value] = expr
+            return
+        local = self.local(value.type.dtype)
+        self.body.append(Let(local, expr, None if node is None else node.location))
+        self.scalars[value] = local
+
+    def evaluate(self, node: Node) -> None:
+        """Compute a node's one element."""
+        self.memo.clear()
+        self.let(node.result, self.node(node, (0,) * node.result.type.ndim), node)
+
+    def _domain(self, shape: Indices) -> tuple[tuple[Axis, ...], Indices]:
+        """Axes over a shape, and the index of the element that they are at."""
+        axes: list[Axis] = []
+        index: list[Dim] = []
+        for extent in shape:
+            if is_one(extent):
+                index.append(0)
+                continue
+            symbol = counter(f"d{self._axes}", extent)
+            self._axes += 1
+            self.ranges[symbol] = extent - 1
+            axes.append(Axis(symbol, extent))
+            index.append(symbol.dim)
+        return tuple(axes), tuple(index)
+
+    # -- elements ------------------------------------------------------------------------------------------------------
+
+    def operand(self, operand: Operand, index: Indices = (), dtype: DType | None = None) -> Expr:
+        if isinstance(operand, Value):
+            if operand in self.scalars:
+                return self.scalars[operand]
+            if operand in self.arrays:
+                return self._load(operand, index)
+        return super().operand(operand, index, dtype)
+
+    def _load(self, value: Value, index: Indices) -> Load:
+        buffer = self.arrays[value]
+        latest = self.current[buffer.name]
+        while latest is not value:
+            if latest not in self.written:
+                raise NotNestError(f"{value!r} is read after its memory was overwritten")
+            latest, at = self.written[latest]
+            if not are_apart(index, at):
+                raise NotNestError(f"{value!r} is read after its memory was overwritten")
+        return Load(buffer, index)
+
+    def _value(self, value: Value, index: Indices) -> Expr:
+        node = self.program.producer.get(value)
+        if node is None:
+            raise NotNestError(f"{value!r} is not known inside")
+        return self.node(node, index)
+
+    def node(self, node: Node, index: Indices) -> Expr:
+        name = node.op.name
+        if node.op.kind == "reduce":
+            return self._reduce(node, index)
+        if name == "dot":
+            return self._dot(node, index)
+        if name == "full" and isinstance(node.attrs["value"], DimExpr):
+            return Index(node.attrs["value"], node.result.type.dtype)
+        if name == "constant":
+            return self._constant(node, index)
+        if node.op.kind not in ("elementwise", "movement", "create", "index"):
+            raise NotNestError(f"{name} has no place in a nest")
+        return super().node(node, index)
+
+    def _constant(self, node: Node, index: Indices) -> Expr:
+        value = node.result
+        if is_scalar(value):
+            return Const(np.asarray(node.attrs["value"], value.type.dtype.numpy).item(), value.type.dtype)
+        self.place(value, self.buffer_of(value))
+        return self._load(value, index)
+
+    def _reduce(self, node: Node, index: Indices) -> Local:
+        operand, dims = node.operands[0], node.attrs["dims"]
+        shape = operand.type.shape
+        axes, places = self._domain(tuple(shape[d] for d in dims))
+        at: list[Dim] = list(index) if node.attrs["keepdim"] else [0] * len(shape)
+        if not node.attrs["keepdim"]:
+            kept = [d for d in range(len(shape)) if d not in dims]
+            for d, i in zip(kept, index, strict=True):
+                at[d] = i
+        for d, i in zip(dims, places, strict=True):
+            at[d] = i
+        return self._fold(node, node.op.name, axes, lambda: self.operand(operand, tuple(at)))
+
+    def _dot(self, node: Node, index: Indices) -> Local:
+        a, b = node.operands
+        axes, (k,) = self._domain(a.type.shape[-1:])
+
+        def term() -> Expr:
+            x, y = self.operand(a, (*index[:-1], k)), self.operand(b, (*index[:-2], k, index[-1]))
+            return Compute(OPS["mul"], (x, y), (), node.result.type.dtype)
+
+        return self._fold(node, "sum", axes, term)
+
+    def _fold(self, node: Node, kind: str, axes: tuple[Axis, ...], term: Callable[[], Expr]) -> Local:
+        local = self.local(node.result.type.dtype)
+        with self.statements() as body:
+            value = term()
+        self._refuse_large((*self._around, *axes), [value])
+        self.body.append(Fold(local, kind, axes, tuple(body), value, node.location))
+        return local
+
+    def _gather(self, node: Node, index: Indices) -> Expr:
+        if self._guards:
+            raise NotNestError("an element at a computed place is wanted only under a condition")
+        source, picks = node.operands[:2]
+        dim, rank = node.attrs["dim"], picks.type.ndim
+        if node.op.name == "gather":
+            pick, before, after = self.operand(picks, index), index[:dim], index[dim + 1 :]
+        else:
+            pick = self.operand(picks, index[dim : dim + rank])
+            before, after = index[:dim], index[dim + rank :]
+        self.bindings += 1
+        last = source.type.shape[dim] - 1
+        symbol = self.symbol(f"g{self.bindings}", 0, last)
+        self.body.append(Bind(symbol, pick, 0, last, self.failure(node), node.location))
+        return self.operand(source, (*before, symbol.dim, *after))
+
+    def _guarded(self, operand: Value, index: Indices, conditions: Any, fill: Any) -> Expr:
+        with self._guard(conditions):
+            return super()._guarded(operand, index, conditions, fill)
+
+    def _select(self, node: Node, index: Indices) -> Expr:
+        with self._guard(True):
+            return super()._select(node, index)
+
+    @contextmanager
+    def _guard(self, conditions: Any) -> Iterator[None]:
+        self._guards += bool(conditions)
+        yield
+        self._guards -= bool(conditions)
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def place(self, value: Value, buffer: Buffer) -> None:
+        """`value` is what is in `buffer` now."""
+        self.arrays[value] = buffer
+        self.current[buffer.name] = value
+
+    def materialise(self, value: Value) -> None:
+        """Compute an array now, into scratch memory."""
+        shape = value.type.shape
+        most = most_elements(shape, self.ranges)
+        if most is None:
+            raise NotNestError(f"the size of {value!r} has no bound")
+        strides = tuple(product(shape[d + 1 :]) for d in range(len(shape)))
+        buffer = Buffer(f"m{len(self.scratch)}", value.type.dtype, shape, strides, row=True)
+        self.scratch.append((buffer, most))
+        self._fill(value, buffer, *_whole(value))
+        self.place(value, buffer)
+        self.pending.pop(value, None)
+
+    def _fill(self, value: Operand, buffer: Buffer, starts: Indices, steps: Indices) -> None:
+        """Store an array into part of a buffer, point by point."""
+        axes, index = self._domain(value.type.shape)
+        with self._inside(axes), self.loops(axes):
+            expr = self.operand(value, index)
+            self._refuse_large(self._around, [expr])
+            self.body.append(Store(buffer, _at(starts, steps, index), expr, self._location(value)))
+
+    _around: tuple[Axis, ...] = ()
+
+    @contextmanager
+    def _inside(self, axes: tuple[Axis, ...]) -> Iterator[None]:
+        before, self._around = self._around, axes
+        try:
+            yield
+        finally:
+            self._around = before
+
+    def _refuse_large(self, axes: tuple[Axis, ...], exprs: Sequence[Expr]) -> None:
+        if not is_small(axes, exprs):
+            raise NotNestError("kernels of many threads walk such arrays faster")
+
+    def _location(self, value: Operand) -> Any:
+        node = self.program.producer.get(value) if isinstance(value, Value) else None
+        return None if node is None else node.location
+
+    def update(self, node: Node, n: int) -> None:
+        """slice_update: stores into the base's memory, after what is still to be read there was put aside."""
+        base, value = node.operands
+        if not isinstance(base, Value):
+            raise NotNestError("a part of one number is written")
+        if base not in self.arrays:
+            self.materialise(base)
+        buffer, starts, steps = self.arrays[base], node.attrs["starts"], node.attrs["steps"]
+        if self.current[buffer.name] is not base:
+            raise NotNestError(f"two values are made of {base!r}")
+        if isinstance(value, Value) and self._reads_disturbed(value, buffer, starts, steps):
+            self.materialise(value)
+        at = _at(starts, steps, self._domain(value.type.shape)[1])
+        self._put_aside(buffer, n, lambda load: not are_apart(load.index, at))
+        self._fill(value, buffer, starts, steps)
+        self.place(node.result, buffer)
+        self.written[node.result] = (base, at)
+
+    def _reads_disturbed(self, value: Value, buffer: Buffer, starts: Indices, steps: Indices) -> bool:
+        if value in self.scalars:
+            return False
+        axes, index = self._domain(value.type.shape)
+        at = _at(starts, steps, index)
+        loads = shared_loads(self._tried(value, index), buffer)
+        return any(is_disturbed(load.index, at, axes) for load in loads)
+
+    def _tried(self, value: Value, index: Indices) -> list[Expr]:
+        """Everything that a value's element would load, without keeping it."""
+        with self.statements() as body:
+            expr = self.operand(value, index)
+        return [expr, *(e for statement in nest_statements(tuple(body)) for e in statement_exprs(statement))]
+
+    def _put_aside(self, buffer: Buffer, n: int, touches: Callable[[Load], bool]) -> None:
+        """Compute what is used after node `n` and reads elements of `buffer` that will not be there then."""
+        for value, last in list(self.pending.items()):
+            if last <= n:
+                continue
+            _, index = self._domain(value.type.shape)
+            if any(map(touches, shared_loads(self._tried(value, index), buffer))):
+                self.materialise(value)
+
+    def set_aside(self, buffers: set[str], n: int) -> None:
+        """Before a control node that may write `buffers`: compute what it, or a later node, reads of them."""
+        for value, last in list(self.pending.items()):
+            if last < n:
+                continue
+            _, index = self._domain(value.type.shape)
+            if any(load.buffer.name in buffers for load in loads_of(self._tried(value, index))):
+                self.materialise(value)
+
+    def replace_arrays(self, pairs: Sequence[tuple[Value, Operand]]) -> None:
+        """At a region's end: each carried array's memory becomes what the region yields for it."""
+        moved: list[tuple[Buffer, Value]] = []
+        for carried, output in pairs:
+            buffer = self.arrays[carried]
+            if not isinstance(output, Value):
+                raise NotNestError(f"an array {carried.type} of one number is carried")
+            if self.arrays.get(output) is buffer and self.current[buffer.name] is output:
+                continue
+            moved.append((buffer, output))
+        for buffer, output in moved:
+            if output in self.arrays:
+                if not self.arrays[output].row:
+                    raise NotNestError("arrays change places")
+            elif len(moved) > 1 or self._reads_disturbed(output, buffer, *_whole(output)):
+                self.materialise(output)
+        for buffer, output in moved:
+            self._fill(output, buffer, *_whole(output))
+
+
+def _whole(value: Value) -> tuple[Indices, Indices]:
+    """The starts and steps of all of an array."""
+    return (0,) * value.type.ndim, (1,) * value.type.ndim
+
+
+def _at(starts: Indices, steps: Indices, index: Indices) -> Indices:
+    return tuple(a + i * s for a, i, s in zip(starts, index, steps, strict=True))
