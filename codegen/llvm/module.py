@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import ContractKernel
+from tjit.codegen.kernel import ContractKernel, NestKernel
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
@@ -25,11 +25,12 @@ __all__ = ["Unit", "compile_schedule", "print_assembly", "print_llvm"]
 
 @dataclass(frozen=True)
 class Unit:
-    """One module of a program: what it is kept under, and how to emit it."""
+    """One module of a program: what it is kept under, how to emit it, and whether LLVM is to find its vectors."""
 
     name: str
     key: str
     emit: Callable[[], ir.Module]
+    scalar: bool = False
 
 
 def _key(text: str, target: Target) -> str:
@@ -47,7 +48,8 @@ def _units(plan: Schedule, target: Target) -> Iterator[Unit]:
             if dependency.name not in seen:
                 seen.add(dependency.name)
                 yield Unit(dependency.name, _key(dependency.name, target), dependency.emit)
-        yield Unit(name, _key(print_kernel(kernel, locations=False), target), lambda module=module: module)
+        key, scalar = _key(print_kernel(kernel, locations=False), target), isinstance(kernel, NestKernel)
+        yield Unit(name, key, lambda module=module: module, scalar)
 
 
 def compile_schedule(
@@ -65,7 +67,7 @@ def compile_schedule(
         for unit in _units(plan, target):
             data = cache.get(unit.key, "object") if cache is not None else None
             if data is None:
-                data = work.add(unit.emit())
+                data = work.add(unit.emit(), scalar=unit.scalar)
                 missing.append((unit, data))
             objects.append(data)
         objects.append(work.add(emit_program(plan, target, name)))
@@ -94,4 +96,5 @@ def print_llvm(plan: Schedule, target: Target) -> str:
 def print_assembly(plan: Schedule, target: Target) -> str:
     """The assembler text of every module of the program."""
     units = _units(plan, target)
-    return "\n".join(assembly(m, target) for m in (*(u.emit() for u in units), emit_program(plan, target)))
+    kernels = (assembly(u.emit(), target, scalar=u.scalar) for u in units)
+    return "\n".join((*kernels, assembly(emit_program(plan, target), target)))

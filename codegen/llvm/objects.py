@@ -53,6 +53,7 @@ class Job:
     """The object of one module, some time: ask after `Compilation.finish`."""
 
     text: str
+    scalar: bool = False
     data: bytes = b""
     error: BaseException | None = None
 
@@ -72,11 +73,10 @@ class Compilation:
     Equal text is compiled once.
     """
 
-    def __init__(self, target: Target, *, scalar: bool = False, threads: int | None = None) -> None:
+    def __init__(self, target: Target, *, threads: int | None = None) -> None:
         self.target = target
-        self.scalar = scalar
-        self._jobs: dict[str, Job] = {}
-        self._waiting: list[tuple[int, str]] = []
+        self._jobs: dict[tuple[str, bool], Job] = {}
+        self._waiting: list[tuple[int, str, bool]] = []
         self._count = threading.Semaphore(0)  # of modules added, and once more for each helper to end
         # The caller is busy emitting, then helps. Not concurrent.futures: its import takes 3 ms.
         helpers = (_usable_cores() if threads is None else threads) - 1
@@ -93,13 +93,13 @@ class Compilation:
         self.finish()
         _short_turns(-1)
 
-    def add(self, module: Module) -> Job:
-        """Have `module` compiled."""
+    def add(self, module: Module, *, scalar: bool = False) -> Job:
+        """Have `module` compiled; `scalar` as in `compile_module`."""
         text = module_text(module, self.target)
-        found = self._jobs.get(text)
+        found = self._jobs.get((text, scalar))
         if found is None:
-            found = self._jobs[text] = Job(text)
-            heapq.heappush(self._waiting, (-len(text), text))
+            found = self._jobs[text, scalar] = Job(text, scalar)
+            heapq.heappush(self._waiting, (-len(text), text, scalar))
             self._count.release()
         return found
 
@@ -119,12 +119,12 @@ class Compilation:
 
     def _compile_longest(self) -> bool:
         try:
-            _, text = heapq.heappop(self._waiting)  # one step under the interpreter's lock
+            _, text, scalar = heapq.heappop(self._waiting)  # one step under the interpreter's lock
         except IndexError:
             return False
-        job = self._jobs[text]
+        job = self._jobs[text, scalar]
         try:
-            job.data = compile_module(text, self.target, scalar=self.scalar)
+            job.data = compile_module(text, self.target, scalar=scalar)
         except BaseException as error:
             job.error = error
         return True
@@ -151,8 +151,8 @@ def compile_modules(
     modules: Sequence[Module], target: Target, *, scalar: bool = False, threads: int | None = None
 ) -> list[bytes]:
     """The objects of several modules, compiled side by side; equal text is compiled once."""
-    with Compilation(target, scalar=scalar, threads=threads) as work:
-        objects = [work.add(module) for module in modules]
+    with Compilation(target, threads=threads) as work:
+        objects = [work.add(module, scalar=scalar) for module in modules]
         work.finish()
         return [each.result() for each in objects]
 

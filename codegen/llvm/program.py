@@ -8,7 +8,16 @@ from types import ModuleType
 import llvmlite.ir as ir
 import numpy as np
 
-from tjit.codegen.kernel import ContractKernel, Kernel, Load, LoopKernel, ScatterKernel, kernel_symbols, walk
+from tjit.codegen.kernel import (
+    ContractKernel,
+    Kernel,
+    Load,
+    LoopKernel,
+    NestKernel,
+    ScatterKernel,
+    kernel_symbols,
+    walk,
+)
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loops import emit_loops
 from tjit.codegen.llvm.scatter import emit_scatter
@@ -40,6 +49,8 @@ def costs(target: Target) -> Costs:
     """What the scheduler asks this backend."""
 
     def scratch_bytes(kernel: Kernel) -> Dim:
+        if isinstance(kernel, NestKernel):
+            return _nests().nest_scratch_bytes(kernel)
         return _contractions().contract_scratch_bytes(kernel, target) if isinstance(kernel, ContractKernel) else 0
 
     return Costs(scratch_bytes, lambda kernel: _contractions().contract_tasks(kernel, target))
@@ -52,12 +63,21 @@ def _contractions() -> ModuleType:
     return contract
 
 
+def _nests() -> ModuleType:
+    """The module of nests, which most programs have none of."""
+    from tjit.codegen.llvm import nest
+
+    return nest
+
+
 def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
     """The module of a kernel, and the functions it is joined with (name, emit)."""
     if isinstance(kernel, ContractKernel):
         return _contractions().emit_contract(kernel, target)
     if isinstance(kernel, LoopKernel):
         return emit_loops(kernel, target), ()
+    if isinstance(kernel, NestKernel):
+        return _nests().emit_nest(kernel, target), ()
     return emit_scatter(kernel, target), ()
 
 
@@ -368,6 +388,8 @@ def _may_fail(kernel: Kernel) -> bool:
     """Whether the kernel reads or writes at computed places, which it checks."""
     if isinstance(kernel, ScatterKernel):
         return True
+    if isinstance(kernel, NestKernel):
+        return bool(kernel.checks)
     if isinstance(kernel, ContractKernel):
         roots = [kernel.a, kernel.b, *(s.value for s in kernel.epilogue)]
     else:

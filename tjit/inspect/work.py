@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tjit.codegen.kernel import Axis, Compute, ContractKernel, Expr, Kernel, LoopKernel, Reduce, ScatterKernel, walk
+from tjit.codegen.kernel import (
+    Axis,
+    Branch,
+    Compute,
+    ContractKernel,
+    Counted,
+    Expr,
+    Fold,
+    Kernel,
+    LoopKernel,
+    NestKernel,
+    NestStatement,
+    Reduce,
+    Repeat,
+    ScatterKernel,
+    kernel_symbols,
+    statement_exprs,
+    walk,
+)
 from tjit.codegen.steps import Step
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, substitute, symbols
 
 __all__ = ["kernel_bytes", "kernel_operations"]
 
@@ -25,7 +43,34 @@ def kernel_operations(kernel: Kernel) -> Dim:
         return _contract_operations(kernel)
     if isinstance(kernel, ScatterKernel):
         return _points(kernel.axes) * (_computes([kernel.value]) + int(kernel.add))
+    if isinstance(kernel, NestKernel):
+        return _nest_operations(kernel)
     return _loop_operations(kernel)
+
+
+def _nest_operations(kernel: NestKernel) -> Dim:
+    """Counters in extents count as half of their range, a `while` as one run, a branch as both sides."""
+    total = _body_operations(kernel.body)
+    known = kernel_symbols(kernel)
+    return substitute(total, {s: s.minimum for s in symbols(total) if s not in known})
+
+
+def _body_operations(body: tuple[NestStatement, ...]) -> Dim:
+    total: Dim = 0
+    for statement in body:
+        own = _computes(statement_exprs(statement)) + int(isinstance(statement, Fold))
+        if isinstance(statement, (Counted, Fold)):
+            inner = own + _body_operations(statement.body)
+            for axis in (statement.axis,) if isinstance(statement, Counted) else statement.axes:
+                inner = axis.extent * substitute(inner, {axis.symbol: axis.extent // 2})
+            total = total + inner
+        elif isinstance(statement, Repeat):
+            total = total + own + _body_operations(statement.test) + _body_operations(statement.body)
+        elif isinstance(statement, Branch):
+            total = total + own + _body_operations(statement.then) + _body_operations(statement.otherwise)
+        else:
+            total = total + own
+    return total
 
 
 def _contract_operations(kernel: ContractKernel) -> Dim:
