@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,13 @@ import numpy as np
 from tjit import dtypes
 from tjit.autograd.tape import grad
 from tjit.capture.pytree import Tree, flatten, unflatten
+from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
 from tjit.capture.trace import Trace, tracing
 from tjit.errors import CaptureError
-from tjit.ir.dims import Dim, DimExpr
+from tjit.ir.dims import Dim, DimExpr, runtime_symbols
 from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
-from tjit.location import Location
+from tjit.location import definition
 from tjit.ops.apply import TapeNode, state
 from tjit.ops.creation import zeros
 from tjit.tensor import Size, Tensor, Traced
@@ -160,6 +160,7 @@ def capture_function(
     Raises:
         CaptureError: the function cannot be captured.
     """
+    check_kind(fn)
     trace = _FunctionTrace(GraphBuilder(name))
     handles: list[Any] = []
     arrays: list[Tensor] = []
@@ -170,13 +171,14 @@ def capture_function(
         if shape is None or id(leaf) in same:
             handles.append(same.get(id(leaf), leaf))
             continue
-        handle = same[id(leaf)] = _argument(trace, leaf, shape, leaf_name, position)
+        with tracing(trace):
+            handle = same[id(leaf)] = _argument(trace, leaf, shape, leaf_name, position)
         arrays.append(handle)
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
     recording = state.grad
     try:
-        with tracing(trace):
+        with tracing(trace), runtime_symbols(trace.number):
             returned = fn(*args, **kwargs)
         if trace.refused is not None:
             raise trace.refused  # the function caught it and went on: what it made is not what it would compute
@@ -185,6 +187,11 @@ def capture_function(
                 "the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back"
             )
         return _Finish(trace, arrays).run(returned)
+    except RecursionError as error:
+        raise endless(error) from None
+    except CaptureError as error:
+        error.location = error.location or definition(fn)
+        raise
     finally:
         state.grad = recording
         trace.restore()
@@ -202,46 +209,6 @@ def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: st
     return handle
 
 
-def _leaked(value: Value, location: Location | None) -> CaptureError:
-    return CaptureError(
-        f"a {value.type} tensor was kept from the capture of another call, where it had no elements",
-        location,
-        hint="return tensors from a compiled function; do not store them in globals or attributes",
-    )
-
-
-def _check_plain(leaf: Any) -> None:
-    """A returned Python value holds no traced tensor, which would have no elements for the caller.
-
-    Raises:
-        CaptureError: it does, or computes when asked.
-    """
-    found = (
-        "tensors" if _holds_traced(leaf, 3) else "what it has yet to compute" if isinstance(leaf, Iterator) else None
-    )
-    if found is not None:
-        raise CaptureError(
-            f"the function returns a {type(leaf).__name__}, and with it {found}",
-            hint="return tensors, and tuples, lists and dicts of them",
-        )
-
-
-def _holds_traced(value: Any, depth: int) -> bool:
-    if isinstance(value, Tensor):
-        return value.is_traced
-    if isinstance(value, (str, bytes, int, float, type, DimExpr)) or depth == 0:
-        return False
-    inside = (
-        list(value.values())
-        if isinstance(value, dict)
-        else list(value)
-        if isinstance(value, (list, tuple, set, frozenset, deque))
-        else []
-    )
-    inside += list(getattr(value, "__dict__", {}).values())
-    return any(_holds_traced(v, depth - 1) for v in inside)
-
-
 class _Finish:
     """From the end of a trace to its result."""
 
@@ -254,6 +221,7 @@ class _Finish:
     def run(self, returned: Any) -> Captured:
         trace = self.trace
         leaves, tree = flatten(returned)
+        check_keys(tree)
         with tracing(trace):
             results = tuple(self._result(leaf) for leaf in leaves)
             grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
@@ -300,7 +268,7 @@ class _Finish:
         if isinstance(leaf, DimExpr) or (isinstance(leaf, Size) and any(isinstance(d, DimExpr) for d in tuple(leaf))):
             return Result("dim", value=leaf)
         if not isinstance(leaf, Tensor):
-            _check_plain(leaf)
+            check_plain(leaf)
             return Result("value", value=leaf)
         if id(leaf) in self.trace.arguments:
             return Result("argument", self.trace.arguments[id(leaf)])
@@ -333,11 +301,11 @@ class _Finish:
         for node in self.trace.builder.nodes:
             for operand in node.reads():
                 if isinstance(operand, Value) and operand not in known:
-                    raise _leaked(operand, node.location)
+                    raise leaked(operand, node.location)
             known.update(node.results)
         for value in self.outputs:
             if value not in known:
-                raise _leaked(value, None)
+                raise leaked(value, None)
 
     def _grad(self, tensor: Tensor, grad: Tensor | None) -> tuple[Source, int | None]:
         if grad is not None and self.trace.computed_outside(tensor):

@@ -6,94 +6,248 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["UNDEFINED", "State", "if_"]
+from tjit.capture.branch import branch
+from tjit.capture.iteration import Iteration, enumerate_, iteration_of, len_, range_, reversed_, zip_
+from tjit.capture.leaves import is_dim
+from tjit.capture.loops import BreaksError, KnownTestError, NoTensorsError, capture_for, capture_while
+from tjit.capture.state import UNDEFINED, State, restore, snapshot
+from tjit.capture.trace import Trace
+from tjit.errors import CaptureError
+from tjit.ir.dims import as_number, at_least, is_runtime
+from tjit.location import user_location
+from tjit.ops.apply import state as active
+from tjit.ops.control import CHECK
+from tjit.tensor import Tensor
+
+__all__ = [
+    "UNDEFINED", "State", "and_", "assert_", "enumerate_", "for_", "if_", "if_expr", "len_", "not_", "or_", "range_",
+    "reversed_", "while_", "zip_",
+]  # fmt: skip
+
+_FEW = 4  # trips of which each is captured by itself
+_MANY = 1024  # trips that are too many for that, also where one body for all is not possible
 
 
-class _Undefined:
-    """The value of a name that has none."""
-
-    def __repr__(self) -> str:
-        return "UNDEFINED"
+def _trace() -> Trace | None:
+    return active.trace if isinstance(active.trace, Trace) else None
 
 
-UNDEFINED = _Undefined()
+def truth(x: Any) -> bool | Tensor:
+    """Whether `x` is true: known now, or a 0-d bool of the graph.
 
-
-@dataclass(frozen=True)
-class State:
-    """The variables of a statement that becomes a node.
-
-    Attributes:
-        get: their present values, UNDEFINED where a name is unbound.
-        set: takes as many values; UNDEFINED unbinds.
-        names: as the user wrote them: `y`, `self.h`.
-        assigned: how many of the names the statement binds. The others name what it may change in place (`out.append`).
-        live: names that are read elsewhere in the function.
+    Raises:
+        CaptureError: a tensor of several elements.
     """
+    if is_dim(x) and is_runtime(x):
+        if at_least(x, 1) or at_least(-x, 1):
+            return True
+        x = as_number(x)
+    if not isinstance(x, Tensor) or active.trace is None:
+        return bool(x)
+    if any(not isinstance(d, int) or d != 1 for d in x.shape):
+        raise CaptureError(
+            f"a condition is a {x.type_} tensor, which is not one truth value",
+            user_location(),
+            hint="reduce it with .any() or .all()",
+        )
+    from tjit.dtypes import bool_
+    from tjit.ops.movement import reshape
 
-    get: Callable[[], tuple[Any, ...]]
-    set: Callable[[tuple[Any, ...]], None]
-    names: tuple[str, ...]
-    assigned: int
-    live: frozenset[str]
+    one = reshape(x, ()) if x.ndim else x
+    return one if one.dtype is bool_ else one != 0
 
 
 def if_(test: Any, then: Callable[[], None], orelse: Callable[[], None], state: State) -> None:
     """`if test: then() else: orelse()`."""
-    if test:
-        then()
-    else:
-        orelse()
+    known = truth(test)
+    if isinstance(known, bool):
+        (then if known else orelse)()
+        return
+    trace = _trace()
+    assert trace is not None
+    branch(trace, known, (then, orelse), state)
 
 
 def while_(test: Callable[[], Any], body: Callable[[], None], state: State) -> None:
     """`while test(): body()`."""
-    while test():
+    trace = _trace()
+    while True:
+        known = truth(test())
+        if known is False:
+            return
+        if trace is not None and _captured_while(trace, test, body, state, known is not True):
+            return
         body()
+
+
+def _captured_while(
+    trace: Trace, test: Callable[[], Any], body: Callable[[], None], state: State, needed: bool
+) -> bool:
+    """Capture a loop as a node. False where Python runs it: its test does not depend on tensors."""
+    try:
+        with _attempt(trace, state):
+            capture_while(trace, lambda: truth(test()), body, state)
+        return True
+    except (KnownTestError, NoTensorsError):
+        return False
+    except Exception:
+        if needed:
+            raise
+        return False  # it needs Python's values
 
 
 def for_(items: Any, body: Callable[[Any], None], state: State, goes_on: Callable[[], Any] | None = None) -> None:
     """`for item in items: body(item)`, as long as `goes_on()` holds after each (None: always)."""
+    trace = _trace()
+    iteration = None if trace is None else iteration_of(items)
+    if trace is None or iteration is None or (isinstance(iteration.trip, int) and iteration.trip <= _FEW):
+        _unrolled(items, body, state, goes_on)
+        return
+    try:
+        with _attempt(trace, state):
+            _captured_for(trace, iteration, body, state, goes_on)
+    except NoTensorsError:
+        _unrolled(items, body, state, goes_on)
+    except Exception as error:
+        if not isinstance(iteration.trip, int) or iteration.trip > _MANY:
+            raise
+        trace.unrolled.append((user_location(), error))
+        _unrolled(items, body, state, goes_on)  # it needs the counter, or structures that change, in Python
+
+
+def _captured_for(
+    trace: Trace, items: Iteration, body: Callable[[Any], None], state: State, goes_on: Callable[[], Any] | None
+) -> None:
+    def goes() -> Any:
+        return goes_on is None or truth(goes_on())
+
+    try:
+        capture_for(trace, items, body, state, None if goes_on is None else goes)
+    except BreaksError:
+        _captured_until(trace, items, body, state, goes)
+
+
+def _captured_until(
+    trace: Trace, items: Iteration, body: Callable[[Any], None], state: State, goes: Callable[[], Any]
+) -> None:
+    """A `for` that may end early, as a `while` that counts."""
+    position: list[Any] = [0]
+
+    def place(values: tuple[Any, ...]) -> None:
+        state.set(values[1:])
+        position[0] = values[0]
+
+    def test() -> Any:
+        return and_(lambda: position[0] < items.trip, goes)
+
+    def one() -> None:
+        i = trace.bind(position[0], 0, items.trip - 1)
+        body(items.item(i))
+        position[0] = position[0] + 1
+
+    names = ("the position in a loop", *state.names)
+    counted = State(lambda: (position[0], *state.get()), place, names, 1 + state.assigned, state.live)
+    capture_while(trace, lambda: truth(test()), one, counted)
+
+
+class _attempt:
+    """A capture that may fail, and then leaves nothing behind."""
+
+    def __init__(self, trace: Trace, state: State) -> None:
+        self.trace, self.state = trace, state
+
+    def __enter__(self) -> None:
+        self.refused = self.trace.refused
+        self.before = snapshot(self.state)
+        self.nodes = len(self.trace.scope.builder.nodes)
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is None:
+            return
+        self.trace.refused = self.refused
+        del self.trace.scope.builder.nodes[self.nodes :]
+        restore(self.state, self.before)
+
+
+def _unrolled(items: Any, body: Callable[[Any], None], state: State, goes_on: Callable[[], Any] | None) -> None:
+    """Each item's trip by itself."""
+    goes: bool | Tensor = True
     for item in items:
-        body(item)
-        if goes_on is not None and not goes_on():
-            break
+        if goes is True:
+            body(item)
+        else:
+            if_(goes, lambda item=item: body(item), _nothing, state)
+        if goes_on is not None:
+            goes = truth(goes_on())
+            if goes is False:
+                return
+
+
+def _nothing() -> None:
+    pass
 
 
 def if_expr(test: Any, then: Callable[[], Any], orelse: Callable[[], Any]) -> Any:
     """`then() if test else orelse()`."""
-    return then() if test else orelse()
+    known = truth(test)
+    if isinstance(known, bool):
+        return then() if known else orelse()
+    box: list[Any] = [UNDEFINED]
+
+    def put(value: Any) -> None:
+        box[0] = value
+
+    name = "the value of the conditional expression"
+    state = State(lambda: (box[0],), lambda values: put(values[0]), (name,), 1, frozenset((name,)))
+    if_(known, lambda: put(then()), lambda: put(orelse()), state)
+    return box[0]
 
 
 def and_(*values: Callable[[], Any]) -> Any:
     """`a and b and c`."""
-    result: Any = True
-    for value in values:
-        result = value()
-        if not result:
-            break
-    return result
+    first, *rest = values
+    value = first()
+    if not rest:
+        return value
+    known = truth(value)
+    if isinstance(known, bool):
+        return and_(*rest) if known else value
+    return if_expr(known, lambda: _as_bool(and_(*rest)), lambda: False)
 
 
 def or_(*values: Callable[[], Any]) -> Any:
     """`a or b or c`."""
-    result: Any = False
-    for value in values:
-        result = value()
-        if result:
-            break
-    return result
+    first, *rest = values
+    value = first()
+    if not rest:
+        return value
+    known = truth(value)
+    if isinstance(known, bool):
+        return value if known else or_(*rest)
+    return if_expr(known, lambda: True, lambda: _as_bool(or_(*rest)))
+
+
+def _as_bool(value: Any) -> Any:
+    return truth(value)
 
 
 def not_(value: Any) -> Any:
     """`not value`."""
-    return not value
+    known = truth(value)
+    return not known if isinstance(known, bool) else known == 0 if known.dtype.kind != "bool" else ~known
 
 
 def assert_(test: Callable[[], Any], message: Callable[[], Any]) -> None:
-    """`assert test, message`."""
-    if not test():
-        raise AssertionError(message())
+    """`assert test, message`: checked when the program runs where the test is a tensor."""
+    known = truth(test())
+    if isinstance(known, bool):
+        if not known:
+            raise AssertionError(*([text] if (text := message()) is not None else []))
+        return
+    trace = _trace()
+    assert trace is not None
+    text = message()
+    attrs = {"message": "" if text is None else str(text)}
+    trace.scope.builder.add(CHECK, (trace.value_of(known),), attrs, location=trace.location())

@@ -51,6 +51,8 @@ def _flatten(value: Any, leaves: list[Any]) -> Tree:
         return Tree(kind, tuple(_flatten(v, leaves) for v in value.values()), tuple(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return Tree(kind, tuple(_flatten(v, leaves) for v in value))
+    if hasattr(kind, "stacked"):  # what a loop appended to
+        return _flatten(list(value), leaves)
     leaves.append(value)
     return _LEAF
 

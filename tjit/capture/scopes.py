@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tjit.errors import CaptureError
+from tjit.ir.dims import Dim
 from tjit.ir.graph import GraphBuilder, Node, Operand, Region, Value
 from tjit.location import user_location
 from tjit.tensor import Tensor, Traced
@@ -34,6 +35,8 @@ class Scope:
         entries: tensors from outside that were read or written, in order.
         written: those of them that were written.
         variables: the handles that stand for variables of a loop, to the tensor that the variable was bound to before.
+        bound: (integer, highest value) to the dim that it was bound to.
+        through: of the whole trace: such handles that were written in place, and the tensor with them.
     """
 
     def __init__(self, builder: GraphBuilder, outer: Scope | None = None) -> None:
@@ -43,6 +46,8 @@ class Scope:
         self.entries: dict[Traced, Entry] = {}
         self.written: dict[Traced, Tensor] = {}
         self.variables: dict[Traced, Tensor] = {}
+        self.through: set[Traced] = set()
+        self.bound: dict[Any, Dim] = {}
         self._values: dict[Traced, Value] = {}
         self._histories: dict[int, tuple[Tensor, bool, Any, int]] = {}
 

@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from tjit.capture.scopes import Scope
+from tjit.dtypes import i64
 from tjit.errors import CaptureError
+from tjit.ir.dims import Dim, DimExpr, Symbol, add_runtime
 from tjit.ir.graph import Graph, GraphBuilder, Literal, Operand, Value
 from tjit.ir.op import Op
+from tjit.ir.printer import RESERVED
 from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
 from tjit.ops.apply import check_devices, mark_seen, refresh, result_types, state, with_history
+from tjit.ops.control import BIND
 from tjit.ops.views import write_through
 from tjit.tensor import Tensor, Traced, active
 
@@ -41,6 +45,7 @@ class Trace:
         grads: what `.grad` of tensors was set to.
         forced_location: of the op whose gradient is being derived; nodes then point there.
         refused: the first error about a value that is not known yet, which the function may have caught.
+        unrolled: lines of loops that could not be captured with one body, and why.
         may_lift: False inside decompositions, which see only their operands.
     """
 
@@ -49,6 +54,8 @@ class Trace:
         self.may_lift = may_lift
         self.lifted: list[Tensor] = []
         self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self.unrolled: list[tuple[Location | None, Exception]] = []
+        self._names = 0
         self.forced_location: Location | None = None
         self.refused: CaptureError | None = None
         self._twins: dict[int, Traced] = {}
@@ -60,6 +67,11 @@ class Trace:
         """Of the whole graph: what has its inputs."""
         return self.scope.root.builder
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether a loop or branch is being captured."""
+        return self.scope.outer is not None
+
     # -- values --------------------------------------------------------------------------------------------------------
 
     def location(self) -> Location | None:
@@ -67,9 +79,9 @@ class Trace:
 
     def value_of(self, tensor: Tensor) -> Value:
         """The value that `tensor` stands for now."""
-        return self.scope.value(self._traced(tensor), tensor)
+        return self.scope.value(self.traced(tensor), tensor)
 
-    def _traced(self, tensor: Tensor) -> Traced:
+    def traced(self, tensor: Tensor) -> Traced:
         """The handle of a tensor, up to date; a view of what is outside of a region is made again inside."""
         if not isinstance(tensor._data, Traced):
             return self._twin(tensor)
@@ -127,9 +139,10 @@ class Trace:
     def _write(self, target: Tensor, value: Tensor) -> None:
         value = with_history(target, value)
         new = self.value_of(value)
-        traced = self._traced(target)
+        traced = self.traced(target)
         bound = self.scope.variable_of(traced)
         if bound is not None:
+            self.scope.root.through.add(traced)
             self._write(bound, value)
         if target._view is not None and isinstance(target._data, Traced):
             base, op, attrs = target._view
@@ -144,10 +157,10 @@ class Trace:
     # -- regions -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def region(self) -> Iterator[Scope]:
-        """Capture a region: nodes go to its own scope, until the end."""
+    def region(self, scope: Scope | None = None) -> Iterator[Scope]:
+        """Capture a region: nodes go to a scope of its own (or to that of a region that goes on), until the end."""
         outer, grads = self.scope, dict(self.grads)
-        self.scope = active.scope = Scope(GraphBuilder("region"), outer)
+        self.scope = active.scope = scope or Scope(GraphBuilder("region"), outer)
         try:
             yield self.scope
             if {k: id(g) for k, (_, g) in self.grads.items()} != {k: id(g) for k, (_, g) in grads.items()}:
@@ -170,6 +183,31 @@ class Trace:
 
     def set_grad(self, tensor: Tensor, grad: Tensor | None) -> None:
         self.grads[id(tensor)] = (tensor, grad)
+
+    def number(self, d: DimExpr) -> Tensor:
+        """A dim as a traced number."""
+        from tjit.ops.creation import full
+
+        return NumberTensor(full((), d, dtype=i64)._data)
+
+    def fresh_name(self, prefix: str) -> str:
+        """A symbol's name that this trace has not used."""
+        self._names += 1
+        name = f"{prefix}{self._names - 1}"
+        return self.fresh_name(prefix) if name in RESERVED else name  # i8 is a dtype
+
+    def bind(self, number: Tensor, low: int, high: Dim | None) -> Dim:
+        """A 0-d integer as a dim in [low, high]; the program ends with an error where it is outside of them."""
+        value = self.value_of(number)
+        key = (value, str(high))
+        bound = self.scope.bound
+        if key not in bound:
+            symbol = Symbol(self.fresh_name("u"), low, high)
+            add_runtime(symbol)
+            attrs = {"symbol": symbol.name, "low": low, "high": high}
+            self.scope.builder.add(BIND, (value,), attrs, location=self.location())
+            bound[key] = symbol.dim
+        return bound[key]
 
     # -- results -------------------------------------------------------------------------------------------------------
 

@@ -181,12 +181,12 @@ def as_number(d: Dim) -> Any:
 @contextmanager
 def runtime_symbols(number: Callable[[DimExpr], Any]) -> Iterator[None]:
     """Inside, `bind_runtime` may be called, and dims of such symbols compute as traced numbers where they must."""
-    before = _capture.number, _capture.runtime
-    _capture.number, _capture.runtime = number, frozenset()
+    before = _capture.number, _capture.runtime, _capture.asks_user
+    _capture.number, _capture.runtime, _capture.asks_user = number, frozenset(), True
     try:
         yield
     finally:
-        _capture.number, _capture.runtime = before
+        _capture.number, _capture.runtime, _capture.asks_user = before
 
 
 def add_runtime(symbol: Symbol) -> None:

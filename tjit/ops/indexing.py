@@ -12,7 +12,7 @@ import numpy as np
 
 from tjit.dtypes import bool_, i64, u8
 from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, maximum, minimum, product
+from tjit.ir.dims import Dim, DimExpr, as_number, at_least, is_runtime, maximum, minimum, product
 from tjit.location import user_location
 from tjit.ops.apply import apply, assign, state
 from tjit.ops.creation import flatten_nested, full, nested_shape, tensor
@@ -56,7 +56,11 @@ class _Basic(NamedTuple):
 def _bound(value: Any, extent: Dim, default: Dim) -> Dim:
     if value is None:
         return default
+    if _is_computed(value):
+        return run_time_bound(value, extent)
     index = as_index(value)
+    if is_runtime(index) and not at_least(index, 0):
+        return run_time_bound(as_number(index), extent)
     return maximum(minimum(index + extent * is_negative(index), extent), 0)
 
 
@@ -137,7 +141,7 @@ def _split_key(x: Tensor, key: Any) -> _Basic:
     shape: list[Dim] = []
     masks: dict[int, Tensor] = {}
     positions: dict[int, Tensor] = {}
-    for part in _parts(x, key):
+    for part in _bound_parts(_parts(x, key)):
         d = len(bounds)
         if part is None or part is True:
             shape.append(1)
@@ -154,10 +158,61 @@ def _split_key(x: Tensor, key: Any) -> _Basic:
             bounds.extend((0, x.shape[d + k], 1) for k in range(used))
             shape.extend(x.shape[d : d + used])
         else:
-            start = position(part, x.shape[d], d)
+            start = _position(part, x.shape[d], d)
             bounds.append((start, start + 1, 1))
     starts, stops, steps = zip(*bounds, strict=True) if bounds else ((), (), ())
     return _Basic(starts, stops, steps, tuple(shape), masks, positions)
+
+
+class _Computed(NamedTuple):
+    """A 0-d integer that selects one position, as an int does."""
+
+    index: Tensor
+
+
+def _bound_parts(parts: list[Any]) -> list[Any]:
+    """Inside of loops and branches a 0-d integer tensor is an int that is known when the program runs."""
+    if state.trace is None or not state.trace.is_inside or not all(_is_basic(p) for p in parts):
+        return parts
+    return [_Computed(p) if isinstance(p, Tensor) else p for p in parts]
+
+
+def _is_basic(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return part.ndim == 0 and part.dtype.kind == "int"
+    return not isinstance(part, np.ndarray)
+
+
+def _is_computed(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 0 and value.dtype.kind == "int" and state.trace is not None
+
+
+def _position(part: Any, extent: Dim, d: int) -> Dim:
+    if isinstance(part, _Computed):
+        return run_time_position(part.index, extent)
+    if not isinstance(part, int) and is_runtime(part):
+        if at_least(part, 0) and at_least(extent - 1 - part, 0):
+            return part
+        if at_least(-1 - part, 0) and at_least(part + extent, 0):
+            return part + extent
+        return run_time_position(as_number(part), extent)
+    return position(part, extent, d)
+
+
+def run_time_position(index: Tensor, extent: Dim) -> Dim:
+    """A computed index as a dim, negative ones counted from the end; the program checks that it is in range."""
+    assert state.trace is not None
+    return state.trace.bind(wrapped(index, extent, 0), 0, extent - 1)
+
+
+def run_time_bound(value: Tensor, extent: Dim) -> Dim:
+    """A computed bound of a slice as a dim in [0, extent]."""
+    from tjit.ops.elementwise import maximum as larger
+    from tjit.ops.elementwise import minimum as smaller
+
+    assert state.trace is not None
+    last = extent if isinstance(extent, int) else full((), extent, dtype=i64)
+    return state.trace.bind(larger(smaller(wrapped(value, extent, 0), last), 0), 0, extent)
 
 
 def _add_tensor(

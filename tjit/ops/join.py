@@ -21,7 +21,7 @@ from tjit.ops.index import as_index, position, refuse_capture, take_dim
 from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.operands import normalize_dim
 from tjit.ops.public import public
-from tjit.ops.shape import clone, unsqueeze
+from tjit.ops.shape import clone, movedim, unsqueeze
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -49,6 +49,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             user_location(),
             hint="put the tensors in a list: cat([a, b])",
         )
+    rows = tensors.stacked() if hasattr(tensors, "stacked") else None  # pyright: ignore[reportAttributeAccessIssue]
+    if rows is not None and rows.ndim > 1:  # what a loop appended
+        d = normalize_dim(dim, rows.ndim - 1)
+        moved = movedim(rows, 0, d)
+        return reshape(moved, (*moved.shape[:d], moved.shape[d] * moved.shape[d + 1], *moved.shape[d + 2 :]))
     parts = [as_tensor(x) for x in tensors]
     if not parts:
         raise ArgumentError("cat needs at least one tensor", user_location())
@@ -62,8 +67,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _concat_infer(*xs: TensorType, dim: int) -> TensorType:
     first = xs[0]
     for x in xs:
-        if x.dtype != first.dtype or x.ndim != first.ndim or not first.ndim:
-            raise TypeRuleError(f"concat needs tensors of one dtype and at least one dim, not {first} and {x}")
+        if x.ndim != first.ndim or not first.ndim:
+            raise TypeRuleError(
+                f"concat needs tensors of one number of dims, at least one, not {first} and {x}",
+                hint="unsqueeze() adds a dim; stack() joins along a new one",
+            )
+        if x.dtype != first.dtype:
+            raise TypeRuleError(f"concat needs tensors of one dtype, not {first} and {x}")
         if any(a != b for d, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if d != dim):
             raise TypeRuleError(f"concat along dim {dim} needs shapes equal in the other dims, not {first} and {x}")
     total: Dim = 0
@@ -106,6 +116,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         ArgumentError: no tensors.
         TypeRuleError: the shapes differ.
     """
+    rows = tensors.stacked() if hasattr(tensors, "stacked") else None  # pyright: ignore[reportAttributeAccessIssue]
+    if rows is not None:  # what a loop appended
+        return movedim(rows, 0, normalize_dim(dim, rows.ndim))
     parts = [as_tensor(x) for x in tensors]
     if not parts:
         raise ArgumentError("stack expects a non-empty list of tensors", user_location())

@@ -1,0 +1,96 @@
+"""What a variable may hold to become a value of the graph: tensors and numbers, and the type that two of them share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tjit.capture.trace import NumberTensor
+from tjit.dtypes import DType, bool_, f64, i64, promote
+from tjit.ir.dims import DimExpr, as_number
+from tjit.ir.graph import Value
+from tjit.ir.types import TensorType
+from tjit.tensor import Tensor, Traced
+
+__all__ = ["Spec", "common_spec", "fitted", "handle", "is_value", "shown", "spec_of"]
+
+
+class Spec(NamedTuple):
+    """The type of a handle, and its class: `NumberTensor` for what promotes as a Python number does."""
+
+    type: TensorType
+    kind: type[Tensor]
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind._number
+
+
+def is_dim(x: Any) -> bool:
+    return type(x) is DimExpr
+
+
+def is_value(x: Any) -> bool:
+    """Whether `x` can be a value of the graph."""
+    return isinstance(x, (Tensor, bool, int, float, np.number, np.bool_)) or is_dim(x)
+
+
+def spec_of(x: Any) -> Spec:
+    """The spec of what `is_value`."""
+    if isinstance(x, Tensor):
+        return Spec(x.type_, type(x) if x.is_traced else Tensor)
+    return Spec(TensorType(_dtype(x), ()), NumberTensor)
+
+
+def _dtype(x: Any) -> DType:
+    if isinstance(x, (bool, np.bool_)):
+        return bool_
+    return i64 if is_dim(x) or isinstance(x, (int, np.integer)) else f64
+
+
+def common_spec(a: Spec, b: Spec) -> Spec | None:
+    """The spec that both fit: a number fits any tensor of its kind or a higher one. None where there is none."""
+    if a.is_number and b.is_number:
+        return Spec(TensorType(promote((a.type.dtype, 1), (b.type.dtype, 1)), ()), NumberTensor)
+    if a.is_number or b.is_number:
+        number, tensor = (a, b) if a.is_number else (b, a)
+        return tensor._replace(type=tensor.type.with_dtype(promote((tensor.type.dtype, 2), (number.type.dtype, 0))))
+    return a if a.type == b.type else None
+
+
+def handle(x: Any) -> Tensor:
+    """A value as a tensor of the active scope."""
+    if isinstance(x, Tensor):
+        return x
+    if is_dim(x):
+        return as_number(x)
+    from tjit.ops.creation import full
+
+    return NumberTensor(full((), x.item() if isinstance(x, np.generic) else x, dtype=_dtype(x))._data)
+
+
+def fitted(x: Any, spec: Spec) -> Tensor:
+    """A value as a tensor of a spec that it fits."""
+    from tjit.ops.elementwise import cast
+    from tjit.ops.movement import broadcast_to
+
+    tensor = handle(x)
+    if tensor.dtype is not spec.type.dtype:
+        tensor = cast(tensor, spec.type.dtype)
+    if tuple(tensor.shape) != spec.type.shape:
+        tensor = broadcast_to(tensor, spec.type.shape)
+    return tensor
+
+
+def fresh(spec: Spec, name: str | None = None) -> Tensor:
+    """A handle on a new value."""
+    return spec.kind(Traced(Value(spec.type, name)))
+
+
+def shown(x: Any) -> str:
+    """A value as errors show it."""
+    if isinstance(x, Tensor):
+        return f"a {x.type_} tensor" if not x._number else f"a number ({x.dtype})"
+    text = repr(x) if isinstance(x, (bool, int, float, str, type(None))) else f"a {type(x).__name__}"
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,156 @@
+"""From captured scopes to a control node: what is carried, what is read from outside, and the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tjit.capture.leaves import Spec
+from tjit.capture.scopes import Scope
+from tjit.capture.trace import Trace
+from tjit.ir.graph import Node, Operand, Region, Value
+from tjit.ir.op import Op
+from tjit.ops.apply import TapeNode, mark_seen, state
+from tjit.tensor import Tensor, Traced
+
+__all__ = ["Part", "add_control", "part", "store_results", "written_by"]
+
+
+@dataclass
+class Part:
+    """A region that was captured.
+
+    Attributes:
+        inputs, outputs: of the region, beyond the tensors from outside that are written.
+        requires: of each output, whether it has a history on the tape.
+        replaced: values of the region that stand for a value from outside, and the tensor there.
+        written: requires_grad of the tensors from outside that the region writes, as it leaves them.
+    """
+
+    name: str
+    scope: Scope
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Operand] = field(default_factory=list)
+    requires: list[bool] = field(default_factory=list)
+    replaced: dict[Value, Tensor] = field(default_factory=dict)
+    written: dict[Traced, bool] = field(default_factory=dict)
+
+
+@contextmanager
+def part(trace: Trace, name: str, again: Part | None = None) -> Iterator[Part]:
+    """Capture a region, or go on with one."""
+    with trace.region(again.scope if again else None) as scope:
+        found = again or Part(name, scope)
+        yield found
+        if again is None:
+            found.written = {traced: tensor.requires_grad for traced, tensor in scope.written.items()}
+
+
+def written_by(parts: Sequence[Part]) -> dict[Traced, Tensor]:
+    """The tensors from outside that some of the regions write."""
+    return {traced: tensor for p in parts for traced, tensor in p.scope.written.items()}
+
+
+def add_control(
+    trace: Trace,
+    op: Op,
+    leading: Sequence[Tensor],
+    carried: Sequence[Tensor],
+    parts: Sequence[Part],
+    specs: Sequence[Spec],
+    attrs: Mapping[str, Any],
+    yields: Sequence[bool],
+) -> list[Tensor]:
+    """Add a control node.
+
+    Args:
+        leading: operands that are not carried.
+        carried: operands that are, before the tensors that the regions write.
+        specs: of the results, but for those of tensors that the regions write, which come first.
+        yields: for each region, whether it gives the written tensors' values (a `test` does not).
+
+    Returns:
+        The results: the written tensors' values in the order of `written_by`, then those of `specs`.
+    """
+    writes = written_by(parts)
+    regions, tensors = _regions(trace, parts, writes, yields)
+    captured = tuple(dict.fromkeys(v for r in regions for v in r.captured()))
+    operands = [*leading, *writes.values(), *carried]
+    values = [trace.value_of(t) for t in operands]
+    kinds = [*(_class(t) for t in writes.values()), *(s.kind for s in specs)]
+    types = [*(t.type_ for t in writes.values()), *(s.type for s in specs)]
+    found = trace.scope.builder.add(op, values, attrs, location=trace.location(), types=types, regions=regions)
+    results = [kind(Traced(v)) for kind, v in zip(kinds, found, strict=True)]
+    requires = _requires(parts, writes, len(specs), yields)
+    outer = [tensors[v] if v in tensors else Tensor(Traced(v)) for v in captured]
+    _record(op, (*operands, *outer), captured, trace.scope.builder.nodes[-1], results, requires)
+    return results
+
+
+def _class(tensor: Tensor) -> type[Tensor]:
+    return type(tensor) if tensor.is_traced else Tensor
+
+
+def _regions(
+    trace: Trace, parts: Sequence[Part], writes: dict[Traced, Tensor], yields: Sequence[bool]
+) -> tuple[list[Region], dict[Value, Tensor]]:
+    """The regions, and the tensors behind the values that they read from outside."""
+    outside: dict[Value, Value] = {}
+    tensors: dict[Value, Tensor] = {}
+    for p in parts:
+        for traced, tensor in writes.items():
+            p.scope.value(traced, tensor)  # an entry, where the region had none
+        others = {e.value: e.tensor for t, e in p.scope.entries.items() if t not in writes}
+        for inside, tensor in (*others.items(), *p.replaced.items()):
+            outside[inside] = inside_of(p, writes, trace, tensor)
+            tensors[outside[inside]] = tensor
+    regions = []
+    for p, gives in zip(parts, yields, strict=True):
+        inputs = [*(p.scope.entries[t].value for t in writes), *p.inputs]
+        values = [p.scope.value(t, tensor) for t, tensor in writes.items()] if gives else []
+        regions.append(p.scope.region(p.name, inputs, [*values, *p.outputs], outside))
+    return regions, tensors
+
+
+def inside_of(p: Part, writes: dict[Traced, Tensor], trace: Trace, tensor: Tensor) -> Value:
+    """What stands for a tensor from outside: its entry where the region writes it, else the value outside."""
+    traced = trace.traced(tensor)
+    return p.scope.entries[traced].value if traced in writes else trace.value_of(tensor)
+
+
+def _requires(parts: Sequence[Part], writes: dict[Traced, Tensor], others: int, yields: Sequence[bool]) -> list[bool]:
+    giving = [p for p, gives in zip(parts, yields, strict=True) if gives]
+    first = [t.requires_grad or any(p.written.get(traced, False) for p in giving) for traced, t in writes.items()]
+    return [*first, *(any(p.requires[i] for p in giving) for i in range(others))]
+
+
+def _record(
+    op: Op,
+    operands: tuple[Tensor, ...],
+    captured: tuple[Value, ...],
+    node: Node,
+    results: Sequence[Tensor],
+    requires: Sequence[bool],
+) -> None:
+    """Put the node on the tape: its operands there are also what its regions read from outside."""
+    if not state.grad or not any(requires):
+        return
+    tape = TapeNode(op, operands, {"node": node, "captured": captured}, tuple(results))
+    for index, (result, wanted) in enumerate(zip(results, requires, strict=True)):
+        if wanted and result.dtype.is_floating_point:
+            result._grad_fn, result._index = tape, index
+
+
+def store_results(trace: Trace, writes: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+    """Give tensors from outside what a control node left in them."""
+    for tensor, result in zip(writes, results, strict=True):
+        traced = trace.traced(tensor)
+        trace.scope.set(traced, trace.value_of(result), tensor)
+        tensor._storage.version += 1
+        mark_seen(tensor)
+        if result._grad_fn is not None:
+            if traced.scope is not trace.scope:
+                trace.scope.keep_history(tensor)
+            tensor._grad_fn, tensor._index = result._grad_fn, result._index
