@@ -56,6 +56,8 @@ def compile(fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None
         return functools.partial(compile, dynamic=dynamic, fast_math=fast_math)
     if isinstance(fn, CompiledFunction):
         return fn
+    if dynamic not in (None, True, False):
+        raise ArgumentError(f"dynamic is True, False or None, not {dynamic!r}", user_location())
     if not callable(fn):
         raise ArgumentError(f"compile takes a function, not {type(fn).__name__} {fn!r}", user_location())
     return CompiledFunction(fn, dynamic, fast_math)

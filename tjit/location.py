@@ -6,9 +6,10 @@ import linecache
 import os
 import sys
 from functools import cache
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple
 
-__all__ = ["Location", "is_internal", "is_users", "user_location"]
+__all__ = ["Location", "definition", "innermost", "is_internal", "is_users", "user_location"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -50,6 +51,27 @@ def is_users(file: str) -> bool:
 @cache
 def _standard_library() -> str:
     return os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+
+
+def definition(fn: Any) -> Location | None:
+    """The line where a function, or the forward of a module, is defined; None where that is not Python."""
+    code = getattr(getattr(fn, "forward", fn), "__code__", None)
+    if code is None:
+        return None
+    line = code.co_firstlineno
+    while linecache.getline(code.co_filename, line).lstrip().startswith("@"):
+        line += 1
+    return Location(code.co_filename, line)
+
+
+def innermost(traceback: TracebackType | None) -> Location | None:
+    """The user's line that a traceback passes last."""
+    found = None
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        found = Location(file, traceback.tb_lineno) if is_users(file) else found
+        traceback = traceback.tb_next
+    return found
 
 
 def user_location() -> Location | None:

@@ -118,7 +118,11 @@ def _matmul_infer(a: TensorType, b: TensorType) -> TensorType:
             f"matmul needs a's columns to equal b's rows: {a} @ {b} has {a.shape[-1]} and {rows}",
             hint="transpose one operand, for example b.T" if _fits_transposed(a, b) else None,
         )
-    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2], what="matmul")
+    try:
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except TypeRuleError:
+        leading = " and ".join("[" + ", ".join(map(str, t.shape[:-2])) + "]" for t in (a, b))
+        raise TypeRuleError(f"matmul needs batch dims that broadcast: {a} @ {b} has {leading}") from None
     return a.with_shape((*batch, *(a.shape[-2:-1] if a.ndim > 1 else ()), *(b.shape[-1:] if b.ndim > 1 else ())))
 
 

@@ -76,7 +76,12 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
     Args:
         x: i64[*s].
         num_classes: -1: one more than the largest element (not while capturing).
+
+    Raises:
+        TypeRuleError: x is not of integers, or an element is no class.
     """
+    if x.dtype.kind != "int":
+        raise TypeRuleError(f"one_hot wants integers, not {x.type_}", user_location(), hint="convert with .long()")
     if num_classes == -1:
         refuse_capture("one_hot without num_classes", "pass num_classes")
         num_classes = int(x.array.max()) + 1 if x.numel() else 0
