@@ -449,6 +449,7 @@ def check(seed: int, depth: int = 3, passes: Sequence[Pass] = DEFAULT) -> None:
             except Exception as error:
                 error.add_note(f"before {one.__name__}:\n{print_graph(graph)}\nafter:\n{print_graph(after)}")
                 raise
+            assert one(after) is after, f"{one.__name__} changes its own result"
             graph = after
 
 

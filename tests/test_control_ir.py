@@ -20,6 +20,7 @@ from tjit.ir.printer import print_graph
 from tjit.ir.scope import bound_names, each_node, mentioned, used_names
 from tjit.ir.types import TensorType
 from tjit.ir.verify import verify
+from tjit.passes.dead_nodes import eliminate_dead_nodes
 
 
 def _graph(text: str) -> Graph:
@@ -313,3 +314,94 @@ def test_types_inside_of_regions_are_inferred_again():
         VerifyError, match=r"node %3 \(slice\) has results f64\[4\], its type rule gives f64\[i1 \+ 1\]"
     ):
         verify(graph)
+
+
+def _after(run_pass, text: str) -> list[str]:
+    """The lines between the first and the last of what a pass makes of a graph."""
+    graph = _graph(text)
+    after = run_pass(graph)
+
+    verify(after)
+    assert run_pass(after) is after
+    return [line.strip() for line in print_graph(after, locations=False).split("\n")[1:-1]]
+
+
+def test_what_a_loop_carries_for_nothing_is_dropped():
+    assert _after(
+        eliminate_dead_nodes,
+        """
+        graph f(%a: f64[], %b: f64[], %c: f64[], %d: f64[]) -> f64[] {
+          %0: f64[], %1: f64[], %2: f64[], %3: f64[] = while(%a, %b, %c, %d) {
+            test(%p: f64[], %q: f64[], %r: f64[], %s: f64[]) { %4: bool[] = lt(%q, 9.0) yield %4 }
+            body(%t: f64[], %u: f64[], %v: f64[], %w: f64[]) {
+              %5: f64[] = add(%t, %v)
+              %6: f64[] = add(%u, 1.0)
+              %7: f64[] = neg(%v)
+              %8: f64[] = exp(%w)
+              yield %5, %6, %7, %8
+            }
+          }
+          return %0
+        }""",
+    ) == [
+        "%0: f64[], %1: f64[], %2: f64[] = while(%a, %b, %c) {",
+        "test(%p: f64[], %q: f64[], %r: f64[]) { %3: bool[] = lt(%q, 9.0)  yield %3 }",
+        "body(%t: f64[], %u: f64[], %v: f64[]) {",
+        "%4: f64[] = add(%t, %v)",
+        "%5: f64[] = add(%u, 1.0)",
+        "%6: f64[] = neg(%v)",
+        "yield %4, %5, %6",
+        "}",
+        "}",
+        "return %0",
+    ]
+
+
+def test_what_a_branch_yields_for_nothing_is_dropped():
+    assert _after(
+        eliminate_dead_nodes,
+        """
+        graph f(%c: bool[], %a: f64[], %b: f64[]) -> f64[] {
+          %0: f64[], %1: f64[], %2: i64[] = if(%c, %a, %b) {
+            then(%p: f64[], %q: f64[]) { %3: f64[] = add(%p, %q) yield %3, %q, 1:i64 }
+            else(%r: f64[], %s: f64[]) { %4: f64[] = exp(%s) yield %r, %4, 2:i64 }
+          }
+          return %0
+        }""",
+    ) == [
+        "%0: f64[] = if(%c, %a) {",
+        "then(%p: f64[]) { %1: f64[] = add(%p, %b)  yield %1 }",
+        "else(%r: f64[]) { yield %r }",
+        "}",
+        "return %0",
+    ]
+
+
+def test_control_flow_with_an_effect_stays_and_all_other_goes():
+    text = """
+        graph f(%a: f64[], %k: i64[], %c: bool[]) -> f64[] {{
+          %0: f64[] = for(%a, counter="i0", trip=3) {{
+            body(%p: f64[]) {{
+              %1: f64[] = if(%c, %p) {{
+                then(%q: f64[]) {{ {} %2: f64[] = exp(%q) yield %2 }}
+                else(%r: f64[]) {{ yield %r }}
+              }}
+              yield %1
+            }}
+          }}
+          return %a
+        }}"""
+
+    assert _after(eliminate_dead_nodes, text.format("")) == ["return %a"]
+    assert _after(eliminate_dead_nodes, text.format('bind(%k, symbol="u0", low=0, high=3)')) == [
+        'for(counter="i0", trip=3) {',
+        "body {",
+        "if(%c) {",
+        'then { bind(%k, symbol="u0", low=0, high=3)  yield }',
+        "else { yield }",
+        "}",
+        "yield",
+        "}",
+        "}",
+        "return %a",
+    ]
