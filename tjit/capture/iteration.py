@@ -62,7 +62,7 @@ def _bound(count: Tensor) -> Dim:
     if count.ndim or count.dtype.is_floating_point:
         raise CaptureError(f"range takes integers, not a {count.type_} tensor", user_location(), hint="use int(x)")
     assert state.trace is not None
-    return state.trace.bind(clamp(count, min=0), 0, None)  # pyright: ignore[reportAttributeAccessIssue]
+    return state.trace.bind(clamp(count, min=0), 0, None)
 
 
 def iteration_of(items: Any) -> Iteration | None:

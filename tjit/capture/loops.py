@@ -11,7 +11,17 @@ from tjit.capture.leaves import Spec, common_spec, fitted, fresh, handle, is_dim
 from tjit.capture.pytree import Tree, unflatten
 from tjit.capture.regions import Part, add_control, part, store_results, written_by
 from tjit.capture.stacked import StackedList
-from tjit.capture.state import INTERNAL, UNDEFINED, Contents, State, Unassigned, rebuilt, restore, snapshot
+from tjit.capture.state import (
+    INTERNAL,
+    UNDEFINED,
+    Contents,
+    State,
+    Unassigned,
+    is_local_flag,
+    rebuilt,
+    restore,
+    snapshot,
+)
 from tjit.capture.trace import Trace
 from tjit.dtypes import promote
 from tjit.errors import CaptureError
@@ -82,7 +92,8 @@ class _Loop:
         self.state = state
         self.flags = flags
         self.trip = trip
-        self.before = snapshot(state)
+        found = zip(state.names, snapshot(state), strict=True)
+        self.before = tuple(Contents.of(UNDEFINED) if is_local_flag(name) else c for name, c in found)
         self.wider: dict[Place, Spec] = {}
         self.groups: dict[int, Tree] = {}  # of variables that are lists that grow: the structure of a trip's items
 
@@ -197,7 +208,7 @@ class _Loop:
         name = self.state.names[i]
         if end.tree is None or i >= self.state.assigned:
             return []
-        if name not in self.state.live and not name.startswith(INTERNAL):
+        if is_local_flag(name) or (name not in self.state.live and not name.startswith(INTERNAL)):
             return []
         found: list[_Slot] = []
         for j, leaf in enumerate(end.leaves):
@@ -391,7 +402,7 @@ def _last(leaf: Any, symbol: Symbol, trip: Dim) -> Any:
 
 
 def capture_while(
-    trace: Trace, test: Callable[[], Any], body: Callable[[], None], state: State, *, flags: bool = True
+    trace: Trace, test: Callable[[], Any], body: Callable[[], None], state: State, *, flags: bool
 ) -> None:
     """Capture a `while` as one node. `test` gives a 0-d bool tensor, or what Python knows.
 

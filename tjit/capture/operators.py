@@ -73,13 +73,13 @@ def if_(test: Any, then: Callable[[], None], orelse: Callable[[], None], state: 
 def while_(test: Callable[[], Any], body: Callable[[], None], state: State) -> None:
     """`while test(): body()`."""
     trace = _trace()
-    while True:
-        known = truth(test())
-        if known is False:
-            return
-        if trace is not None and _captured_while(trace, test, body, state, known is not True):
+    trips = 0
+    while (known := truth(test())) is not False:
+        needed = known is not True or trips == _MANY
+        if trace is not None and (needed or trips == 0) and _captured_while(trace, test, body, state, needed):
             return
         body()
+        trips += 1
 
 
 def _captured_while(
@@ -87,15 +87,20 @@ def _captured_while(
 ) -> bool:
     """Capture a loop as a node. False where Python runs it: its test does not depend on tensors."""
     try:
-        with _attempt(trace, state):
-            capture_while(trace, lambda: truth(test()), body, state)
-        return True
+        for flags in (False, True):
+            try:
+                with _attempt(trace, state):
+                    capture_while(trace, lambda: truth(test()), body, state, flags=flags)
+                return True
+            except BreaksError:
+                continue
     except (KnownTestError, NoTensorsError):
         return False
-    except Exception:
+    except Exception as error:
         if needed:
             raise
-        return False  # it needs Python's values
+        trace.unrolled.append((user_location(), error))  # it needs Python's values
+    return False
 
 
 def for_(items: Any, body: Callable[[Any], None], state: State, goes_on: Callable[[], Any] | None = None) -> None:
@@ -149,7 +154,7 @@ def _captured_until(
 
     names = ("the position in a loop", *state.names)
     counted = State(lambda: (position[0], *state.get()), place, names, 1 + state.assigned, state.live)
-    capture_while(trace, lambda: truth(test()), one, counted)
+    capture_while(trace, lambda: truth(test()), one, counted, flags=True)
 
 
 class _attempt:

@@ -10,9 +10,12 @@ from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.errors import CaptureError
 from tjit.location import user_location
 
-__all__ = ["INTERNAL", "UNDEFINED", "Contents", "State", "Unassigned"]
+__all__ = [
+    "INTERNAL", "UNDEFINED", "Contents", "State", "Unassigned", "is_local_flag", "rebuilt", "restore", "snapshot",
+]  # fmt: skip
 
 INTERNAL = "_tjit_"  # names that rewriting makes: flags and the returned value
+_WITHIN = "_tjit_continue"  # of them, flags that each trip of a loop sets anew
 
 
 class _Undefined:
@@ -94,8 +97,16 @@ class Contents:
 def snapshot(state: State) -> tuple[Contents, ...]:
     """What the variables hold. Of those that are only changed in place, containers count alone."""
     values = state.get()
-    kept = [v if i < state.assigned or isinstance(v, (list, dict)) else UNDEFINED for i, v in enumerate(values)]
-    return tuple(map(Contents.of, kept))
+    return tuple(Contents.of(v if _counts(state, i, v) else UNDEFINED) for i, v in enumerate(values))
+
+
+def _counts(state: State, i: int, value: Any) -> bool:
+    return i < state.assigned or isinstance(value, (list, dict))
+
+
+def is_local_flag(name: str) -> bool:
+    """Whether a name is a flag that each trip of a loop sets anew."""
+    return name.startswith(_WITHIN)
 
 
 def restore(state: State, contents: Sequence[Contents]) -> None:
