@@ -338,10 +338,16 @@ class Fold:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Counted:
-    """A loop over an axis, from 0 up."""
+    """A loop over an axis, or over its part from `start` up to, but not with, `stop` (None: to its end)."""
 
     axis: Axis
     body: tuple[NestStatement, ...]
+    start: Dim = 0
+    stop: Dim | None = None
+
+    @property
+    def end(self) -> Dim:
+        return self.axis.extent if self.stop is None else self.stop
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -453,6 +459,7 @@ def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
         for statement in nest_statements(nest.body):
             if isinstance(statement, Counted):
                 note_axis(statement.axis)
+                note(statement.start, statement.end)
             elif isinstance(statement, Fold):
                 for axis in statement.axes:
                     note_axis(axis)

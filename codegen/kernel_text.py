@@ -104,7 +104,9 @@ class _Printer:
         for statement in body:
             self.names.clear()  # what a statement computes is no other's
             if isinstance(statement, Counted):
-                self.line(depth, f"for ({statement.axis})")
+                start = f" from {statement.start}" if statement.start != 0 else ""
+                stop = f" to {statement.stop}" if statement.end != statement.axis.extent else ""
+                self.line(depth, f"for ({statement.axis}){start}{stop}")
                 self.statements(statement.body, depth + 1)
             elif isinstance(statement, Repeat):
                 self.line(depth, "loop")

@@ -24,7 +24,6 @@ from tjit.codegen.kernel import (
     Branch,
     Buffer,
     Check,
-    Counted,
     Expr,
     Load,
     Local,
@@ -36,6 +35,7 @@ from tjit.codegen.kernel import (
     statement_exprs,
 )
 from tjit.codegen.nest_memory import loads_of
+from tjit.codegen.nest_split import counted
 from tjit.codegen.nest_values import NestValues, NotNestError, is_scalar
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, counter, product
@@ -242,7 +242,7 @@ class _Nest:
             self._start(region, variables, operands)
             self._region(region)
             self._carry_out(region.outputs, node.results, variables, region.inputs)
-        self.values.body.append(Counted(Axis(symbol, node.attrs["trip"]), tuple(body)))
+        self.values.body += counted(Axis(symbol, node.attrs["trip"]), body)
 
     def _while(self, node: Node, operands: Sequence[Operand], variables: list[Local | None]) -> None:
         test, body = node.regions

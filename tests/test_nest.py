@@ -7,6 +7,9 @@ import pytest
 from nest_programs import FailedError, graph_of, kernel_of, run
 
 from tjit.codegen.kernel_text import print_kernel
+from tjit.codegen.llvm.nest import emit_nest
+from tjit.codegen.llvm.objects import assembly
+from tjit.codegen.llvm.target import named_target
 from tjit.codegen.nest import is_nest
 from tjit.dtypes import bool_, f32, f64, i32, i64, u8
 from tjit.ir.dims import Symbol, maximum
@@ -307,3 +310,275 @@ def test_arrays_that_change_places_are_no_nest():
     graph = graph_of([TensorType(f64, (N,))] * 2, lambda p, x, y: p.loop(3, [x, y], lambda p, i, x, y: (y, x)))
 
     assert not is_nest(graph.nodes[-1])
+
+
+def test_a_loop_is_cut_where_it_writes_what_it_reads():
+    graph = graph_of([TensorType(f64, (N, N))], floyd_warshall)
+
+    text = print_kernel(kernel_of(graph)[0])
+    code = assembly(emit_nest(kernel_of(graph)[0], named_target("x86-64-v3")), named_target("x86-64-v3"), scalar=True)
+
+    assert sum(" from " in line or " to " in line for line in text.splitlines()) == 3
+    assert "vaddpd" in code
+
+
+# Arrays inside of nests: lines and small blocks, reductions, what is put aside
+
+
+def matrix(*shape):
+    return TensorType(f64, shape)
+
+
+def dot(p, x, y):
+    k = x.type.shape[0]
+    return p.reshape(p.dot(p.reshape(x, shape=(1, k)), p.reshape(y, shape=(k, 1))), shape=())
+
+
+def lu(p, a):
+    def rows(p, i, a):
+        def left(p, j, a):
+            a = p.put(a, p.sub(p.part(a, i, j), dot(p, p.part(a, i, slice(0, j)), p.part(a, slice(0, j), j))), i, j)
+            return [p.put(a, p.div(p.part(a, i, j), p.part(a, j, j)), i, j)]
+
+        def right(p, c, a):
+            j = i + c
+            return [
+                p.put(a, p.sub(p.part(a, i, j), dot(p, p.part(a, i, slice(0, i)), p.part(a, slice(0, i), j))), i, j)
+            ]
+
+        return p.loop(N - i, p.loop(i, [a], left), right)
+
+    p.loop(N, [a], rows)
+
+
+def cholesky(p, a):
+    def rows(p, i, a):
+        def left(p, j, a):
+            a = p.put(a, p.sub(p.part(a, i, j), dot(p, p.part(a, i, slice(0, j)), p.part(a, j, slice(0, j)))), i, j)
+            return [p.put(a, p.div(p.part(a, i, j), p.part(a, j, j)), i, j)]
+
+        (a,) = p.loop(i, [a], left)
+        row = p.part(a, i, slice(0, i))
+        a = p.put(a, p.sub(p.part(a, i, i), p.sum(p.mul(row, row), dims=(0,), keepdim=False)), i, i)
+        return [p.put(a, p.sqrt(p.part(a, i, i)), i, i)]
+
+    p.loop(N, [a], rows)
+
+
+@pytest.mark.parametrize("make", [lu, cholesky])
+@pytest.mark.parametrize("n", [1, 2, 13, 40])
+def test_factorisations(make, n, rng):
+    root = rng.random((n, n))
+
+    check(graph_of([matrix(N, N)], make), root @ root.T + n * np.eye(n), exact=False)
+
+
+def test_triangular_solve(rng):
+    def rows(p, i, x, lower, b):
+        known = dot(p, p.part(lower, i, slice(0, i)), p.part(x, slice(0, i)))
+        return [p.put(x, p.div(p.sub(p.part(b, i), known), p.part(lower, i, i)), i)]
+
+    graph = graph_of(
+        [matrix(N, N), matrix(N), matrix(N)],
+        lambda p, lower, b, x: p.loop(N, [x], lambda p, i, x: rows(p, i, x, lower, b)),
+    )
+
+    check(graph, np.tril(rng.random((33, 33))) + np.eye(33), rng.random(33), np.zeros(33), exact=False)
+
+
+def gram_schmidt(p, a, q, r):
+    def columns(p, k, a, q, r):
+        column = p.part(a, slice(None), k)
+        r = p.put(r, p.sqrt(dot(p, column, column)), k, k)
+        length = p.broadcast_to(p.part(r, k, k), shape=(M,))
+        q = p.put(q, p.div(column, length), slice(None), k)
+
+        def rest(p, c, a, r):
+            j = k + 1 + c
+            r = p.put(r, dot(p, p.part(q, slice(None), k), p.part(a, slice(None), j)), k, j)
+            scaled = p.mul(p.part(q, slice(None), k), p.broadcast_to(p.part(r, k, j), shape=(M,)))
+            return p.put(a, p.sub(p.part(a, slice(None), j), scaled), slice(None), j), r
+
+        a, r = p.loop(N - 1 - k, [a, r], rest)
+        return a, q, r
+
+    p.loop(N, [a, q, r], columns)
+
+
+def test_gram_schmidt(rng):
+    check(
+        graph_of([matrix(M, N), matrix(M, N), matrix(N, N)], gram_schmidt),
+        rng.random((14, 9)),
+        np.zeros((14, 9)),
+        np.zeros((9, 9)),
+        exact=False,
+    )
+
+
+def durbin(p, y, alpha, beta, r):
+    def body(p, c, y, alpha, beta):
+        k = c + 1
+        beta = p.mul(beta, p.sub(1.0, p.mul(alpha, alpha)))
+        total = dot(p, p.flip(p.part(r, slice(0, k)), dims=(0,)), p.part(y, slice(0, k)))
+        alpha = p.div(p.neg(p.add(p.part(r, k), total)), beta)
+        head = p.part(y, slice(0, k))
+        wide = p.broadcast_to(alpha, shape=(k,))
+        y = p.put(y, p.add(head, p.mul(wide, p.flip(head, dims=(0,)))), slice(0, k))
+        return p.put(y, alpha, k), alpha, beta
+
+    p.loop(N - 1, [y, alpha, beta], body)
+
+
+def test_what_a_loop_would_overwrite_is_computed_first(rng):
+    n = 19
+    r = rng.random(n) / n
+    y = np.zeros(n)
+    y[0] = -r[0]
+    graph = graph_of([matrix(N), matrix(), matrix(), matrix(N)], durbin)
+
+    check(graph, y, np.array(-r[0]), np.array(1.0), r, exact=False)
+    assert len(kernel_of(graph)[0].scratch) == 1
+
+
+def seidel(p, a):
+    def rows(p, c, a):
+        i = c + 1
+        inner = slice(1, N - 1)
+        row = p.add(p.part(a, i - 1, inner), p.part(a, i + 1, inner))
+        row = p.add(row, p.part(a, i, slice(2, N)))
+
+        def columns(p, d, a):
+            j = d + 1
+            return [p.put(a, p.div(p.add(p.part(a, i, j - 1), p.part(row, j - 1)), 9.0), i, j)]
+
+        return p.loop(N - 2, [a], columns)
+
+    p.loop(N - 2, [a], rows)
+
+
+def test_what_a_loop_inside_would_overwrite_is_put_aside(rng):
+    graph = graph_of([matrix(N, N)], seidel)
+
+    check(graph, rng.random((11, 11)))
+    assert len(kernel_of(graph)[0].scratch) == 1
+
+
+def sweep(p, u, v, q):
+    inner = slice(1, N - 1)
+
+    def columns(p, c, u, q):
+        j = c + 1
+        pivot = p.sub(2.5, p.mul(0.5, p.part(u, inner, j - 1)))
+        q = p.put(q, p.div(p.mul(0.5, p.part(q, inner, j - 1)), pivot), inner, j)
+        return p.put(u, p.div(p.part(v, inner, j), pivot), inner, j), q
+
+    p.loop(N - 2, [u, q], columns)
+
+
+def test_lines_of_an_implicit_sweep_need_no_copies(rng):
+    graph = graph_of([matrix(N, N)] * 3, lambda p, u, v, q: sweep(p, u, v, q))
+
+    check(graph, *(rng.random((9, 9)) for _ in range(3)))
+    assert not kernel_of(graph)[0].scratch
+
+
+SHIFTS = {"behind": (0, 1), "ahead": (2, 1), "here": (1, 1)}
+
+
+@pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS)
+def test_a_line_moved_within_itself(shift, rng):
+    read, written = shift
+
+    def body(p, i, x):
+        part = p.part(x, i, slice(read, N - 2 + read))
+        return [p.put(x, p.mul(part, 2.0), i, slice(written, N - 2 + written))]
+
+    check(graph_of([matrix(M, N)], lambda p, x: p.loop(M, [x], body)), rng.random((4, 9)))
+
+
+def test_products_of_sparse_rows(rng):
+    def rows(p, i, y, starts, columns, values, x):
+        low = p.bind(p.part(starts, i), 0, Symbol("K").dim)
+        high = p.bind(p.part(starts, i + 1), 0, Symbol("K").dim)
+        row = p.part(columns, slice(low, high))
+        return [p.put(y, dot(p, p.part(values, slice(low, high)), p.take(x, row, dim=0)), i)]
+
+    K = Symbol("K").dim
+    graph = graph_of(
+        [matrix(M), TensorType(i64, (M + 1,)), TensorType(i64, (K,)), matrix(K), matrix(N)],
+        lambda p, y, starts, columns, values, x: p.loop(
+            M, [y], lambda p, i, y: rows(p, i, y, starts, columns, values, x)
+        ),
+    )
+    starts = np.array([0, 3, 3, 7, 12])
+    columns, values, x = rng.integers(0, 6, 12), rng.random(12), rng.random(6)
+
+    check(graph, np.zeros(4), starts, columns, values, x, exact=False)
+    columns[4] = 6
+    with pytest.raises(FailedError):
+        run(graph, np.zeros(4), starts, columns, values, x)
+
+
+@pytest.mark.parametrize("kind", ["sum", "prod", "max", "min", "argmax", "argmin"])
+@pytest.mark.parametrize("dtype", [f32, f64, i64])
+def test_reductions(kind, dtype, rng):
+    attrs = {"dims": (0,), "keepdim": False}
+
+    def body(p, i, y, x):
+        return [p.put(y, p.op(kind, p.part(x, i, slice(0, i + 1)), **attrs), i)]
+
+    result = i64 if kind.startswith("arg") else dtype
+    graph = graph_of(
+        [TensorType(result, (N,)), TensorType(dtype, (N, N))],
+        lambda p, y, x: p.loop(N, [y], lambda p, i, y: body(p, i, y, x)),
+    )
+    x = rng.integers(1, 9, (20, 20)).astype(dtype.numpy) / (1 if dtype is i64 else 8)
+
+    for found, wanted in zip(
+        run(graph, np.zeros(20, result.numpy), x.astype(dtype.numpy)),
+        evaluate(graph, [np.zeros(20, result.numpy), x.astype(dtype.numpy)]),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5 if dtype is f32 else 1e-12)
+
+
+def test_small_vectors_that_are_replaced_whole(rng):
+    def body(p, i, x, v):
+        shifted = p.add(x, p.mul(v, 0.1))
+        return shifted, p.sub(v, p.mul(p.flip(x, dims=(0,)), 0.5))
+
+    check(graph_of([matrix(3), matrix(3)], lambda p, x, v: p.loop(7, [x, v], body)), rng.random(3), rng.random(3))
+
+
+def test_a_small_matrix_times_a_vector(rng):
+    def body(p, i, x, a):
+        return [p.reshape(p.dot(a, p.reshape(x, shape=(3, 1))), shape=(3,))]
+
+    graph = graph_of([matrix(3), matrix(3, 3)], lambda p, x, a: p.loop(5, [x], lambda p, i, x: body(p, i, x, a)))
+
+    check(graph, rng.random(3), rng.random((3, 3)), exact=False)
+
+
+def test_large_blocks_and_long_lines_of_functions_are_no_nests():
+    def jacobi(p, i, a, b):
+        inner = (slice(1, N - 1), slice(1, N - 1))
+        return [p.put(a, p.part(b, *inner), *inner)]
+
+    block = graph_of([matrix(N, N)] * 2, lambda p, a, b: p.loop(9, [a], lambda p, i, a: jacobi(p, i, a, b)))
+    line = graph_of([matrix(N)], lambda p, a: p.loop(9, [a], lambda p, i, a: [p.exp(a)]))
+    product = graph_of(
+        [matrix(N), matrix(N, N)],
+        lambda p, x, a: p.loop(9, [x], lambda p, i, x: [p.reshape(p.dot(a, p.reshape(x, shape=(N, 1))), shape=(N,))]),
+    )
+
+    assert not any(is_nest(graph.nodes[-1]) for graph in (block, line, product))
+
+
+def test_an_array_made_inside(rng):
+    def body(p, i, s, x):
+        line = p.put(p.mul(x, 2.0), p.cast(p.full(i), dtype=f64), i)
+        return [p.add(s, p.sum(line, dims=(0,), keepdim=False))]
+
+    graph = graph_of([matrix(N), matrix()], lambda p, x, s: p.loop(N, [s], lambda p, i, s: body(p, i, s, x)))
+
+    check(graph, rng.random(6), np.array(0.0), exact=False)

@@ -36,7 +36,7 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, stack
 from tjit.dtypes import bf16, bool_, f16
 from tjit.dtypes import i64 as int64
-from tjit.ir.dims import Dim, product
+from tjit.ir.dims import Dim, is_one, product
 
 __all__ = ["emit_nest", "nest_scratch_bytes"]
 
@@ -206,9 +206,15 @@ class _Nest:
             self.b.store(lane.value, self.exprs.variables[local.name])
 
     def _counted(self, statement: Counted) -> None:
-        extent = self.ints.dim(statement.axis.extent)
-        with self.ints.loop(i64(0), extent) as i, self.exprs.scope():
-            self.ints.symbols[statement.axis.symbol.name] = i
+        name = statement.axis.symbol.name
+        start, trips = self.ints.dim(statement.start), statement.end - statement.start
+        if is_one(trips):
+            self.ints.symbols[name] = start
+            with self.exprs.scope():
+                self._body(statement.body)
+            return
+        with self.ints.loop(start, self.ints.dim(statement.end)) as i, self.exprs.scope():
+            self.ints.symbols[name] = i
             self._body(statement.body)
 
     def _repeat(self, statement: Repeat) -> None:

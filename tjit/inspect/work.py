@@ -60,10 +60,7 @@ def _body_operations(body: tuple[NestStatement, ...]) -> Dim:
     for statement in body:
         own = _computes(statement_exprs(statement)) + int(isinstance(statement, Fold))
         if isinstance(statement, (Counted, Fold)):
-            inner = own + _body_operations(statement.body)
-            for axis in (statement.axis,) if isinstance(statement, Counted) else statement.axes:
-                inner = axis.extent * substitute(inner, {axis.symbol: axis.extent // 2})
-            total = total + inner
+            total = total + _loop_body_operations(statement, own + _body_operations(statement.body))
         elif isinstance(statement, Repeat):
             total = total + own + _body_operations(statement.test) + _body_operations(statement.body)
         elif isinstance(statement, Branch):
@@ -71,6 +68,14 @@ def _body_operations(body: tuple[NestStatement, ...]) -> Dim:
         else:
             total = total + own
     return total
+
+
+def _loop_body_operations(loop: Counted | Fold, inner: Dim) -> Dim:
+    if isinstance(loop, Counted):
+        return (loop.end - loop.start) * substitute(inner, {loop.axis.symbol: loop.axis.extent // 2})
+    for axis in loop.axes:
+        inner = axis.extent * substitute(inner, {axis.symbol: axis.extent // 2})
+    return inner
 
 
 def _contract_operations(kernel: ContractKernel) -> Dim:
