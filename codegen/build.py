@@ -344,6 +344,8 @@ class _Loops:
             self.reduced[item] = reduce
             return reduce
         at = tuple(substitute(d, values) for d in item.value_index())
+        if item.kind == "update":
+            return Store(self.store_to(item.value), at, _new_part(self.expander, item, values), location)
         value = self.expander.node(item.node, at)
         key = (item.value, at)
         self.expander.memo[key] = value
@@ -399,6 +401,11 @@ class _Loops:
                 stack.extend(o for o in node.operands if isinstance(o, Value) and not self.program.in_memory(o))
 
 
+def _new_part(expander: Expander, item: Item, values: dict[Symbol, Dim]) -> Expr:
+    """What an update writes at a point of its domain."""
+    return expander.operand(item.node.operands[1], tuple(substitute(d, values) for d in item.part_index()))
+
+
 def _mentions(d: Dim, points: set[Symbol]) -> bool:
     return any(s in points for s in symbols(d))
 
@@ -451,6 +458,10 @@ def build_contract(
             continue
         values = {s: by_axis.get(group.axis[s], 0) for s in other.symbols}
         at = tuple(substitute(d, values) for d in other.value_index())
+        if other.kind == "update":
+            part = _new_part(expander, other, values)
+            epilogue.append(Store(store_to(other.value), at, part, other.node.location))
+            continue
         expander.member[other.value] = lambda index: None
         value = expander.node(other.node, at)
         expander.memo[other.value, at] = value

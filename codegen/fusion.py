@@ -47,7 +47,8 @@ def fuse(storage: Storage) -> Program:
 def _merge_groups(program: Program) -> None:
     readers: dict[Value, list[Item]] = {}
     for number, item in enumerate(program.items):
-        group = Group([item], list(item.parallel), item.kind, {s: s for s in item.symbols}, 1 << number)
+        kind = "store" if item.kind == "update" else item.kind
+        group = Group([item], list(item.parallel), kind, {s: s for s in item.symbols}, 1 << number)
         for needed in _depends_on(program, group):
             group.reach |= needed.bit | needed.reach
         program.groups.append(group)
@@ -135,7 +136,7 @@ def _extents(group: Group) -> dict[Symbol, Dim]:
 
 def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) -> bool:
     """Merge gb into ga if that is right, given gb's symbol to ga's symbol."""
-    if _stands_alone(ga) or _stands_alone(gb):
+    if _stands_alone(ga) or _stands_alone(gb) or _overwrites(program, ga, gb) or _overwrites(program, gb, ga):
         return False
     if gb.kind == "contract" or (ga.kind == "contract" and gb.kind != "store"):
         return False
@@ -167,6 +168,19 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
         if group.reach & both:
             group.reach = group.reach & ~gb.bit | ga.bit | ga.reach
     return True
+
+
+def _overwrites(program: Program, ga: Group, gb: Group) -> bool:
+    """Whether ga writes over what gb reads or has made: it is to wait for all of gb.
+
+    A reduction may be of the same kernel: it ends before the points that wait for it are written.
+    """
+    updates = [i for i in ga.items if i.kind == "update"]
+    return any(
+        e in gb.items and (e.kind != "reduce" or e.value is i.node.operands[0])
+        for i in updates
+        for e in program.after[i]
+    )
 
 
 def _too_serial(program: Program, ga: Group, gb: Group, parallel: list[Symbol], extents: dict[Symbol, Dim]) -> bool:
@@ -215,6 +229,8 @@ def _reads_line_up(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, S
                 producer = program.item_of.get(read.value)
                 if producer is None or producer not in maker.items:
                     continue
+                if producer.kind == "update":
+                    return False
                 for made, taken in zip(producer.value_index(), read.index, strict=True):
                     sm, st = _bare(made), _bare(taken)
                     at = None if sm is None else axis[sm]
@@ -223,7 +239,7 @@ def _reads_line_up(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, S
                             return False
                     elif maker.kind == "contract" and (at is None) != (st is None):
                         return False
-                if maker.kind == "contract" and item.kind != "store":
+                if maker.kind == "contract" and item.kind not in ("store", "update"):
                     return False
                 own = {axis.get(s) for t in read.index if (s := _bare(t)) is not None}
                 if producer.kind == "reduce" and not points <= own:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tjit.codegen.kernel import Axis, Buffer, ContractKernel, Expr, Kernel, Load, LoopKernel, Store, walk
-from tjit.ir.dims import Dim, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, is_one, symbols
 
 __all__ = ["reads_what_it_overwrites"]
 
@@ -25,17 +25,29 @@ def reads_what_it_overwrites(kernel: Kernel, buffer: Buffer) -> bool:
     if not written:
         return False
     (at, store), *others = written
-    return bool(others) or not _owns(store, kernel.parallel) or any(_unsafe(kernel, at, store, buffer))
+    inside = {a.symbol for loop in kernel.loops for a in loop.axes}
+    return bool(others) or not _owns(store, kernel.parallel, inside) or any(_unsafe(kernel, at, store, buffer))
 
 
 def _writes(store: Store, buffer: Buffer) -> bool:
     return store.buffer.name == buffer.name
 
 
-def _owns(store: Store, parallel: tuple[Axis, ...]) -> bool:
-    """Whether every parallel point writes elements of its own: each axis is an index by itself."""
-    plain = [d for d in store.index if len(symbols(d)) == 1 and d == symbols(d)[0].dim]
-    return all(a.index in plain or a.extent == 1 for a in parallel)
+def _owns(store: Store, parallel: tuple[Axis, ...], inside: set[Symbol]) -> bool:
+    """Whether every parallel point writes elements of its own: each axis moves an index that no other axis moves."""
+    moving = {a.symbol for a in parallel} | inside
+    alone = {
+        found[0]
+        for d in store.index
+        if len(found := [s for s in symbols(d) if s in moving]) == 1 and _steps(d, found[0])
+    }
+    return all(a.symbol in alone or is_one(a.extent) for a in parallel)
+
+
+def _steps(d: Dim, symbol: Symbol) -> bool:
+    """Whether `d` differs wherever the symbol does."""
+    k = coefficient(d, symbol)
+    return isinstance(k, int) and k != 0
 
 
 def _unsafe(kernel: LoopKernel, at: int, store: Store, buffer: Buffer) -> Iterator[bool]:
@@ -82,7 +94,7 @@ def _contract(kernel: ContractKernel, buffer: Buffer) -> bool:
     if not stores:
         return False
     operands = [*_loads(kernel.a, buffer, set()), *_loads(kernel.b, buffer, set())]
-    if operands or len(stores) > 1 or not _owns(stores[0], (*kernel.batch, kernel.m, kernel.n)):
+    if operands or len(stores) > 1 or not _owns(stores[0], (*kernel.batch, kernel.m, kernel.n), set()):
         return True
     stored, seen = False, set[int]()
     for store in kernel.epilogue:

@@ -86,12 +86,13 @@ class Read:
 class Item:
     """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduced operand's.
 
-    A node with regions, or one that binds a symbol, is an item too, a group of its own and no kernel.
+    An update writes a part of what its base is in: its domain is the part's. A node with regions, or one that binds a
+    symbol, is an item too, a group of its own and no kernel.
     """
 
     node: Node
     value: Value
-    kind: str  # "store", "reduce", "contract", "index", "control"
+    kind: str  # "store", "update", "reduce", "contract", "index", "control"
     domain: tuple[Dim, ...]
     symbols: tuple[Symbol, ...]
     reads: list[Read] = field(default_factory=list)
@@ -114,6 +115,10 @@ class Item:
 
     def value_index(self) -> Index:
         """The index of the value's element that is computed at the domain's symbols."""
+        if self.kind == "update":
+            attrs = self.node.attrs
+            places = zip(attrs["starts"], self.part_index(), attrs["steps"], strict=True)
+            return tuple(start + i * step for start, i, step in places)
         if self.kind != "reduce":
             own = tuple(s.dim if not is_one(d) else 0 for s, d in zip(self.symbols, self.domain, strict=True))
             if self.domain == self.value.type.shape:
@@ -122,6 +127,12 @@ class Item:
         keep = self.node.attrs["keepdim"]
         kept = ((d, s) for d, s in enumerate(self.symbols) if keep or d not in self.reduced)
         return tuple(0 if d in self.reduced or is_one(self.domain[d]) else s.dim for d, s in kept)
+
+    def part_index(self) -> Index:
+        """The index of the element of an update's part that is computed at the domain's symbols."""
+        own = tuple(s.dim if not is_one(d) else 0 for s, d in zip(self.symbols, self.domain, strict=True))
+        part = self.node.operands[1].type
+        return own if self.domain == part.shape else _reshape_index(own, part, self.domain)
 
 
 @dataclass(eq=False)
@@ -166,7 +177,7 @@ class Program:
     def in_memory(self, value: Value) -> bool:
         """Whether kernels other than its own read `value` from a buffer."""
         node = self.producer.get(value)
-        if node is None or value in self.stored or node.op.name == "constant":
+        if node is None or value in self.stored or value in self.overwrites or node.op.name == "constant":
             return True
         if node.op.kind in ("contract", "reduce", "control"):
             return True
@@ -241,10 +252,14 @@ def make_items(program: Program) -> None:
             _add_item(program, node, node.result, "index", node.result.type.shape)
         elif kind == "control":
             _add_control(program, node)
+        elif node.op.name == "slice_update" and node.result in program.overwrites:
+            part = node.operands[1]
+            domain = _domain_of(program, part) if isinstance(part, Value) else ()
+            _add_item(program, node, node.result, "update", domain)
         elif node.op.name != "constant":
             for value in node.results:
                 if value in program.stored:
-                    _add_item(program, node, value, "store", _domain_of(program, node, value))
+                    _add_item(program, node, value, "store", _domain_of(program, value))
     _add_order(program)
 
 
@@ -306,7 +321,7 @@ def _dims_of(attr: Any) -> Iterator[Dim]:
             yield from _dims_of(item)
 
 
-def _domain_of(program: Program, node: Node, value: Value) -> tuple[Dim, ...]:
+def _domain_of(program: Program, value: Value) -> tuple[Dim, ...]:
     """The result's shape, or that of the contraction it is the reshaped epilogue of."""
     current: Value | None = value
     seen = 0
@@ -364,6 +379,8 @@ def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tup
             if isinstance(operand, Value):
                 inner = tuple(program.symbol("y", d).dim for d in operand.type.shape)
                 _collect(program, item, operand, inner, seen)
+    elif kind == "update":
+        _collect(program, item, node.operands[1], item.part_index(), seen)
     else:
         if domain != value.type.shape:
             index = _reshape_index(index, value.type, domain)

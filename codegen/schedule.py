@@ -17,7 +17,7 @@ from tjit.codegen.build import _contiguous, build_contract, build_loops, build_s
 from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
-from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, LoopKernel, Store, walk
+from tjit.codegen.kernel import Axis, Buffer, Const, ContractKernel, Kernel, Load, Loop, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
@@ -26,8 +26,9 @@ from tjit.codegen.steps import Allocate, AnyStep, Placed, Schedule, Step, touche
 from tjit.codegen.storage import plan_storage
 from tjit.dtypes import u8
 from tjit.errors import CodegenError
-from tjit.ir.dims import Dim, symbols
-from tjit.ir.graph import Graph, Literal, Value
+from tjit.ir.dims import Dim, Symbol, symbols
+from tjit.ir.graph import Graph, Literal, Node, Value
+from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
 __all__ = ["Costs", "Placed", "Schedule", "Scheduler", "Step", "schedule"]
@@ -98,6 +99,10 @@ class Scheduler:
         self.buffers: dict[Placed, Buffer] = {}
         self.placed_as: dict[Buffer, Placed] = {}
         self.overwritten = set(self.storage.overwrites.values())
+        self.sharing: dict[Value, list[Value]] = {}
+        for value in self.storage.overwrites:
+            self.sharing.setdefault(self.storage.root(value), []).append(value)
+        self.aside: list[tuple[Value, Item]] = []
         self.returned = {v for v in graph.outputs if isinstance(v, Value)}
         self.order = {group: n for n, group in enumerate(self.program.groups)}
         self.readers: dict[Value, list[Item]] = {}
@@ -181,9 +186,11 @@ class Scheduler:
         """Whether no later kernel reads `source`. What its own kernel reads is looked at when that is built."""
         item = self.program.item_of[value]
         own = self.order[self.program.group_of[item]] - (item.kind == "control")  # a branch's reads are not looked at
-        if source in self.returned:
+        there = (source, *self.sharing.get(source, ()))
+        if any(v in self.returned for v in there):
             return False
-        return all(self.order[self.program.group_of[other]] <= own for other in self.readers.get(source, ()))
+        readers = (other for v in there for other in self.readers.get(v, ()))
+        return all(self.order[self.program.group_of[other]] <= own for other in readers)
 
     def _finish_outputs(self) -> None:
         """Copy what is not where it has to end, each source before it is overwritten itself."""
@@ -285,18 +292,48 @@ class Scheduler:
             self._step(replace(kernel, buffers=buffers))
         else:
             self._loop_step(self._built(build_loops, group, name))
+        self._copy_back()
 
     def _built(self, build: Callable[..., Any], group: Group, name: str) -> Any:
         """The kernel of a group; where it would read what it overwrites, that goes elsewhere and is copied later."""
         kernel = build(self.program, group, self._buffer_of, self._store_to, self._needed(group), name)
         moved = False
         for item in group.items:
-            placed = self.placed.get(item.value)
-            if placed is not None and placed.kind == "input" and reads_what_it_overwrites(kernel, self.buffer(placed)):
-                self.copies.append((item.value, placed))
-                self.placed[item.value] = self.temp(item.value.type)
+            if item.kind == "update":
+                buffer = self._buffer_of(item.value)
+            elif (placed := self.placed.get(item.value)) is not None and placed.kind == "input":
+                buffer = self.buffer(placed)
+            else:
+                continue
+            if reads_what_it_overwrites(kernel, buffer):
+                self._move(item)
                 moved = True
         return self._built(build, group, name) if moved else kernel
+
+    def _move(self, item: Item) -> None:
+        """Have an item's value made elsewhere: an update's part until the kernel has run, others until all have."""
+        if item.kind != "update":
+            self.copies.append((item.value, self.placed[item.value]))
+            self.placed[item.value] = self.temp(item.value.type)
+            return
+        part = item.node.operands[1]
+        value = Value(part.type)
+        self.aside.append((value, replace(item)))
+        node = Node(OPS["alias"], (part,), {}, (value,), location=item.node.location)
+        item.node, item.value, item.kind = node, value, "store"
+        self.program.producer[value], self.program.item_of[value] = node, item
+
+    def _copy_back(self) -> None:
+        """Write the parts that the last kernel left elsewhere where they belong."""
+        for value, item in self.aside:
+            attrs, read = item.node.attrs, self._buffer_of(value)
+            axes = tuple(Axis(Symbol(f"p{n}", 0, d - 1), d) for n, d in enumerate(value.type.shape))
+            at = tuple(a.index for a in axes)
+            index = tuple(start + i * step for start, i, step in zip(attrs["starts"], at, attrs["steps"], strict=True))
+            target = self._buffer_of(item.value)
+            store = Store(target, index, Load(read, at), item.node.location)
+            self._loop_step(LoopKernel("copy", (), (target,), axes, (Loop((), (store,)),), None, 1, item.node.location))
+        self.aside.clear()
 
     def _needed(self, group: Group) -> Callable[[Value], bool]:
         def needed(value: Value) -> bool:
@@ -344,11 +381,16 @@ class Scheduler:
                 last[placed] = n
         self.temps = [p for p in self.temps if p in first]
         live = [p for p in self.temps if p.kind == "temp"]
-        sizes = [largest(p.type.nbytes, self.known) or 0 for p in live]
-        lifetimes = [Lifetime(size, first[p], last[p]) for p, size in zip(live, sizes, strict=True)]
+        lifetimes = [Lifetime(self._bytes(p), first[p], last[p]) for p in live]
         offsets, size = plan_arena(lifetimes)
         for placed, offset in zip(live, offsets, strict=True):
             placed.offset = offset
+        return size
+
+    def _bytes(self, temp: Placed) -> Dim:
+        """The most that a temp in the arena holds."""
+        size = largest(temp.type.nbytes, self.known)
+        assert size is not None, temp
         return size
 
     def _allocate(self) -> None:

@@ -18,6 +18,8 @@ from tjit.ir.types import TensorType
 
 __all__ = ["Storage", "changed_operands", "plan_storage"]
 
+_LONG_CHAIN = 8  # updates
+
 
 @dataclass
 class Storage:
@@ -53,43 +55,85 @@ def changed_operands(node: Node) -> Iterator[tuple[int, int]]:
 def plan_storage(graph: Graph) -> Storage:
     """What overwrites what in `graph`, and what has to be copied before."""
     stored = must_be_stored(graph)
-    if not any(node.op.kind == "control" or any(changed_operands(node)) for node in graph.nodes):
+    if not any(node.op.kind == "control" or any(_may_change(node)) for node in graph.nodes):
         return Storage(graph, {}, stored)
     return _Planner(graph, stored).run()
 
 
+def _may_change(node: Node) -> Iterator[tuple[int, int]]:
+    """`changed_operands`, and the base of a slice_update, which may also be a choice between two values."""
+    yield from changed_operands(node)
+    if node.op.name == "slice_update":
+        yield 0, 0
+
+
 class _Planner:
+    """Decides node by node.
+
+    Attributes:
+        last_read: position of the last node that reads a value.
+        returned_to: values on the way from an input to what is written back to it.
+        bases: what some node may write over.
+        under: for a value that is not in memory, which of `bases` are read to compute it.
+        over: for each of `bases`, the values that are not in memory and computed from it.
+        chain: how many slice_updates, one over the other, a value that is not in memory is a choice between.
+    """
+
     def __init__(self, graph: Graph, stored: set[Value]) -> None:
         self.graph = graph
         self.result = Storage(graph, {}, stored)
         self.producer = graph.producers()
         self.nodes: list[Node] = []
+        self.copies: set[Value] = set()
         self.last_read = _last_reads(graph)
-        self.written_back = self._written_back()
+        self.returned_to = self._returned_to()
+        changed = ((node, i) for node in graph.nodes for i, _ in _may_change(node))
+        self.bases = {o for node, i in changed if isinstance(o := node.operands[i], Value)}
+        self.under: dict[Value, frozenset[Value]] = {}
+        self.over: dict[Value, list[Value]] = {}
+        self.chain: dict[Value, int] = {}
 
     def run(self) -> Storage:
         for at, node in enumerate(self.graph.nodes):
-            self._node(at, node)
+            if node.op.name == "slice_update":
+                self._update(at, node)
+            else:
+                self._node(at, node)
+            self._note(node)
         self.result.graph = replace(self.graph, nodes=tuple(self.nodes))
         return self.result
+
+    def _update(self, at: int, node: Node) -> None:
+        """Write a part of what is in memory anyway; else the result is a choice, element by element, where it is read.
+
+        A long chain of choices costs more than memory.
+        """
+        base = node.operands[0]
+        self.nodes.append(node)
+        if not isinstance(base, Value):
+            return
+        length = self.chain.get(base, 0) + 1
+        if (self._in_memory(base) or length > _LONG_CHAIN) and self._may_overwrite(at, node, base, node.result):
+            self._overwrite(at, node, base, node.result)
+        else:
+            self.chain[node.result] = length
 
     def _node(self, at: int, node: Node) -> None:
         operands = list(node.operands)
         for i, j in changed_operands(node):
-            operands[i] = base = self._base(at, node, operands[i])
-            self.result.overwrites[node.results[j]] = base
+            operands[i] = base = self._base(at, node, operands[i], node.results[j])
+            self._overwrite(at, node, base, node.results[j])
         if node.op.kind == "control":
             operands = [self._number(node, o) if isinstance(o, Literal) else o for o in operands]
         if operands != list(node.operands):
             node = Node(node.op, operands, node.attrs, node.results, regions=node.regions, location=node.location)
         self.nodes.append(node)
 
-    def _base(self, at: int, node: Node, operand: Operand) -> Value:
+    def _base(self, at: int, node: Node, operand: Operand, result: Value) -> Value:
         """What `node` writes over: the operand, or a copy of it."""
         if isinstance(operand, Literal):
             return self._number(node, operand)
-        if self._may_overwrite(at, node, operand):
-            self.result.stored.add(operand)
+        if self._may_overwrite(at, node, operand, result):
             return operand
         return self._new(node, "alias", (operand,), {}, operand.type)
 
@@ -98,19 +142,75 @@ class _Planner:
         attrs = {"value": number.value, "shape": (), "dtype": number.dtype, "device": cpu}
         return self._new(node, "full", (), attrs, number.type)
 
-    def _new(
-        self, node: Node, op: str, operands: tuple[Operand, ...], attrs: dict[str, Any], type: TensorType
-    ) -> Value:
+    def _new(self, old: Node, op: str, operands: tuple[Operand, ...], attrs: dict[str, Any], type: TensorType) -> Value:
         made = Value(type)
-        self.nodes.append(Node(OPS[op], operands, attrs, (made,), location=node.location))
+        self.nodes.append(Node(OPS[op], operands, attrs, (made,), location=old.location))
         self.result.stored.add(made)
+        self.copies.add(made)
         return made
 
-    def _may_overwrite(self, at: int, node: Node, base: Value) -> bool:
-        return False
+    def _may_overwrite(self, at: int, node: Node, base: Value, result: Value) -> bool:
+        """Whether nothing reads `base` later, and its memory is the program's to write at this point."""
+        if self.last_read[base] > at or _times_read(node, base) > 1:
+            return False
+        root = self.result.root(base)
+        if root in self.copies:
+            return True
+        made = self.producer.get(root)
+        if made is None:
+            return result in self.returned_to
+        return made.op.kind != "create"  # a constant stays; what is filled is filled where the result goes
 
-    def _written_back(self) -> set[Value]:
-        return set()
+    def _overwrite(self, at: int, node: Node, base: Value, result: Value) -> None:
+        """Store what is computed from the old value and read from here on.
+
+        The new part of a slice_update may be computed from it: its kernel is looked at when it is built.
+        """
+        self.result.overwrites[result] = base
+        self.result.stored.add(base)
+        from_here = at + (node.op.name == "slice_update")
+        self.result.stored.update(v for v in self.over.get(base, ()) if self.last_read.get(v, -1) >= from_here)
+
+    def _in_memory(self, value: Value) -> bool:
+        """Whether the value is in memory, whatever reads it."""
+        made = self.producer.get(value)
+        if made is None or value in self.result.stored or value in self.result.overwrites:
+            return True
+        if made.op.kind == "index":
+            return made.op.name not in INLINE_INDEX
+        return made.op.kind in ("contract", "reduce", "control")
+
+    def _note(self, node: Node) -> None:
+        """Keep what the results, where they are not in memory, are computed from."""
+        if node.regions or not node.results or self._in_memory(node.results[0]):
+            return
+        found: set[Value] = set()
+        for operand in node.operands:
+            if isinstance(operand, Value):
+                found.update(self.under.get(operand, ()) if operand not in self.result.stored else ())
+                found.update((operand,) if operand in self.bases else ())
+        for result in node.results:
+            self.under[result] = frozenset(found)
+            for base in found:
+                self.over.setdefault(base, []).append(result)
+
+    def _returned_to(self) -> set[Value]:
+        found: set[Value] = set()
+        for i, k in self.graph.writes.items():
+            way: list[Value] = []
+            value = self.graph.outputs[i]
+            while isinstance(value, Value) and (node := self.producer.get(value)) is not None:
+                way.append(value)
+                pairs = [node.operands[o] for o, r in _may_change(node) if node.results[r] is value]
+                value = pairs[0] if pairs else None
+            if value is self.graph.inputs[k]:
+                found.update(way)
+        return found
+
+
+def _times_read(node: Node, value: Value) -> int:
+    inside = sum(value in region.captured() for region in node.regions)
+    return node.operands.count(value) + inside
 
 
 def _last_reads(graph: Graph) -> dict[Value, int]:

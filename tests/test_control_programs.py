@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tjit.codegen.kernel import Axis, ContractKernel, Kernel, LoopKernel
+from tjit.codegen.schedule import schedule
+from tjit.codegen.steps import Placed, Schedule, Step, bodies, kernel_steps, numbered
 from tjit.compiled import build_program
 from tjit.errors import DimensionError
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.parser import parse_graph
 from tjit.ir.verify import verify
+from tjit.passes.pipeline import run_passes
 from tjit.runtime.program import Program
 
 
@@ -51,6 +56,39 @@ def check(text: str, *arrays: Any) -> None:
 
     for g, e in zip(got, expected, strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
+
+
+def plan_of(text: str) -> Schedule:
+    return schedule(run_passes(graph_of(text)))
+
+
+def written_names(plan: Schedule) -> list[str]:
+    """The buffer that each kernel writes, by its name in the outermost schedule."""
+    outside: dict[Placed, Placed] = {}
+    names = []
+    for _, step in numbered(plan):
+        for body in bodies(step):
+            outside.update(zip(body.plan.inputs, body.inputs, strict=True))
+            outside.update(zip(body.plan.outputs, body.outputs, strict=True))
+        if isinstance(step, Step):
+            outputs = {id(b) for b in step.kernel.outputs}
+            placed = [p for b, p in zip(step.kernel.buffers, step.arguments, strict=True) if id(b) in outputs]
+            for p in placed:
+                while p in outside:
+                    p = outside[p]
+                names.append(p.name)
+    return names
+
+
+def extents(plan: Schedule) -> list[list[str]]:
+    """The parallel extents of each kernel."""
+    return [[str(a.extent) for a in _parallel(step.kernel)] for step in kernel_steps(plan)]
+
+
+def _parallel(kernel: Kernel) -> Sequence[Axis]:
+    if isinstance(kernel, LoopKernel):
+        return kernel.parallel
+    return (*kernel.batch, kernel.m, kernel.n) if isinstance(kernel, ContractKernel) else ()
 
 
 FIBONACCI = """
@@ -194,3 +232,180 @@ def test_a_bound_index_that_is_out_of_range_is_an_error_at_its_line(index):
 
     assert raised.value.location is not None
     assert raised.value.location.line == 9
+
+
+THREE_STATEMENTS = """
+    graph f(%x: f64[N], %y: f64[N]) -> f64[N] where N in [4, inf] {
+      %0: f64[1] = slice(%y, starts=(0,), stops=(1,), steps=(1,))
+      %1: f64[N] = slice_update(%x, %0, starts=(0,), stops=(1,), steps=(1,))
+      %2: f64[N - 2] = slice(%y, starts=(0,), stops=(N - 2,), steps=(1,))
+      %3: f64[N - 2] = slice(%1, starts=(1,), stops=(N - 1,), steps=(1,))
+      %4: f64[N - 2] = add(%2, %3)
+      %5: f64[N] = slice_update(%1, %4, starts=(1,), stops=(N - 1,), steps=(1,))
+      %6: f64[1] = sum(%5, dims=(0,), keepdim=True)
+      %7: f64[N] = slice_update(%5, %6, starts=(N - 1,), stops=(N,), steps=(1,))
+      return %7 to %x
+    }
+"""
+
+
+def test_parts_of_an_argument_are_written_in_place():
+    check(THREE_STATEMENTS, np.arange(9.0), np.arange(9.0) / 7)
+
+    assert written_names(plan_of(THREE_STATEMENTS)) == ["x", "x", "x"]
+    assert ["N"] not in extents(plan_of(THREE_STATEMENTS))
+
+
+SWAP = """
+    graph f(%x: f64[6], %i: i64[], %j: i64[]) -> f64[6] {
+      bind(%i, symbol="u0", low=0, high=5)
+      bind(%j, symbol="u1", low=0, high=5)
+      %0: f64[1] = slice(%x, starts=(u0,), stops=(u0 + 1,), steps=(1,))
+      %1: f64[1] = slice(%x, starts=(u1,), stops=(u1 + 1,), steps=(1,))
+      %2: f64[6] = slice_update(%x, %1, starts=(u0,), stops=(u0 + 1,), steps=(1,))
+      %3: f64[6] = slice_update(%2, %0, starts=(u1,), stops=(u1 + 1,), steps=(1,))
+      return %3 to %x
+    }
+"""
+
+
+@pytest.mark.parametrize(("i", "j"), [(0, 5), (3, 2), (4, 4)])
+def test_two_elements_change_places(i, j):
+    check(SWAP, np.arange(6.0), np.int64(i), np.int64(j))
+    assert ["6"] not in extents(plan_of(SWAP))
+
+
+STENCIL = """
+    graph f(%x: f64[12]) -> f64[12] {
+      %0: f64[12] = for(%x, counter="i0", trip=4) {
+        body(%a: f64[12]) {
+          %1: f64[10] = slice(%a, starts=(0,), stops=(10,), steps=(1,))
+          %2: f64[10] = slice(%a, starts=(2,), stops=(12,), steps=(1,))
+          %3: f64[10] = add(%1, %2)
+          %4: f64[10] = mul(%3, 0.5)
+          %5: f64[12] = slice_update(%a, %4, starts=(1,), stops=(11,), steps=(1,))
+          yield %5
+        }
+      }
+      return %0 to %x
+    }
+"""
+
+
+def test_a_stencil_in_place_reads_what_was_there():
+    check(STENCIL, np.arange(12.0) ** 2)
+    assert extents(plan_of(STENCIL)) == [["10"], ["10"]]
+
+
+FILLED = """
+    graph f(%x: f64[N, M]) -> f64[N, M] {
+      %0: f64[N, M] = for(%x, counter="i0", trip=N) {
+        body(%a: f64[N, M]) {
+          %1: f64[1, M] = full(value=i0, shape=(1, M), dtype=f64, device=cpu)
+          %2: f64[N, M] = slice_update(%a, %1, starts=(i0, 0), stops=(i0 + 1, M), steps=(1, 1))
+          yield %2
+        }
+      }
+      %3: f64[N, M] = for(%0, counter="i1", trip=N) {
+        body(%b: f64[N, M]) {
+          %4: f64[1, M] = slice(%b, starts=(i1, 0), stops=(i1 + 1, M), steps=(1, 1))
+          %5: f64[1, M] = exp(%4)
+          %6: f64[N, M] = slice_update(%b, %5, starts=(i1, 0), stops=(i1 + 1, M), steps=(1, 1))
+          yield %6
+        }
+      }
+      return %3 to %x
+    }
+"""
+
+
+def test_loops_over_an_argument_write_it_without_a_copy():
+    check(FILLED, np.zeros((5, 3)))
+    check(FILLED, np.zeros((0, 3)))
+
+    assert plan_of(FILLED).arena == 0
+    assert extents(plan_of(FILLED)) == [["M"], ["M"]]
+
+
+def test_a_value_that_is_read_later_is_not_overwritten():
+    check(
+        """
+        graph f(%x: f64[4], %p: f64[4, 4]) -> f64[4], f64[4, 1], f64[4, 1], f64[4] {
+          %0: f64[4, 1] = reshape(%x, shape=(4, 1))
+          %1: f64[4, 1] = dot(%p, %0)
+          %2: f64[4, 1] = mul(%1, 3.0)
+          %3: f64[1, 1] = slice(%1, starts=(3, 0), stops=(4, 1), steps=(1, 1))
+          %4: f64[4, 1] = slice_update(%1, %3, starts=(0, 0), stops=(1, 1), steps=(1, 1))
+          %5: f64[4, 1] = add(%2, %4)
+          %6: f64[1] = slice(%x, starts=(2,), stops=(3,), steps=(1,))
+          %7: f64[4] = slice_update(%x, %6, starts=(1,), stops=(2,), steps=(1,))
+          return %x, %5, %4, %7 to %x
+        }
+        """,
+        np.arange(4.0),
+        np.arange(16.0).reshape(4, 4),
+    )
+
+
+def test_one_value_carried_twice_is_two_arrays():
+    check(
+        """
+        graph f(%x: f64[4]) -> f64[4], f64[4] {
+          %0: f64[4] = exp(%x)
+          %1: f64[4], %2: f64[4] = for(%0, %0, counter="i0", trip=2) {
+            body(%a: f64[4], %b: f64[4]) {
+              %3: f64[4] = add(%a, %b)
+              %4: f64[4] = sub(%0, %b)
+              yield %3, %4
+            }
+          }
+          return %1, %2
+        }
+        """,
+        np.arange(4.0),
+    )
+
+
+SCATTERED = """
+    graph f(%x: f64[5], %i: i64[7], %s: f64[7]) -> f64[5] {
+      %0: f64[5] = index_add(%x, %i, %s, dim=0)
+      %1: f64[5] = scatter(%0, %i, %s, dim=0)
+      return %1 to %x
+    }
+"""
+
+
+def test_scatters_write_over_an_argument():
+    check(SCATTERED, np.arange(5.0), np.array([0, 1, 4, 4, 2, 0, 3]), np.arange(7.0))
+
+    assert written_names(plan_of(SCATTERED)) == ["x", "x"]
+
+
+def test_a_row_of_a_product_goes_where_it_belongs():
+    text = """
+        graph f(%x: f64[6, 5], %a: f64[6, 4], %b: f64[4, 5]) -> f64[6, 5] {
+          %0: f64[6, 5] = for(%x, counter="i0", trip=6) {
+            body(%y: f64[6, 5]) {
+              %1: f64[1, 4] = slice(%a, starts=(i0, 0), stops=(i0 + 1, 4), steps=(1, 1))
+              %2: f64[1, 5] = dot(%1, %b)
+              %3: f64[6, 5] = slice_update(%y, %2, starts=(i0, 0), stops=(i0 + 1, 5), steps=(1, 1))
+              yield %3
+            }
+          }
+          return %0 to %x
+        }
+    """
+    check(text, np.zeros((6, 5)), np.arange(24.0).reshape(6, 4), np.arange(20.0).reshape(4, 5) / 9)
+
+    assert written_names(plan_of(text)) == ["x"]
+
+
+def test_a_long_chain_of_updates_is_no_chain_of_choices():
+    update = "slice_update(%{0}, %v, starts=({1},), stops=({1} + 1,), steps=(1,))"
+    lines = ["graph f(%v: f64[1]) -> f64[50] {", "%0: f64[50] = full(value=0.0, shape=(50,), dtype=f64, device=cpu)"]
+    lines += [f"%{n}: f64[50] = {update.format(n - 1, n)}" for n in range(1, 40)]
+    text = "\n".join([*lines, "return %39", "}"])
+
+    check(text, np.ones(1))
+
+    assert extents(plan_of(text)).count(["50"]) == 1
