@@ -416,10 +416,10 @@ def test_every_target_has_all_functions_it_calls(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("dynamic", "message"),
     [
-        ({"z": {0: "n"}}, "dynamic names 'z', which is no array argument\n  hint: one of x"),
+        ({"z": {0: "n"}}, "dynamic names 'z', which is no array argument"),
         ({"x": {2: "n"}}, "dynamic names dim 2 of x, which has 2 dims"),
         ({"x": {0: tjit.Dim("n", min=9)}}, "the example's dim 0 of x is 8, out of the bounds of Dim('n', min=9, max="),
-        ({"x": {0: "n", 1: "n"}}, "the Dim n is 8 and 16 in the examples: dim 1 of x\n  hint: give extents that"),
+        ({"x": {0: "n", 1: "n"}}, "the Dim n is 8 and 16 in the examples: dim 1 of x"),
         ({"x": {0: 3}}, "dim 0 of x should be a tjit.Dim or a name, not 3"),
     ],
 )
@@ -430,6 +430,7 @@ def test_dynamic_that_does_not_fit_is_refused(dynamic, message, tmp_path):
         tjit.export(lambda x: x + 1, x, tmp_path / "x.tjit", dynamic=dynamic)
 
     assert str(caught.value).startswith(message)
+    assert 'tjit.export(lambda x: x + 1, x, tmp_path / "x.tjit", dynamic=dynamic)' in str(caught.value)
 
 
 def test_a_dim_that_the_function_asks_about_cannot_be_dynamic(tmp_path):
@@ -443,7 +444,7 @@ def test_a_dim_that_the_function_asks_about_cannot_be_dynamic(tmp_path):
 
 
 def test_export_refuses_what_it_cannot_do(tmp_path):
-    with pytest.raises(ArgumentError, match="no target is called 'z80'\n  hint: known: host, x86-64"):
+    with pytest.raises(ArgumentError, match=r"no target is called 'z80'\n  at test_export.py:"):
         tjit.export(lambda x: x, tjit.ones(2), tmp_path / "x.tjit", targets=("z80",))
     with pytest.raises(ArgumentError, match="export needs the path of the file to write, not None"):
         tjit.export(lambda x: x, tjit.ones(2))

@@ -144,7 +144,8 @@ def from_numpy(dtype: Any) -> DType:
         return _BY_NUMPY[np.dtype(dtype)]
     except (KeyError, TypeError):
         names = ", ".join(t.long_name for t in DTYPES)
-        raise DTypeError(f"tjit has no dtype {dtype!r}", user_location(), hint=f"convert to one of {names}") from None
+        name = dtype.name if isinstance(dtype, np.dtype) else repr(dtype)
+        raise DTypeError(f"tjit has no dtype {name}", user_location(), hint=f"convert to one of {names}") from None
 
 
 def scalar_dtype(value: Any) -> DType:

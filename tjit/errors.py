@@ -16,13 +16,18 @@ TjitError                      (message, location, hint)
 
 from __future__ import annotations
 
-from tjit.location import Location
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from tjit.location import Location, user_location
 
 __all__ = [
     "ArgumentError",
     "AutogradError",
     "CacheError",
     "CaptureError",
+    "CheckError",
     "CodegenError",
     "DTypeError",
     "DimensionError",
@@ -31,7 +36,11 @@ __all__ = [
     "TjitError",
     "TypeRuleError",
     "VerifyError",
+    "located",
 ]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class TjitError(Exception):
@@ -76,6 +85,10 @@ class CaptureError(TjitError, RuntimeError):
     """A function cannot be captured as a graph."""
 
 
+class CheckError(TjitError, AssertionError):
+    """An `assert` of a compiled function does not hold."""
+
+
 class ParseError(TjitError, ValueError):
     """IR text does not parse; the message names line and column."""
 
@@ -94,3 +107,17 @@ class CacheError(TjitError, RuntimeError):
 
 class PackageError(TjitError, ValueError):
     """An exported file is damaged, altered, or made for another target."""
+
+
+def located(fn: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`fn`, whose errors that name no line name that of the user's call."""
+
+    @functools.wraps(fn)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return fn(*args, **kwargs)
+        except TjitError as error:
+            error.location = error.location or user_location()
+            raise
+
+    return call

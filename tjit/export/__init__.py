@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tjit.errors import ArgumentError
+from tjit.errors import ArgumentError, located
 from tjit.export.dims import Dim
 from tjit.export.loader import EntryPoint, Package, load
 
 __all__ = ["Dim", "EntryPoint", "Package", "export", "load"]
 
 
+@located
 def export(
     fn: Any,
     example_inputs: Any = None,
@@ -83,7 +84,9 @@ def _entries(fn: Any, example_inputs: Any) -> dict[str, tuple[Any, Any]]:
         return {name if name.isidentifier() else "main": (fn, () if example_inputs is None else example_inputs)}
     for name, pair in fn.items():
         if not isinstance(name, str) or not name.isidentifier() or not isinstance(pair, tuple) or len(pair) != 2:
-            raise ArgumentError(f"an entry point is an identifier: (function, example inputs), not {name!r}: {pair!r}")
+            raise ArgumentError(
+                f"an entry point is an identifier: (function, example inputs), not {name!r}: {type(pair).__name__}"
+            )
     if not fn:
         raise ArgumentError("export needs at least one entry point")
     return dict(fn)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tjit.capture.inputs import array_leaf
-from tjit.errors import ArgumentError
+from tjit.errors import ArgumentError, located
 from tjit.ir.dims import Dim as IrDim
 from tjit.ir.dims import Symbol
 from tjit.ir.printer import RESERVED
@@ -27,6 +27,7 @@ class Dim:
 
     __slots__ = ("max", "min", "name")
 
+    @located
     def __init__(self, name: str, min: int = 0, max: int | None = None) -> None:
         if not name.isidentifier() or not name.isascii() or name in RESERVED:
             raise ArgumentError(f"a Dim's name is an identifier, not {name!r}")
