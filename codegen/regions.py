@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tjit.codegen.steps import AnyStep, Bind, Body, For, If, Placed, While
+from tjit.codegen.steps import AnyStep, Bind, Body, Check, For, If, Placed, While
 from tjit.dtypes import u8
 from tjit.ir.dims import maximum
 from tjit.ir.graph import Graph, Node, Region, Value
@@ -18,14 +18,18 @@ __all__ = ["control_step"]
 
 
 def control_step(outer: Scheduler, node: Node) -> AnyStep:
-    """The step of an `if`, `for`, `while` or `bind`; all that it reads is in memory."""
-    make = {"if": _if, "for": _for, "while": _while, "bind": _bind}
+    """The step of an `if`, `for`, `while`, `bind` or `check`; all that it reads is in memory."""
+    make = {"if": _if, "for": _for, "while": _while, "bind": _bind, "check": _check}
     return make[node.op.name](outer, node)
 
 
 def _bind(outer: Scheduler, node: Node) -> AnyStep:
     attrs = node.attrs
     return Bind(attrs["symbol"], _read(outer, node, 0), attrs["low"], attrs["high"], node.location)
+
+
+def _check(outer: Scheduler, node: Node) -> AnyStep:
+    return Check(_read(outer, node, 0), node.attrs["message"], node.location)
 
 
 def _if(outer: Scheduler, node: Node) -> AnyStep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tjit.codegen.kernel_text import print_kernel
-from tjit.codegen.steps import Allocate, AnyStep, Bind, Body, For, If, Placed, Schedule, Step, bodies, numbered
+from tjit.codegen.steps import Allocate, AnyStep, Bind, Body, Check, For, If, Placed, Schedule, Step, bodies, numbered
 
 __all__ = ["print_schedule"]
 
@@ -72,6 +72,8 @@ def _head(step: AnyStep) -> str:
         return _kernel(step)
     if isinstance(step, Bind):
         return f"bind {step.symbol} = {step.source.name} in [{step.low}, {'inf' if step.high is None else step.high}]"
+    if isinstance(step, Check):
+        return f"check {step.source.name}, or {step.message!r}"
     if isinstance(step, Allocate):
         return f"allocate {step.placed}"
     arena = "" if step.arena is None else f", temps in {step.arena.name}"

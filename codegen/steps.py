@@ -18,6 +18,7 @@ __all__ = [
     "AnyStep",
     "Bind",
     "Body",
+    "Check",
     "For",
     "If",
     "Placed",
@@ -76,6 +77,15 @@ class Bind:
 
 
 @dataclass(eq=False)
+class Check:
+    """The program ends here with the user's message unless the bool in `source` is true."""
+
+    source: Placed
+    message: str
+    location: Location | None
+
+
+@dataclass(eq=False)
 class Allocate:
     """From here on `placed`, of kind "heap", has memory of its own; what it had before is freed."""
 
@@ -126,7 +136,7 @@ class While:
     location: Location | None
 
 
-AnyStep = Union[Step, Bind, Allocate, If, For, While]
+AnyStep = Union[Step, Bind, Check, Allocate, If, For, While]
 
 
 @dataclass(eq=False)
@@ -171,7 +181,7 @@ def touched(step: AnyStep) -> tuple[Placed, ...]:
     """The buffers of the schedule around it that a step reads or writes."""
     if isinstance(step, Step):
         return (*step.arguments, *_present(step.scratch))
-    if isinstance(step, Bind):
+    if isinstance(step, (Bind, Check)):
         return (step.source,)
     if isinstance(step, Allocate):
         return (step.placed,)

@@ -29,7 +29,7 @@ from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
 from tjit.tensor import Size, Tensor
 
-__all__ = ["Variant", "build_program", "build_variant"]
+__all__ = ["Variant", "build_program", "build_variant", "numpy_result"]
 
 
 def build_variant(
@@ -224,6 +224,8 @@ class Variant:
             return result.value
         if result.kind == "argument":
             return arguments[result.position]
+        if result.value is not None:
+            return numpy_result(outputs[result.position], result.value)
         if self.returns_numpy:
             return outputs[result.position]
         return tensors[result.position]
@@ -264,6 +266,13 @@ class Variant:
 def _sized(value: Any, sizes: dict[str, int]) -> Any:
     """A dim or a shape at the sizes of a call."""
     return Size(evaluate(d, sizes) for d in value) if isinstance(value, Size) else evaluate(value, sizes)
+
+
+def numpy_result(output: np.ndarray, form: str) -> Any:
+    """What NumPy code returns: a complex array of its parts, a NumPy scalar, a Python number."""
+    if form.startswith("complex"):
+        output = output.view(np.complex64 if output.dtype == np.float32 else np.complex128)[..., 0]
+    return output if form == "complex" else output.item() if form.endswith("number") else output[()]
 
 
 def _tensor_of(source: Source) -> Tensor:
@@ -368,7 +377,11 @@ class _Clock:
 def _info(plan: Any) -> ProgramInfo:
     from tjit.codegen.steps import numbered
 
-    checks = tuple((n, s.location.file, s.location.line) for n, s in numbered(plan) if s.location is not None)
+    checks = tuple(
+        (n, s.location.file, s.location.line, getattr(s, "message", None))
+        for n, s in numbered(plan)
+        if s.location is not None
+    )
     return ProgramInfo(
         tuple(s.name for s in plan.symbols),
         tuple(p.type for p in plan.inputs),

@@ -28,6 +28,7 @@ from tjit.codegen.steps import (
     Allocate,
     AnyStep,
     Bind,
+    Check,
     For,
     If,
     Placed,
@@ -169,6 +170,8 @@ class _Program:
                 self._step(step)
             elif isinstance(step, Bind):
                 self._bind(step)
+            elif isinstance(step, Check):
+                self._return_if(self.b.not_(self._flag(step.source)), self._code(step))
             elif isinstance(step, Allocate):
                 self._allocate(step.placed)
             else:
@@ -227,8 +230,11 @@ class _Program:
         failed = b.icmp_signed("<", value, i64(step.low))
         if step.high is not None:
             failed = b.or_(failed, b.icmp_signed(">", value, self.ints.dim(step.high)))
-        self._return_if(failed, ir.Constant(I32, 1 + self.numbers[id(step)]))
+        self._return_if(failed, self._code(step))
         self.ints.symbols[step.symbol] = value
+
+    def _code(self, step: AnyStep) -> ir.Value:
+        return ir.Constant(I32, 1 + self.numbers[id(step)])
 
     # -- leaving -------------------------------------------------------------------------------------------------------
 

@@ -12,20 +12,24 @@ from tjit.capture.branch import branch
 from tjit.capture.iteration import Iteration, enumerate_, iteration_of, len_, range_, reversed_, zip_
 from tjit.capture.leaves import is_dim
 from tjit.capture.loops import BreaksError, KnownTestError, NoTensorsError, capture_for, capture_while
+from tjit.capture.regions import part
+from tjit.capture.scopes import substitute
 from tjit.capture.state import UNDEFINED, State, restore, snapshot
-from tjit.capture.trace import Trace
+from tjit.capture.trace import NumberTensor, Trace
 from tjit.errors import CaptureError
 from tjit.ir.dims import as_number, at_least, is_runtime
 from tjit.location import user_location
 from tjit.ops.apply import state as active
 from tjit.ops.control import CHECK
-from tjit.tensor import Tensor
+from tjit.tensor import Tensor, Traced
 
 __all__ = [
     "UNDEFINED", "State", "and_", "assert_", "enumerate_", "for_", "if_", "if_expr", "len_", "not_", "or_", "range_",
     "reversed_", "while_", "zip_",
 ]  # fmt: skip
 
+_CHEAP = 16  # nodes
+_PURE = ("elementwise", "movement", "create")
 _FEW = 4  # trips of which each is captured by itself
 _MANY = 1024  # trips that are too many for that, also where one body for all is not possible
 
@@ -219,7 +223,8 @@ def and_(*values: Callable[[], Any]) -> Any:
     known = truth(value)
     if isinstance(known, bool):
         return and_(*rest) if known else value
-    return if_expr(known, lambda: _as_bool(and_(*rest)), lambda: False)
+    second = _without_effects(lambda: truth(and_(*rest)))
+    return known & second if second is not None else if_expr(known, lambda: truth(and_(*rest)), lambda: False)
 
 
 def or_(*values: Callable[[], Any]) -> Any:
@@ -231,11 +236,25 @@ def or_(*values: Callable[[], Any]) -> Any:
     known = truth(value)
     if isinstance(known, bool):
         return value if known else or_(*rest)
-    return if_expr(known, lambda: True, lambda: _as_bool(or_(*rest)))
+    second = _without_effects(lambda: truth(or_(*rest)))
+    return known | second if second is not None else if_expr(known, lambda: True, lambda: truth(or_(*rest)))
 
 
-def _as_bool(value: Any) -> Any:
-    return truth(value)
+def _without_effects(compute: Callable[[], bool | Tensor]) -> bool | Tensor | None:
+    """A truth value computed here, where that is cheap and cannot fail, so that it need not wait for a condition."""
+    trace = _trace()
+    assert trace is not None
+    with part(trace, "second") as p:
+        found = compute()
+        value = trace.value_of(found) if isinstance(found, Tensor) else None
+    nodes = p.scope.builder.nodes
+    if p.scope.written or len(nodes) > _CHEAP or any(n.op.kind not in _PURE or n.result.type.ndim for n in nodes):
+        return None
+    if value is None:
+        return found
+    outside = {e.value: trace.scope.value(traced, e.tensor) for traced, e in p.scope.entries.items()}
+    trace.scope.builder.nodes += substitute(nodes, outside)
+    return NumberTensor(Traced(outside.get(value, value)))
 
 
 def not_(value: Any) -> Any:

@@ -84,7 +84,7 @@ def _program(graph: Graph, target: Target) -> tuple[Image, ProgramInfo]:
     plan = schedule(graph, costs(target))
     info = program_info(plan)
     # the user's folders are nobody's business
-    checks = tuple((n, os.path.basename(file), line) for n, file, line in info.checks)
+    checks = tuple((n, os.path.basename(file), line, text) for n, file, line, text in info.checks)
     image = compile_schedule(plan, target, default_cache())
     _check_imports(image, target)
     return image, replace(info, checks=checks)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tjit import dtypes
-from tjit.errors import ArgumentError, CacheError, DimensionError
+from tjit.errors import ArgumentError, CacheError, CheckError, DimensionError
 from tjit.ir.dims import Dim, evaluate
 from tjit.ir.parser import parse_dim
 from tjit.ir.types import TensorType
@@ -32,7 +32,8 @@ class ProgramInfo:
         strides: of each input in elements, None where it is contiguous.
         writes: positions of inputs that the program writes.
         arena: bytes.
-        checks: for each step that can fail at run time, (its number, file and line of the user's program).
+        checks: for each step that can fail at run time, its number, file and line of the user's program, and the
+            message of an `assert` (of others None: an index is out of range).
     """
 
     symbols: tuple[str, ...]
@@ -41,7 +42,7 @@ class ProgramInfo:
     strides: tuple[tuple[Dim, ...] | None, ...]
     writes: tuple[int, ...]
     arena: Dim
-    checks: tuple[tuple[int, str, int], ...] = field(default=())
+    checks: tuple[tuple[int, str, int, str | None], ...] = field(default=())
 
     def to_json(self) -> str:
         def one(t: TensorType) -> list[Any]:
@@ -78,7 +79,7 @@ class ProgramInfo:
                 tuple(None if s is None else tuple(map(parse_dim, s)) for s in d["strides"]),
                 tuple(d["writes"]),
                 parse_dim(d["arena"]),
-                tuple((int(n), str(f), int(line)) for n, f, line in d["checks"]),
+                tuple((int(n), str(f), int(line), m) for n, f, line, m in d["checks"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CacheError(f"a program's description does not read: {error}") from error
@@ -200,7 +201,10 @@ class Program:
         """Raise what a program's return code stands for."""
         from tjit.location import Location
 
-        where = {n: Location(file, line) for n, file, line in self.info.checks}.get(code - 1)
         if code < 0:
             raise ArgumentError(f"the program failed with code {code}")
+        found = {n: (Location(file, line), text) for n, file, line, text in self.info.checks}
+        where, text = found.get(code - 1, (None, None))
+        if text is not None:
+            raise CheckError(text, where)
         raise DimensionError("index out of range", where, hint="an index must be in [-n, n) for a dim of extent n")

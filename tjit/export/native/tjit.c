@@ -1054,7 +1054,9 @@ static int failed_check(const tjit_entry *e, int32_t code, tjit_error *error) {
   uint32_t i;
   for (i = 0; i < e->n_checks; i++)
     if (code > 0 && e->checks[i].number == (uint32_t)code - 1)
-      return fail(error, TJIT_ERROR_INDEX, "%s: index out of range at %s", e->name, e->checks[i].where);
+      return e->checks[i].where[0] == '!'
+                 ? fail(error, TJIT_ERROR_INDEX, "%s: %s", e->name, e->checks[i].where + 1)
+                 : fail(error, TJIT_ERROR_INDEX, "%s: index out of range at %s", e->name, e->checks[i].where);
   return fail(error, TJIT_ERROR_INDEX, "%s: index out of range, step %" PRId32, e->name, code - 1);
 }
 
