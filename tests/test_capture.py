@@ -274,7 +274,8 @@ def test_a_global_of_a_helper_is_seen(monkeypatch):
     monkeypatch.setitem(globals(), "helper", lambda x: x)
     assert f(ONE).tolist() == [2]
 
-    assert f.cache_info().reasons[0] == "global FACTOR was 2 and is 5"
+    assert f.cache_info().reasons[0].startswith("global FACTOR was 2 and is 5\n  at test_capture.py:")
+    assert f.cache_info().reasons[0].endswith(": return x * FACTOR")
 
 
 def test_values_beside_those_that_are_named_capture_nothing():

@@ -46,7 +46,7 @@ def test_reasons_of_captures_are_told():
 
     found = tjit.explain(double, tjit.ones(3))
     assert found.calls.misses == 2
-    assert "  captured again: a new signature: " in str(found)
+    assert "  captured again: x was f32[3] and is f64[3]\n    at test_explain.py:" in str(found)
 
 
 def test_contraction_counts_two_operations_a_multiply_add():

@@ -11,18 +11,22 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tjit.capture.guards import take_guards
-from tjit.capture.inputs import Signature, array_leaf, read_signature
+from tjit.capture.inputs import Signature, array_leaf, float_leaf, read_signature
+from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, flatten_call
+from tjit.capture.reasons import closest_difference, definition
 from tjit.compiled import Variant, build_variant
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
 from tjit.location import user_location
 from tjit.ops.apply import state
+from tjit.ops.numbers import InconclusiveNumberError
 from tjit.runtime.entry import NativeCalls, register_thread
 from tjit.stages import Lowered
 
@@ -30,6 +34,7 @@ __all__ = ["CacheInfo", "CompiledFunction", "compile"]
 
 
 _MOST_VARIANTS = 256  # of one family; the oldest go
+_MOST_EXACT = 64  # variants looked through for one signature
 
 
 class CacheInfo(NamedTuple):
@@ -45,8 +50,9 @@ def compile(fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None
 
     Args:
         fn: a function of tensors, NumPy arrays, nested containers of them, and Python values. Or an `nn.Module`.
-        dynamic: None: a dim becomes symbolic when it is seen with a second value. True: every dim is symbolic from the
-            start. False: never; each shape is compiled for itself.
+        dynamic: None: a dim becomes symbolic when it is seen with a second value, and a Python float that `fn` is given
+            or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
+            the start. False: never; each shape and each number is compiled for itself.
         fast_math: allow identities that hold for real numbers but not for every float.
 
     Raises:
@@ -68,8 +74,10 @@ class _Family:
     """The variants of calls that differ in extents only."""
 
     seen: list[tuple[tuple[int, ...], ...]] = field(default_factory=list)
+    floats: list[tuple[str, ...]] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
     pinned: set[tuple[int, int]] = field(default_factory=set)  # (array, dim): asked for its value, never a symbol
+    fixed: set[int | Place] = field(default_factory=set)  # floats asked for their values, never inputs
     static_only: bool = False
 
 
@@ -89,6 +97,8 @@ class CompiledFunction:
         self._hits = 0
         self._misses = 0
         self._reasons: list[str] = []
+        self._captured: deque[Signature] = deque(maxlen=64)  # signatures that were captured
+        self._places: set[Place] = set()  # where a float was seen with several values
         self._native: NativeCalls | None = None
         self._calls: dict[tuple[Variant, tuple[int, ...]], int] = {}
         self.__call__: Callable[..., Any] = self._call_slow
@@ -111,7 +121,7 @@ class CompiledFunction:
         leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         for variant, symbols in self._exact.get(signature, ()):
-            if variant.valid():
+            if variant.takes(leaves) and variant.valid():
                 self._hits += 1
                 result = variant.call(leaves, symbols)
                 self._learn(variant, symbols, leaves, tree)
@@ -141,9 +151,13 @@ class CompiledFunction:
     def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
         with self._lock:
             # another thread may have made it meanwhile
-            found = next((f for f in self._exact.get(signature, ()) if f[0].valid()), None)
-            variant, symbols = found or self._variant(signature, tree, leaves)
+            variant, symbols = self._found(signature, leaves) or self._variant(signature, tree, leaves)
         return variant.call(leaves, symbols)
+
+    def _found(self, signature: Signature, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]] | None:
+        """What serves a call of exactly this signature."""
+        found = self._exact.get(signature, ())
+        return next((f for f in found if f[0].takes(leaves) and f[0].valid()), None)
 
     def _variant(self, signature: Signature, tree: Tree, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]]:
         """The variant for a signature that has no valid one: a symbolic one that fits, or a new capture."""
@@ -151,48 +165,59 @@ class CompiledFunction:
         if len(self._exact) > 4096:
             self._exact.clear()
         for variant in family.variants:
-            symbols = variant.bind(leaves) if variant.valid() else None
+            symbols = variant.bind(leaves) if variant.takes(leaves) and variant.valid() else None
             if symbols is not None:
-                self._exact.setdefault(signature, []).append((variant, symbols))
+                self._remember(signature, variant, symbols)
                 return variant, symbols
         self._misses += 1
+        names = leaf_names(self._tjit_function, tree)
         if self._misses > 1:
-            self._reasons.append(self._reason(signature, family))
-        stale = self._exact.get(signature, [])
-        if len(stale) > 8:
-            del stale[0]
-        extents = tuple(tuple(leaf.shape) for leaf in leaves if array_leaf(leaf))
-        family.seen.append(extents)
+            self._reasons.append(self._reason(signature, family, leaves, names))
+        for variant in family.variants[-8:]:
+            self._places.update(variant.guards.changed_numbers())
+        family.seen.append(signature.extents)
+        family.floats.append(signature.floats)
         try:
-            variant = self._capture(tree, leaves, family, signature)
+            variant = self._capture(tree, leaves, family, names)
         except BaseException:
             family.seen.pop()  # sizes that are no sizes of this function
+            family.floats.pop()
             raise
+        self._captured.append(signature)
         family.variants.append(variant)
         if len(family.variants) > _MOST_VARIANTS:
             del family.variants[0]
         symbols = variant.bind(leaves)
         assert symbols is not None
-        self._exact.setdefault(signature, []).append((variant, symbols))
+        self._remember(signature, variant, symbols)
         return variant, symbols
 
-    def _reason(self, signature: Signature, family: _Family) -> str:
-        """Why nothing that exists serves this call, in words."""
-        for variant, _ in self._exact.get(signature, ()):
-            return variant.reason() or "a Python value changed"
-        if family.variants:
-            return family.variants[-1].reason() or f"a new shape: {signature.shapes()}"
-        return f"a new signature: {signature}"
+    def _remember(self, signature: Signature, variant: Variant, symbols: tuple[int, ...]) -> None:
+        found = self._exact.setdefault(signature, [])
+        found.append((variant, symbols))
+        if len(found) > _MOST_EXACT:
+            del found[0]
 
-    def _capture(self, tree: Tree, leaves: list[Any], family: _Family, signature: Signature) -> Variant:
-        names = leaf_names(self._tjit_function, tree)
+    def _reason(self, signature: Signature, family: _Family, leaves: list[Any], names: list[str]) -> str:
+        """Why nothing that exists serves this call, in words, and where."""
+        for variant in reversed(family.variants):
+            reason = variant.reason() if variant.takes(leaves) else None
+            if reason is not None:
+                return reason
+        reason = closest_difference(signature, self._captured, names) or "the call differs from those before"
+        where = definition(self._tjit_function)
+        return reason if where is None else f"{reason}\n  at {where.describe()}"
+
+    def _capture(self, tree: Tree, leaves: list[Any], family: _Family, names: list[str]) -> Variant:
+        """A variant for this call, and as many others as possible: with symbolic dims, and floats as inputs."""
         while True:
             shapes = self._shapes(leaves, family)
-            if all(isinstance(d, int) for s in shapes if s is not None for d in s):
+            numbers = self._numbers(leaves, family)
+            if not numbers and all(isinstance(d, int) for s in shapes if s is not None for d in s):
                 return self._build(tree, leaves, shapes, names)
             try:
                 with inconclusive() as positive:
-                    variant = self._build(tree, leaves, shapes, names)
+                    variant = self._build(tree, leaves, shapes, names, numbers)
                     variant.positive = tuple(positive)
                     if variant.bind(leaves) is None:
                         break  # this call has an empty dim, where the others have elements
@@ -200,12 +225,28 @@ class CompiledFunction:
             except InconclusiveDimError as error:
                 if not self._pin(shapes, error.names, family):
                     family.static_only = True
+            except InconclusiveNumberError as error:
+                if error.places <= family.fixed:
+                    family.fixed |= numbers
+                family.fixed |= error.places
             except Exception:
-                # where the sizes of this call do, the error was one of symbolic capture
+                # where the values of this call do, the error was one of general capture
                 static = self._static(tree, leaves, names)
-                family.static_only = True
+                if numbers:
+                    family.fixed |= numbers
+                else:
+                    family.static_only = True
                 return static
         return self._static(tree, leaves, names)
+
+    def _numbers(self, leaves: list[Any], family: _Family) -> set[int | Place]:
+        """The floats that become inputs: those that were seen with several values."""
+        if self._dynamic is False:
+            return set()
+        at = [i for i, leaf in enumerate(leaves) if float_leaf(leaf)]
+        varies = [self._dynamic is True or len(set(values)) > 1 for values in zip(*family.floats, strict=True)]
+        found = {i for i, changed in zip(at, varies, strict=True) if changed}
+        return (found | {place for place in self._places if isinstance(place.now(), float)}) - family.fixed
 
     def _static(self, tree: Tree, leaves: list[Any], names: list[str]) -> Variant:
         shapes = [tuple(leaf.shape) if array_leaf(leaf) else None for leaf in leaves]
@@ -219,8 +260,17 @@ class CompiledFunction:
         family.pinned |= places
         return new
 
-    def _build(self, tree: Tree, leaves: list[Any], shapes: Sequence[Any], names: list[str]) -> Variant:
+    def _build(
+        self,
+        tree: Tree,
+        leaves: list[Any],
+        shapes: Sequence[Any],
+        names: list[str],
+        numbers: Collection[int | Place] = (),
+    ) -> Variant:
         guards = take_guards(self._tjit_function, [leaf for leaf in leaves if not array_leaf(leaf)])
+        if numbers and guards.asks_types:
+            raise InconclusiveNumberError(frozenset(numbers))
         return build_variant(
             self._tjit_function,
             tree,
@@ -230,6 +280,7 @@ class CompiledFunction:
             guards,
             name=_name(self._tjit_function),
             fast_math=self._fast_math,
+            numbers=numbers,
         )
 
     def _shapes(self, leaves: list[Any], family: _Family) -> list[tuple[Dim, ...] | None]:
@@ -258,23 +309,14 @@ class CompiledFunction:
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The stages of the program that a call with these arguments runs, without running it."""
-        leaves, tree = flatten_call(args, kwargs)
-        signature = read_signature(tree, leaves)
-        with self._lock:
-            for variant, _ in self._exact.get(signature, ()):
-                if variant.valid():
-                    return variant.lowered()
-            return self._variant(signature, tree, leaves)[0].lowered()
+        return self.variant_for(args, kwargs).lowered()
 
     def variant_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
-        """The variant that a call with these arguments runs; captured if there is none. For export."""
+        """The variant that a call with these arguments runs; captured if there is none."""
         leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         with self._lock:
-            for variant, _ in self._exact.get(signature, ()):
-                if variant.valid():
-                    return variant
-            return self._variant(signature, tree, leaves)[0]
+            return (self._found(signature, leaves) or self._variant(signature, tree, leaves))[0]
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, and the reason of every capture after the first."""

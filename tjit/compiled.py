@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from tjit.autograd.compiled import Joint, split_joint
 from tjit.capture.function import Captured, Source, capture_function
 from tjit.capture.guards import Guards
-from tjit.capture.inputs import array_leaf, array_of
+from tjit.capture.inputs import array_leaf, array_of, float_leaf
+from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, unflatten
 from tjit.errors import ArgumentError, TjitError
 from tjit.ir.dims import Dim, Symbol, evaluate
@@ -42,27 +43,36 @@ def build_variant(
     *,
     name: str,
     fast_math: bool,
+    numbers: Collection[int | Place] = (),
 ) -> Variant:
-    """Capture and compile `fn` for arguments like `leaves`."""
+    """Capture and compile `fn` for arguments like `leaves`; `numbers` as in `capture_function`."""
     start = time.perf_counter()
-    captured = capture_function(fn, tree, leaves, shapes, names, name)
+    captured = capture_function(fn, tree, leaves, shapes, names, name, numbers)
     seconds = {"capture": time.perf_counter() - start}
-    for source in captured.sources:
-        if source.kind == "number":
-            guards.forget(source.holder, source.key)
+    lifted = [n for n in numbers if isinstance(n, Place)] + [s.place for s in captured.sources if s.place is not None]
+    if lifted:
+        guards.forget(lifted)
     guards.seal()
-    arrays = [leaf for leaf in leaves if array_leaf(leaf)]
-    return Variant(captured, guards, arrays, fast_math, seconds)
+    fixed = tuple((i, leaf) for i, leaf in enumerate(leaves) if float_leaf(leaf) and i not in numbers)
+    return Variant(captured, guards, leaves, fixed, fast_math, seconds)
 
 
 class Variant:
     """A program and the Python around it: guards, where inputs come from, what becomes of outputs."""
 
     def __init__(
-        self, captured: Captured, guards: Guards, arrays: list[Any], fast_math: bool, seconds: dict[str, float]
+        self,
+        captured: Captured,
+        guards: Guards,
+        leaves: Sequence[Any],
+        fixed: tuple[tuple[int, float], ...],
+        fast_math: bool,
+        seconds: dict[str, float],
     ) -> None:
+        arrays = [leaf for leaf in leaves if array_leaf(leaf)]
         self.captured = captured
         self.guards = guards
+        self.fixed = fixed  # floats among the leaves that are no inputs
         self.fast_math = fast_math
         self.seconds = seconds
         self.sources = captured.sources
@@ -84,6 +94,10 @@ class Variant:
         """Whether every Python value that capture read is what it was."""
         return self.guards.hold() and self._tensors_fit()
 
+    def takes(self, leaves: Sequence[Any]) -> bool:
+        """Whether the floats of a call that are no inputs are what they were."""
+        return all(leaves[i] is value or repr(leaves[i]) == repr(value) for i, value in self.fixed)
+
     def _tensors_fit(self) -> bool:
         captured = self.captured
         for tensor, wanted in captured.wanted:
@@ -93,7 +107,9 @@ class Variant:
             if tensor._grad is not None:
                 return False
         for i, source in enumerate(self.sources):
-            if source.kind == "argument" or source.kind == "number":
+            if source.place is not None and not isinstance(source.place.now(), float):
+                return False
+            if source.kind == "argument" or source.is_number:
                 continue
             assert source.tensor is not None
             t = source.tensor if source.kind == "tensor" else source.tensor._grad
@@ -119,7 +135,7 @@ class Variant:
     def _strides(self, i: int, arrays: list[Any]) -> tuple[Dim, ...] | None:
         """The strides of an input as the program knows them: 0 and 1 fixed, others symbols; None: contiguous."""
         source = self.sources[i]
-        if source.kind == "number":
+        if source.is_number:
             return None
         array = array_of(arrays[source.position]) if source.kind == "argument" else _tensor_of(source).array
         if array.flags.c_contiguous:
@@ -137,7 +153,9 @@ class Variant:
 
     def bind(self, leaves: Sequence[Any]) -> tuple[int, ...] | None:
         """The symbols' values for a call; None where its shapes do not fit."""
-        inputs = self._inputs([array_of(leaf) for leaf in leaves if array_leaf(leaf)])
+        if not self.takes(leaves):
+            return None
+        inputs = self._inputs(leaves)
         symbols = self.program.bind(inputs)
         if symbols is None or not self.positive:
             return symbols
@@ -153,14 +171,16 @@ class Variant:
         ]
         return {str(d): extent for d, extent in dims if not isinstance(d, int)}
 
-    def _inputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _inputs(self, leaves: Sequence[Any]) -> list[np.ndarray]:
         """The arrays of all inputs of the graph, in order."""
+        arrays = [array_of(leaf) for leaf in leaves if array_leaf(leaf)]
         result: list[np.ndarray] = []
         for source in self.sources:
             if source.kind == "argument":
                 result.append(arrays[source.position])
-            elif source.kind == "number":
-                result.append(np.array(source.holder[source.key], np.float64))
+            elif source.is_number:
+                value = leaves[source.position] if source.place is None else source.place.now()
+                result.append(np.array(value, np.float64))
             else:
                 result.append(_tensor_of(source).array)
         return result
@@ -170,7 +190,7 @@ class Variant:
     def call(self, leaves: Sequence[Any], values: tuple[int, ...]) -> Any:
         """Run the program on a call's arguments."""
         arguments = [leaf for leaf in leaves if array_leaf(leaf)]
-        inputs = self._inputs([array_of(a) for a in arguments])
+        inputs = self._inputs(leaves)
         if self.writes:
             self._check_writes(inputs, arguments)
         outputs = self.program.run(inputs, values)
@@ -224,8 +244,13 @@ class Variant:
             return result.value
         if result.kind == "argument":
             return arguments[result.position]
+<<<<<<< ours
         if result.value is not None:
             return numpy_result(outputs[result.position], result.value)
+=======
+        if result.kind == "number":
+            return float(outputs[result.position])
+>>>>>>> theirs
         if self.returns_numpy:
             return outputs[result.position]
         return tensors[result.position]

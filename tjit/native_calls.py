@@ -73,7 +73,9 @@ class _Builder(SpecBuilder):
         variant, captured = self.variant, self.variant.captured
         if len(variant.sources) > _MOST_INPUTS or len(self.shapes) > _MOST_INPUTS:
             raise _UnfitError
-        constants = [self._constant(i, a) for i, a in enumerate(self.leaves) if not array_leaf(a)]
+        lifted = {s.position for s in variant.sources if s.kind == "float"}
+        plain = [(i, a) for i, a in enumerate(self.leaves) if not array_leaf(a) and i not in lifted]
+        constants = [self._constant(i, a) for i, a in plain]
         self._guards(variant.guards)
         for tensor, _ in captured.wanted:
             self.words.append([self.id(tensor) + self.at.tensor_requires_grad, self.id(tensor._requires_grad)])
@@ -163,15 +165,26 @@ class _Builder(SpecBuilder):
 
     def _input(self, i: int) -> list[int]:
         source = self.variant.sources[i]
-        if source.kind == "number":
-            if type(source.holder) is not dict or type(source.key) is not str or self.in_python:
-                raise _UnfitError
-            return row(INPUT, kind=KINDS["number"], source=self.id(source.holder), type=self.id(source.key), bytes=8)
+        if source.is_number:
+            return row(INPUT, **self._number(source), bytes=8)
         place, array = self._place(source)
         strided = self.variant.strides[i] is not None
         if type(array) is not np.ndarray or (strided and i in self.variant.writes):
             raise _UnfitError
         return self.array(i, array.dtype, **place)
+
+    def _number(self, source: Any) -> dict[str, int]:
+        """Where a float is found."""
+        place = source.place
+        if place is None:
+            if type(self.leaves[source.position]) is not float:
+                raise _UnfitError
+            return {"kind": KINDS["float"], "source": source.position}
+        if type(place.holder) is types.CellType:
+            return {"kind": KINDS["cell"], "source": self.id(place.holder) + self.at.cell_value}
+        if type(place.holder) is not dict or type(place.key) is not str:
+            raise _UnfitError
+        return {"kind": KINDS["number"], "source": self.id(place.holder), "type": self.id(place.key)}
 
     def _place(self, source: Any) -> tuple[dict[str, int], Any]:
         """Where an input is found, and the array that is there now."""
@@ -210,16 +223,22 @@ class _Builder(SpecBuilder):
     def _results(self) -> list[list[int]]:
         if self.in_python:
             arguments = [[RESULTS["argument"], i] for i in self.positions]
-            inputs = [[RESULTS["input"], 2 * i] for i in range(len(self.variant.sources))]
+            inputs = [self._held(i, source) for i, source in enumerate(self.variant.sources)]
             return [*arguments, *inputs, *([RESULTS["array"], i] for i in range(len(self.shapes)))]
         return [self._result(r) for r in self.variant.captured.results]
+
+    def _held(self, i: int, source: Any) -> list[int]:
+        """What `_finish` gets of an input: its array, or its number."""
+        if source.place is not None:
+            return [RESULTS["object"], self.id(source.place)]
+        return [RESULTS["argument"], source.position] if source.is_number else [RESULTS["input"], 2 * i]
 
     def _result(self, result: Any) -> list[int]:
         if result.kind == "output":
             return [RESULTS["array" if self.variant.returns_numpy else "tensor"], result.position]
         if result.kind == "argument":
             return [RESULTS["argument"], self.positions[result.position]]
-        if result.kind == "dim":
+        if result.kind in ("dim", "number"):
             raise _UnfitError
         return [RESULTS["object"], self.id(result.value)]
 
@@ -238,7 +257,12 @@ class _Builder(SpecBuilder):
 def _finish(variant: Variant, n_arguments: int, n_inputs: int, whole: tuple[Any, ...]) -> Any:
     """What follows a program whose call goes on the tape; `whole`: arguments, inputs and outputs."""
     last = n_arguments + n_inputs
-    return variant.finish(list(whole[:n_arguments]), list(whole[n_arguments:last]), list(whole[last:]))
+    inputs = [x if type(x) is np.ndarray else _number_array(x) for x in whole[n_arguments:last]]
+    return variant.finish(list(whole[:n_arguments]), inputs, list(whole[last:]))
+
+
+def _number_array(number: Any) -> np.ndarray:
+    return np.array(number if isinstance(number, float) else number.now(), np.float64)
 
 
 def _word_of(holder: Any, value: Any) -> int:

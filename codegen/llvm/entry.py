@@ -420,10 +420,7 @@ class _Entry:
         b.unless(b.not_(b.is_null(grad)), no)
         b.unless(b.same(b.at(grad, 8), wanted), no)
         self._data_of(b, grad, array, owner, no, check)
-        b.position_at_end(blocks["number"])
-        value = b.do("PyDict_GetItemWithError", source, wanted)
-        b.unless(b.not_(b.is_null(value)), no)
-        b.unless(b.same(b.at(value, 8), b.object("float")), no)
+        value = self._find_number(b, blocks, record, args, no)
         b.store(b.number(value, at.float_value), number)
         b.store(number, pointer)
         b.put(_NULL, held, 0)
@@ -438,6 +435,24 @@ class _Entry:
         b.ret(I1(1))
         b.position_at_end(no)
         b.ret(I1(0))
+
+    def _find_number(self, b: _Builder, blocks: dict[str, ir.Block], record: Value, args: Value, no: ir.Block) -> Value:
+        """The Python float of the kinds of input that are one."""
+        is_float, value = b.append_basic_block("is_float"), b.slot()
+        b.position_at_end(blocks["number"])
+        b.store(b.do("PyDict_GetItemWithError", b.at(record, INPUT["source"]), b.at(record, INPUT["type"])), value)
+        b.branch(is_float)
+        b.position_at_end(blocks["float"])
+        b.store(b.item(args, b.number(record, INPUT["source"])), value)
+        b.branch(is_float)
+        b.position_at_end(blocks["cell"])
+        b.store(b.at(b.at(record, INPUT["source"]), 0), value)
+        b.branch(is_float)
+        b.position_at_end(is_float)
+        found = b.load(value, typ=PTR)
+        b.unless(b.not_(b.is_null(found)), no)
+        b.unless(b.same(b.at(found, 8), b.object("float")), no)
+        return found
 
     def _data_of(self, b: _Builder, tensor: Value, array: Value, owner: Value, no: ir.Block, then: ir.Block) -> None:
         data = b.at(tensor, self.layout.tensor_data)

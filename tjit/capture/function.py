@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+import weakref
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +12,10 @@ import numpy as np
 
 from tjit import dtypes
 from tjit.autograd.tape import grad
+from tjit.capture.places import Place, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
-from tjit.capture.trace import Trace, tracing
+from tjit.capture.trace import NumberTensor, Trace, tracing
 from tjit.errors import CaptureError
 from tjit.ir.dims import Dim, DimExpr, runtime_symbols
 from tjit.ir.graph import Graph, GraphBuilder, Value
@@ -20,6 +23,7 @@ from tjit.ir.types import TensorType
 from tjit.location import definition
 from tjit.ops.apply import TapeNode, state
 from tjit.ops.creation import zeros
+from tjit.ops.numbers import InconclusiveNumberError, Number, number_tensor
 from tjit.tensor import Size, Tensor, Traced
 
 __all__ = ["Captured", "Result", "Source", "capture_function"]
@@ -30,22 +34,26 @@ class Source:
     """Where an input of the graph comes from at each call.
 
     kind: "argument" (the `position`-th array argument), "tensor" (an eager tensor met while capturing), "grad" (the
-    `.grad` of `tensor`), or "number" (`holder[key]`, a float).
+    `.grad` of `tensor`), "float" (the `position`-th leaf of the arguments, a float), or "number" (a float at `place`).
     """
 
     kind: str
     position: int = 0
     tensor: Tensor | None = None
-    holder: Any = None
-    key: Any = None
+    place: Place | None = None
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind in ("float", "number")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a leaf of the returned value is.
 
-    kind: "output" (the `position`-th returned output), "argument" (an argument handed back), "tensor" (an eager tensor
-    handed back), "dim" (a symbolic dim or a shape of such), or "value" (a Python value).
+    kind: "output" (the `position`-th returned output), "number" (that output as a Python float), "argument" (an
+    argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a shape of such), or
+    "value" (a Python value).
     """
 
     kind: str
@@ -90,7 +98,8 @@ class _FunctionTrace(Trace):
         self.arguments: dict[int, int] = {}
         self.grad_absent: dict[int, Tensor] = {}
         self.lifted_grads: dict[int, Tensor] = {}
-        self.numbers: dict[tuple[int, Any], Tensor] = {}
+        self.numbers: dict[Place, Tensor] = {}  # what `lift_number` gave
+        self.lifted_numbers: list[weakref.ref[Number]] = []
         self.histories: dict[int, tuple[Tensor, bool, TapeNode | None, int]] = {}
 
     def lift(self, tensor: Tensor) -> None:
@@ -131,12 +140,41 @@ class _FunctionTrace(Trace):
         value = holder[key]
         if not isinstance(value, float):
             return value
-        place = (id(holder), key)
+        place = Place(holder, key)
         if place not in self.numbers:
-            name = key if isinstance(key, str) else "number"
-            self.numbers[place] = Tensor(Traced(self.builder.input(TensorType(dtypes.f64, ()), name)))
-            self.sources.append(Source("number", holder=holder, key=key))
+            self.numbers[place] = Tensor(self._number_input(Source("number", place=place), place.name))
         return self.numbers[place]
+
+    def _number_input(self, source: Source, name: str) -> Traced:
+        value = Traced(self.builder.input(TensorType(dtypes.f64, ()), name))
+        value.scope = self.scope.root
+        self.sources.append(source)
+        return value
+
+    def input_number(self, source: Source, name: str) -> Number:
+        """A lifted float; an input of the graph once it is used."""
+        where = source.position if source.place is None else source.place
+        number = Number(lambda: NumberTensor(self._number_input(source, name)), frozenset((where,)))
+        self.lifted_numbers.append(weakref.ref(number))
+        return number
+
+    def computed_number(self, value: Tensor, places: frozenset[Any]) -> Number:
+        """What arithmetic on lifted floats gives."""
+        number = Number(lambda: NumberTensor(value._data), places)
+        self.lifted_numbers.append(weakref.ref(number))
+        return number
+
+    def check_numbers(self) -> None:
+        """No lifted number outlives the capture.
+
+        Raises:
+            InconclusiveNumberError: the function stored one where a float belongs.
+        """
+        if any(number() is not None for number in self.lifted_numbers):
+            gc.collect()
+        places = [number._places for made in self.lifted_numbers if (number := made()) is not None]
+        if places:
+            raise InconclusiveNumberError(frozenset().union(*places))
 
 
 def _grad_name(tensor: Tensor) -> str:
@@ -150,24 +188,48 @@ def capture_function(
     shapes: Sequence[tuple[Dim, ...] | None],
     names: Sequence[str],
     name: str,
+    numbers: Collection[int | Place] = (),
 ) -> Captured:
     """Capture `fn(*args, **kwargs)`, where `(args, kwargs)` has the structure `tree` and the `leaves`.
 
     Args:
         shapes: for each leaf the shape to capture with (symbolic or not), None where the leaf is a Python value.
         names: of the leaves, for dumps.
+        numbers: the floats that are inputs: positions of leaves, and places.
 
     Raises:
         CaptureError: the function cannot be captured.
+        InconclusiveNumberError: not with these floats as inputs.
     """
     check_kind(fn)
     trace = _FunctionTrace(GraphBuilder(name))
+    places = [place for place in numbers if isinstance(place, Place)]
+    lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
+    with replaced(lifted):
+        captured = _capture(trace, fn, tree, leaves, shapes, names, numbers)
+    lifted.clear()
+    trace.check_numbers()
+    return captured
+
+
+def _capture(
+    trace: _FunctionTrace,
+    fn: Callable[..., Any],
+    tree: Tree,
+    leaves: Sequence[Any],
+    shapes: Sequence[tuple[Dim, ...] | None],
+    names: Sequence[str],
+    numbers: Collection[int | Place],
+) -> Captured:
     handles: list[Any] = []
     arrays: list[Tensor] = []
     same: dict[int, Tensor] = {}  # one array passed twice is one input
     position = -1
-    for leaf, shape, leaf_name in zip(leaves, shapes, names, strict=True):
+    for i, (leaf, shape, leaf_name) in enumerate(zip(leaves, shapes, names, strict=True)):
         position += shape is not None
+        if i in numbers:
+            handles.append(trace.input_number(Source("float", i), leaf_name))
+            continue
         if shape is None or id(leaf) in same:
             handles.append(same.get(id(leaf), leaf))
             continue
@@ -267,6 +329,8 @@ class _Finish:
             )
         if isinstance(leaf, DimExpr) or (isinstance(leaf, Size) and any(isinstance(d, DimExpr) for d in tuple(leaf))):
             return Result("dim", value=leaf)
+        if isinstance(leaf, Number):
+            return Result("number", self._output(self.trace.value_of(number_tensor(leaf))))
         if not isinstance(leaf, Tensor):
             check_plain(leaf)
             return Result("value", value=leaf)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -20,6 +21,9 @@ from typing import Any
 import numpy as np
 
 from tjit import dtypes
+from tjit.capture.places import MISSING as _MISSING
+from tjit.capture.places import Place
+from tjit.capture.reads import reading
 from tjit.devices import Device
 from tjit.dtypes import DType, default_dtype
 from tjit.location import is_users
@@ -27,7 +31,6 @@ from tjit.tensor import Tensor
 
 __all__ = ["Guards", "take_guards"]
 
-_MISSING = object()
 _SIMPLE = (int, float, complex, str, bytes, bool, type(None), DType, Device, slice, range, np.generic)
 _LIBRARIES = (
     "tjit",
@@ -71,13 +74,32 @@ class _Slot:
             return holder[self.key] if self.key < len(holder) else _MISSING
         return getattr(holder, self.key, _MISSING)
 
+    def changed(self) -> bool:
+        now = self.now()
+        return now is not self.expected and not _same(now, self.expected)
+
+    def number(self) -> Place | None:
+        """The place, where it held a float that has changed to another one."""
+        if type(self.expected) is not float or type(self.now()) is not float or not self.changed():
+            return None
+        if type(self.holder) is types.CellType or (isinstance(self.holder, dict) and type(self.key) is str):
+            return Place(self.holder, self.key, _last_name(self.path))
+        return Place(self.holder, self.key, _last_name(self.path)) if type(self.holder) is list else None
+
 
 @dataclass
 class Guards:
-    """Slots whose values must be what they were, and containers that must have kept their size."""
+    """Slots whose values must be what they were, and containers that must have kept their size.
+
+    Attributes:
+        codes: what was followed of the user's code.
+        class_dicts: the ids of holders that are not to be written.
+    """
 
     slots: list[_Slot] = field(default_factory=list)
     sizes: list[tuple[Any, int, str]] = field(default_factory=list)
+    codes: list[types.CodeType] = field(default_factory=list)
+    class_dicts: set[int] = field(default_factory=set)
     _dicts: list[tuple[dict, Any, Any]] = field(default_factory=list)
     _others: list[_Slot] = field(default_factory=list)
 
@@ -99,20 +121,40 @@ class Guards:
                 return False
         return all(len(container) == size for container, size, _ in self.sizes)
 
+    @property
+    def asks_types(self) -> bool:
+        """Whether the user's code may tell a float from what stands for one by `type(x)`."""
+        return any("type" in code.co_names for code in self.codes)
+
+    def changed_numbers(self) -> list[Place]:
+        """Places that held a float and hold another one."""
+        found = [slot.number() for slot in self.slots if id(slot.holder) not in self.class_dicts]
+        return [place for place in found if place is not None]
+
     def reason(self) -> str | None:
-        """What changed, in words; None where nothing did."""
+        """What changed, in words, and where it is read; None where nothing did."""
         for slot in self.slots:
-            now = slot.now()
-            if now is not slot.expected and not _same(now, slot.expected):
-                return f"{slot.path} was {_shown(slot.expected)} and is {_shown(now)}"
+            if slot.changed():
+                return self._read(f"{slot.path} was {_shown(slot.expected)} and is {_shown(slot.now())}", slot.path)
         for container, size, path in self.sizes:
             if len(container) != size:
-                return f"{path} had {size} entries and has {len(container)}"
+                return self._read(f"{path} had {size} entries and has {len(container)}", path)
         return None
 
-    def forget(self, holder: Any, key: Any) -> None:
-        """Do not guard `holder[key]`: it was lifted to an input."""
-        self.slots = [s for s in self.slots if not (s.holder is holder and s.key == key)]
+    def _read(self, reason: str, path: str) -> str:
+        where = reading(_last_name(path), self.codes)
+        return reason if where is None else f"{reason}\n  at {where.describe()}"
+
+    def forget(self, places: Collection[Place]) -> None:
+        """Do not guard these: they were lifted to inputs."""
+        found = set(places)
+        self.slots = [s for s in self.slots if type(s.key) not in (str, int) or Place(s.holder, s.key) not in found]
+
+
+def _last_name(path: str) -> str:
+    """The name by which code reaches what `path` says: `self.levels[0]` by `levels`."""
+    names = re.findall(r"[A-Za-z_]\w*", re.sub(r"\[[^]]*\]", "", path))
+    return names[-1] if names else ""
 
 
 def _same(now: Any, expected: Any) -> bool:
@@ -268,7 +310,9 @@ class _Taker:
             self.classes[base] = makes
             if not _is_library(base.__module__):
                 done = set() if makes else {"__init__", "__new__", "__post_init__"}
-                self.opened.append(_Opened(base, _class_dict(base), path, done))
+                members = _class_dict(base)
+                self.guards.class_dicts.add(id(members))
+                self.opened.append(_Opened(base, members, path, done))
             elif base.__module__.startswith("tjit."):
                 for member in vars(base).values():
                     if isinstance(member, types.FunctionType):
@@ -328,6 +372,7 @@ class _Taker:
             return
         if _is_library(fn.__module__) or not is_users(code.co_filename):
             return
+        self.guards.codes.append(code)
         names = frozenset(_names(code))
         self.names |= names
         for name in sorted(names):

@@ -12,7 +12,7 @@ from tjit.location import user_location
 from tjit.ops.apply import state
 from tjit.tensor import Tensor
 
-__all__ = ["Signature", "array_leaf", "array_of", "read_signature"]
+__all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature"]
 
 
 def array_leaf(leaf: Any) -> bool:
@@ -25,20 +25,27 @@ def array_of(leaf: Any) -> np.ndarray:
 
 
 class Signature(tuple):
-    """(family, extents): `family` is all but the extents of arrays."""
+    """(family, extents): `family` is all but the extents of arrays, and the values of floats.
 
-    __slots__ = ()
+    Attributes:
+        floats: the floats among the leaves, as text that tells all of them apart. Not compared: a variant may serve
+            calls with different ones.
+    """
+
+    floats: tuple[str, ...] = ()
 
     @property
     def family(self) -> Any:
         return self[0]
 
-    def shapes(self) -> str:
-        return " ".join("[" + ", ".join(map(str, s)) + "]" for s in self[1])
+    @property
+    def extents(self) -> Any:
+        return self[1]
 
-    def __str__(self) -> str:
-        kinds = [str(part[1]) if isinstance(part, tuple) else repr(part) for part in self[0][1:]]
-        return f"{', '.join(kinds)} of shapes {self.shapes()}"
+
+def float_leaf(leaf: Any) -> bool:
+    """Whether a leaf of the arguments is a number that may become an input."""
+    return type(leaf) is float or type(leaf) is np.float64
 
 
 def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
@@ -49,6 +56,7 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
     """
     family: list[Any] = [tree]
     extents: list[tuple[int, ...]] = []
+    floats: list[str] = []
     places: dict[int, int] = {}
     grad = state.grad
     for i, leaf in enumerate(leaves):
@@ -62,7 +70,10 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
                     f"a {type(leaf).__name__} is no plain array", user_location(), hint="pass np.asarray(...) of it"
                 )
         else:
-            family.append(_static(leaf))
+            is_float = float_leaf(leaf)
+            family.append((type(leaf),) if is_float else _static(leaf))
+            if is_float:
+                floats.append(repr(float(leaf)))
             continue
         same = places.setdefault(id(leaf), i)
         shape = array.shape
@@ -70,7 +81,10 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
         family.append((kind, array.dtype, needs_grad, len(shape), layout, same if same != i else None))
         extents.append(shape)
     family.append(grad)
-    return Signature((tuple(family), tuple(extents)))
+    signature = Signature((tuple(family), tuple(extents)))
+    if floats:
+        signature.floats = tuple(floats)
+    return signature
 
 
 def _static(leaf: Any) -> Any:

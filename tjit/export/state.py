@@ -39,8 +39,8 @@ class State:
 
 
 def _place(source: Source) -> Any:
-    if source.kind == "number":
-        return id(source.holder), source.key
+    if source.place is not None:
+        return source.place
     return source.kind, id(source.tensor)
 
 
@@ -72,9 +72,9 @@ def _add(state: State, taken: set[str], known: dict[int, str], source: Source, t
         return
     name = unique(_wanted_name(source, known), taken)
     state.places[place], state.types[name] = name, type
-    if source.kind == "number":
+    if source.place is not None:
         state.numbers.add(name)
-        state.arrays[name] = np.array(source.holder[source.key], np.float64)
+        state.arrays[name] = np.array(source.place.now(), np.float64)
         return
     assert source.tensor is not None
     tensor = source.tensor
@@ -87,8 +87,8 @@ def _add(state: State, taken: set[str], known: dict[int, str], source: Source, t
 
 
 def _wanted_name(source: Source, known: dict[int, str]) -> str:
-    if source.kind == "number":
-        return source.key if isinstance(source.key, str) else "number"
+    if source.place is not None:
+        return source.place.name
     tensor = source.tensor
     assert isinstance(tensor, Tensor)
     name = known.get(id(tensor)) or tensor.__dict__.get("name") or "tensor"

@@ -187,7 +187,7 @@ def _print_guards(guards: tuple[str, ...]) -> list[str]:
 
 def _print_calls(calls: CacheInfo) -> list[str]:
     lines = [f"calls: {calls.hits} ran a variant that was there, {calls.misses} captured"]
-    return lines + [f"  captured again: {reason}" for reason in calls.reasons]
+    return lines + ["  captured again: " + reason.replace("\n", "\n  ") for reason in calls.reasons]
 
 
 def _size(nbytes: Dim) -> str:

@@ -14,6 +14,7 @@ from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.location import user_location
 from tjit.ops.apply import apply
+from tjit.ops.numbers import Number, number_tensor, plain_tensor
 from tjit.tensor import Tensor
 
 __all__ = ["as_tensor_operand", "broadcast_shapes", "common_dtype", "elementwise", "normalize_dim", "normalize_dims"]
@@ -25,6 +26,8 @@ def common_dtype(*operands: Any) -> DType:
 
 
 def _ranked(operand: Any) -> tuple[DType, int]:
+    if type(operand) is Number:
+        return default_dtype(), 0
     if isinstance(operand, Tensor):
         return operand.dtype, 0 if operand._number else 2 if operand.ndim else 1
     if isinstance(operand, Literal):
@@ -40,6 +43,8 @@ def as_tensor_operand(x: Any, name: str) -> Tensor:
     """
     from tjit.ops.creation import as_tensor, full
 
+    if type(x) is Number:
+        return plain_tensor(x)
     if isinstance(x, Tensor):
         return x
     if isinstance(x, np.ndarray):
@@ -58,6 +63,8 @@ def as_tensor_operand(x: Any, name: str) -> Tensor:
 
 
 def _checked(x: Any, name: str) -> Any:
+    if type(x) is Number:
+        return number_tensor(x)
     if isinstance(x, (Tensor, Literal, bool, int, float)):
         return x
     if isinstance(x, np.generic):
@@ -103,8 +110,8 @@ def elementwise(op: Op, *xs: Any, to: DType | str | None = "common", keep: tuple
     from tjit.ops.movement import broadcast_to
 
     operands = [_checked(x, op.name) for x in xs]
-    if not any(isinstance(o, Tensor) for o in operands):
-        operands[0] = as_tensor_operand(operands[0], op.name)
+    if not any(isinstance(o, Tensor) for o, x in zip(operands, xs, strict=True) if type(x) is not Number):
+        operands[0] = as_tensor_operand(xs[0], op.name)
     free = [o for i, o in enumerate(operands) if i not in keep]
     dtype: DType | None = None
     if to == "common" or to == "float":

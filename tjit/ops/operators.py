@@ -10,6 +10,7 @@ import numpy as np
 from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Literal
 from tjit.ops import arithmetic, bitwise, compare, powers, rounding
+from tjit.ops.numbers import Number, number_tensor
 from tjit.ops.public import write_into
 from tjit.tensor import Tensor
 
@@ -55,16 +56,23 @@ _UNARY: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def _operand(other: Any) -> Any:
+    """What the ops take for the other operand; NotImplemented where it is none."""
+    if type(other) is Number:
+        return number_tensor(other)
+    return other if isinstance(other, _OPERANDS) else NotImplemented
+
+
 def _forward(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: fn(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+    return lambda self, other: o if (o := _operand(other)) is NotImplemented else fn(self, o)
 
 
 def _reflected(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: fn(other, self) if isinstance(other, _OPERANDS) else NotImplemented
+    return lambda self, other: o if (o := _operand(other)) is NotImplemented else fn(o, self)
 
 
 def _in_place(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: write_into(self, fn(self, other)) if isinstance(other, _OPERANDS) else NotImplemented
+    return lambda self, other: o if (o := _operand(other)) is NotImplemented else write_into(self, fn(self, o))
 
 
 def _unary(fn: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:

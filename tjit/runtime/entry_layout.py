@@ -65,9 +65,10 @@ SPEC = Words(
 )  # fmt: skip
 
 # kind: "array" and "tensor" are arguments, by position in `source`; "fixed" is a tensor, "grad" a tensor's .grad,
-# "number" a float in the dict `source` at the key `type`. requires: whether it requires grad. strides: 0: contiguous.
+# "number" a float in the dict `source` at the key `type`, "float" an argument, "cell" a float that the word at `source`
+# points to. requires: whether it requires grad. strides: 0: contiguous.
 INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written")
-KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4}
+KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4, "float": 5, "cell": 6}
 
 # make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor.
 # kind: 0 for a leaf.

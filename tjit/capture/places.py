@@ -1,0 +1,79 @@
+"""Places that hold a Python value: an entry of a dict or a list, or a closure's cell."""
+
+from __future__ import annotations
+
+import threading
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tjit.ops.numbers import InconclusiveNumberError, Number
+
+__all__ = ["MISSING", "Place", "replaced"]
+
+MISSING = object()
+
+
+class Place:
+    """`holder[key]`, or the contents of a cell. Equal where it is the same place; keeps the holder.
+
+    Args:
+        name: for dumps; the key where it is one.
+    """
+
+    __slots__ = ("holder", "key", "name")
+
+    def __init__(self, holder: Any, key: Any, name: str | None = None) -> None:
+        self.holder = holder
+        self.key = key
+        self.name = name or (key if isinstance(key, str) and key.isidentifier() else "number")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Place) and self.holder is other.holder and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash((id(self.holder), self.key))
+
+    def now(self) -> Any:
+        """What it holds; MISSING where nothing."""
+        try:
+            return self.holder.cell_contents if type(self.holder) is types.CellType else self.holder[self.key]
+        except (KeyError, IndexError, ValueError):
+            return MISSING
+
+    def put(self, value: Any) -> None:
+        if type(self.holder) is types.CellType:
+            self.holder.cell_contents = value
+        else:
+            self.holder[self.key] = value
+
+
+_replacing = threading.RLock()
+
+
+@contextmanager
+def replaced(values: Mapping[Place, Number]) -> Iterator[None]:
+    """Have places hold these numbers inside.
+
+    Other threads that read such a place meanwhile find the number, which refuses to be used there.
+
+    Raises:
+        InconclusiveNumberError: a place was written inside: every call has to write it again.
+    """
+    if not values:
+        yield
+        return
+    with _replacing:
+        before = {place: place.now() for place in values}
+        for place, number in values.items():
+            place.put(number)
+        written = frozenset()
+        try:
+            yield
+        finally:
+            written = frozenset(place for place, number in values.items() if place.now() is not number)
+            for place, value in before.items():
+                place.put(value)
+    if written:
+        raise InconclusiveNumberError(written)
