@@ -13,7 +13,8 @@ A stream of little-endian u32, i64 and strings (u32 length, the UTF-8 bytes, a N
         u32 n_arguments, then for each   string name; string type; type; u32 flags: 2 written
         u32 n_outputs, then for each     string name; string type; type; u32 flags: 0
         u32 n_inputs, then for each      u32 kind: 0 argument, 1 state, 2 state that it writes; u32 number of it
-        u32 n_checks, then for each      u32 number; string "file:line" of the user's program, or "!" and what an assert says
+        u32 n_checks, then for each      u32 number; string "file:line" of the user's program,
+                                         or "!" and what an assert says
 
     type is    u32 DLPack's type code; u32 bits; u32 rank; for each dim: u32 kind, i64 value:
                kind 0 an extent; 1 a symbol, value its number; 2 known only from the program's plan, value 0
