@@ -47,16 +47,23 @@ class Costs:
     contract_tasks: Callable[[ContractKernel], Dim] = lambda kernel: 1
 
 
-def schedule(graph: Graph, costs: Costs | None = None, strides: Sequence[tuple[Dim, ...] | None] = ()) -> Schedule:
+def schedule(
+    graph: Graph,
+    costs: Costs | None = None,
+    strides: Sequence[tuple[Dim, ...] | None] = (),
+    *,
+    nests: bool = True,
+) -> Schedule:
     """The schedule of a graph of primitives.
 
     Args:
         costs: the backend's answers.
         strides: for each input, the strides of its elements, or None for a contiguous one.
+        nests: have loops over single elements be kernels of their own. Without, the program has every loop.
     """
     names = {s.name for v in graph.inputs for d in v.type.shape for s in symbols(d)}
     names |= {s.name for dims in strides for d in dims or () for s in symbols(d)}
-    scheduler = Scheduler(graph, costs or Costs(), strides, names)
+    scheduler = Scheduler(graph, costs or Costs(), strides, names, nests=nests)
     scheduler.check_outputs()
     return scheduler.run()
 
@@ -89,7 +96,9 @@ class Scheduler:
         strides: Sequence[tuple[Dim, ...] | None],
         known: Collection[str],
         numbers: Iterator[int] | None = None,
+        nests: bool = True,
     ) -> None:
+        self.nests = nests
         self.numbers = count() if numbers is None else numbers  # of temps: one count for regions inside too
         self.storage = plan_storage(graph)
         self.graph = graph = self.storage.graph
@@ -145,7 +154,7 @@ class Scheduler:
 
     def inner(self, graph: Graph, strides: Sequence[tuple[Dim, ...] | None]) -> Scheduler:
         """The scheduler of a region inside."""
-        return Scheduler(graph, self.costs, strides, self.known, self.numbers)
+        return Scheduler(graph, self.costs, strides, self.known, self.numbers, self.nests)
 
     def check_outputs(self) -> None:
         """
@@ -282,7 +291,7 @@ class Scheduler:
         if group.kind == "contract":
             self._contract_step(self._built(build_contract, group, name))
         elif group.kind == "control":
-            self.steps.append(control_step(self, group.items[0].node))
+            self._control(group.items[0].node)
         elif group.kind == "index":
             (item,) = group.items
             target = self._buffer_of(item.value)
@@ -293,6 +302,22 @@ class Scheduler:
         else:
             self._loop_step(self._built(build_loops, group, name))
         self._copy_back()
+
+    def _control(self, node: Node) -> None:
+        """One kernel where that is as good, else a step around the schedules of the regions."""
+        from tjit.codegen.nest import build_nest, is_nest  # few programs have loops
+
+        if not self.nests or not is_nest(node):
+            self.steps.append(control_step(self, node))
+            return
+        inside = {value: made for made in _nodes_inside(node) for value in made.results}
+
+        def buffer_of(value: Value) -> Buffer:
+            if value in inside and value not in self.placed:
+                self.program.producer[value] = inside[value]  # a constant
+            return self._buffer_of(value)
+
+        self._step(build_nest(node, buffer_of, node.op.name))
 
     def _built(self, build: Callable[..., Any], group: Group, name: str) -> Any:
         """The kernel of a group; where it would read what it overwrites, that goes elsewhere and is copied later."""
@@ -404,6 +429,13 @@ class Scheduler:
             seen.update(new)
             steps.append(step)
         self.steps = steps
+
+
+def _nodes_inside(node: Node) -> Iterator[Node]:
+    for region in node.regions:
+        for inner in region.nodes:
+            yield inner
+            yield from _nodes_inside(inner)
 
 
 def _named(kernel: Kernel) -> Kernel:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from tjit.codegen.kernel import Axis, ContractKernel, Kernel, LoopKernel
+from tjit.codegen.llvm.module import compile_schedule
+from tjit.codegen.llvm.program import costs
+from tjit.codegen.llvm.target import host_target
 from tjit.codegen.schedule import schedule
 from tjit.codegen.steps import Placed, Schedule, Step, bodies, kernel_steps, numbered
-from tjit.compiled import build_program
+from tjit.compiled import _info
 from tjit.errors import DimensionError
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph
@@ -22,25 +25,21 @@ from tjit.passes.pipeline import run_passes
 from tjit.runtime.program import Program
 
 
-@pytest.fixture(autouse=True)
-def _no_disk_cache(monkeypatch):
-    monkeypatch.setenv("TJIT_CACHE", "0")
-
-
 def graph_of(text: str) -> Graph:
     graph = parse_graph(textwrap.dedent(text).strip())
     verify(graph)
     return graph
 
 
-def program_of(text: str) -> Program:
-    graph = graph_of(text)
-    return build_program(graph, (None,) * len(graph.inputs), False, {})
+def program_of(text: str, nests: bool = True) -> Program:
+    graph, target = graph_of(text), host_target()
+    plan = schedule(run_passes(graph), costs(target), nests=nests)
+    return Program(compile_schedule(plan, target, None), _info(plan))
 
 
-def run(text: str, *arrays: Any) -> list[np.ndarray]:
+def run(text: str, *arrays: Any, nests: bool = True) -> list[np.ndarray]:
     """All outputs by the compiled program, those that are written back included."""
-    graph, program = graph_of(text), program_of(text)
+    graph, program = graph_of(text), program_of(text, nests)
     inputs = [np.array(a) for a in arrays]
     symbols = program.bind(inputs)
     assert symbols is not None
@@ -50,16 +49,18 @@ def run(text: str, *arrays: Any) -> list[np.ndarray]:
 
 
 def check(text: str, *arrays: Any) -> None:
+    """Both ways: with loops over elements as kernels, and with every loop in the program."""
     expected = evaluate(graph_of(text), [np.array(a) for a in arrays])
 
-    got = run(text, *arrays)
-
-    for g, e in zip(got, expected, strict=True):
-        np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
+    for nests in (True, False):
+        got = run(text, *arrays, nests=nests)
+        for g, e in zip(got, expected, strict=True):
+            np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
 
 
 def plan_of(text: str) -> Schedule:
-    return schedule(run_passes(graph_of(text)))
+    """The schedule with every loop in the program."""
+    return schedule(run_passes(graph_of(text)), nests=False)
 
 
 def written_names(plan: Schedule) -> list[str]:
@@ -222,9 +223,10 @@ def test_loops_in_loops_and_symbols_bound_on_the_way(n, condition):
     check(NESTED, np.arange(n) / 4.0 + 1, np.bool_(condition), np.int64(n - 1))
 
 
+@pytest.mark.parametrize("nests", [True, False])
 @pytest.mark.parametrize("index", [-1, 5])
-def test_a_bound_index_that_is_out_of_range_is_an_error_at_its_line(index):
-    program = program_of(NESTED)
+def test_a_bound_index_that_is_out_of_range_is_an_error_at_its_line(index, nests):
+    program = program_of(NESTED, nests)
     inputs = [np.ones(5), np.array(True), np.array(index)]
 
     with pytest.raises(DimensionError, match="index out of range") as raised:
