@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.passes import rules
-from tjit.passes.constants import make_full
+from tjit.passes.known import make_full
 from tjit.passes.moves import simplify_move
 from tjit.passes.rewrite import Rewriter, rewrite, with_operands
 from tjit.passes.rules import Rule

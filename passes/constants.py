@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Graph, Literal, Node, Operand
-from tjit.ir.op import OPS
-from tjit.ir.types import TensorType
+from tjit.passes.constant_control import fold_control
+from tjit.passes.known import is_zero, known_number, make_full
 from tjit.passes.rewrite import Rewriter, rewrite, with_operands
 
-__all__ = ["fold_constants", "is_zero", "known_number", "make_full"]
+__all__ = ["fold_constants"]
 
 _MOVES = ("alias", "broadcast_to", "detach", "flip", "permute", "reshape", "slice")  # of one number it stays one number
 
@@ -22,7 +20,8 @@ def fold_constants(graph: Graph) -> Graph:
     """Compute what depends on numbers only, and read filled tensors as numbers.
 
     An elementwise node of numbers and of tensors filled with one number becomes a `full`, by the op's reference; a
-    `full` among the operands of an elementwise node becomes a number where another operand has the result's shape.
+    `full` among the operands of an elementwise node becomes a number where another operand has the result's shape. A
+    branch that is taken for certain, and the body of a loop of one trip, take the place of their node.
 
     Before:
         graph f(%x: f32[4]) -> f32[4] {
@@ -45,34 +44,11 @@ def fold_constants(graph: Graph) -> Graph:
     return rewrite(graph, _fold)
 
 
-def known_number(rewriter: Rewriter, operand: Operand) -> Literal | None:
-    """The number that `operand` is, or that it is filled with."""
-    if isinstance(operand, Literal):
-        return operand
-    node = rewriter.producer(operand)
-    if node is None:
-        return None
-    if node.op.name == "full" and not isinstance(node.attrs["value"], DimExpr):
-        return Literal(node.attrs["value"], node.attrs["dtype"])
-    if node.op.name == "constant" and not node.attrs["shape"]:
-        return Literal(node.op.reference(**node.attrs).item(), node.attrs["dtype"])
-    return None
-
-
-def is_zero(number: Literal | None) -> bool:
-    """Whether it is 0, and not -0."""
-    return number is not None and number.value == 0 and math.copysign(1.0, number.value) > 0
-
-
-def make_full(rewriter: Rewriter, number: Literal, type: TensorType, node: Node) -> tuple[Operand, ...]:
-    """A tensor of `type` filled with `number`, in place of `node`."""
-    attrs: dict[str, Any] = {"value": number.value, "shape": type.shape, "dtype": type.dtype, "device": type.device}
-    return tuple(rewriter.add(node, OPS["full"], [], [type], **attrs))
-
-
-def _fold(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
+def _fold(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     if node.op.kind == "elementwise":
         return _fold_elementwise(rewriter, node)
+    if node.regions:
+        return fold_control(rewriter, node)
     if len(node.operands) != 1 or len(node.results) != 1:
         return None
     number = known_number(rewriter, node.operands[0])

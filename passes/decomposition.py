@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tjit.ir.graph import Graph, Literal, Node, Operand
-from tjit.passes.constants import make_full
+from tjit.passes.known import make_full
 from tjit.passes.rewrite import Rewriter, rewrite
 
 __all__ = ["decompose"]

@@ -11,10 +11,12 @@ from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
 from tjit.ir.verify import verify
 from tjit.passes.algebra import simplify_algebra, simplify_algebra_fast
+from tjit.passes.carried import uncarry_invariants
 from tjit.passes.common_nodes import merge_common_nodes
 from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.decomposition import decompose
+from tjit.passes.loop_invariants import hoist_invariants
 from tjit.passes.matmul_chains import reorder_matmul_chains
 
 __all__ = ["DEFAULT", "FAST_MATH", "Pass", "PassRun", "run_passes"]
@@ -28,7 +30,9 @@ DEFAULT: tuple[Pass, ...] = (
     decompose,  # before algebra: identities are of primitives
     fold_constants,  # before algebra: rules then see plain numbers
     simplify_algebra,
+    uncarry_invariants,  # after algebra: a value times one is the value that came in
     merge_common_nodes,  # after algebra: identities make equal nodes equal in text
+    hoist_invariants,  # after merging: what is computed outside already needs no second place
     eliminate_dead_nodes,  # last: what folding and rules no longer read
 )
 

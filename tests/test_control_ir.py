@@ -20,7 +20,10 @@ from tjit.ir.printer import print_graph
 from tjit.ir.scope import bound_names, each_node, mentioned, used_names
 from tjit.ir.types import TensorType
 from tjit.ir.verify import verify
+from tjit.passes.carried import uncarry_invariants
+from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
+from tjit.passes.loop_invariants import hoist_invariants
 
 
 def _graph(text: str) -> Graph:
@@ -404,4 +407,167 @@ def test_control_flow_with_an_effect_stays_and_all_other_goes():
         "}",
         "}",
         "return %a",
+    ]
+
+
+def test_what_every_branch_and_test_keeps_is_read_from_outside():
+    assert _after(
+        uncarry_invariants,
+        """
+        graph f(%c: bool[], %a: f64[], %b: f64[]) -> f64[], f64[], f64[], f64[], f64[] {
+          %0: f64[], %1: f64[] = if(%c, %a, %b) {
+            then(%p: f64[], %q: f64[]) { %2: f64[] = add(%p, %q) yield %2, %q }
+            else(%r: f64[], %s: f64[]) { yield %r, %b }
+          }
+          %3: f64[], %4: f64[], %5: f64[] = while(%0, %1, 2.0:f64) {
+            test(%t: f64[], %u: f64[], %m: f64[]) { %6: bool[] = lt(%t, %u) yield %6 }
+            body(%v: f64[], %w: f64[], %n: f64[]) { %7: f64[] = mul(%v, %n) yield %7, %w, 2.0:f64 }
+          }
+          return %0, %1, %3, %4, %5
+        }""",
+    ) == [
+        "%0: f64[] = if(%c, %a) {",
+        "then(%p: f64[]) { %1: f64[] = add(%p, %b)  yield %1 }",
+        "else(%r: f64[]) { yield %r }",
+        "}",
+        "%2: f64[] = full(value=2.0, shape=(), dtype=f64, device=cpu)",
+        "%3: f64[] = while(%0) {",
+        "test(%t: f64[]) { %4: bool[] = lt(%t, %b)  yield %4 }",
+        "body(%v: f64[]) { %5: f64[] = mul(%v, %2)  yield %5 }",
+        "}",
+        "return %0, %b, %3, %b, %2",
+    ]
+
+
+def test_what_an_inner_loop_leaves_alone_the_outer_one_does_too():
+    lines = _after(
+        uncarry_invariants,
+        """
+        graph f(%a: f64[], %b: f64[]) -> f64[], f64[] {
+          %0: f64[], %1: f64[] = for(%a, %b, counter="i0", trip=3) {
+            body(%p: f64[], %q: f64[]) {
+              %2: f64[], %3: f64[] = for(%p, %q, counter="i1", trip=4) {
+                body(%r: f64[], %s: f64[]) { %4: f64[] = mul(%r, %s) yield %4, %s }
+              }
+              yield %2, %3
+            }
+          }
+          return %0, %1
+        }""",
+    )
+
+    assert lines[0] == '%0: f64[] = for(%a, counter="i0", trip=3) {'
+    assert lines[3] == "body(%r: f64[]) { %2: f64[] = mul(%r, %b)  yield %2 }"
+    assert lines[-1] == "return %0, %b"
+
+
+def test_work_that_mentions_a_counter_or_may_fail_stays_in_its_loop():
+    text = """
+        graph f(%x: f64[9], %k: i64[]) -> f64[9] {
+          %0: f64[9] = for(%x, counter="i0", trip=8) {
+            body(%y: f64[9]) {
+              bind(%k, symbol="u0", low=0, high=8)
+              %1: f64[i0] = slice(%x, starts=(0,), stops=(i0,), steps=(1,))
+              %2: f64[] = sum(%1, dims=(0,), keepdim=False)
+              %3: f64[u0] = slice(%x, starts=(0,), stops=(u0,), steps=(1,))
+              %4: f64[] = sum(%3, dims=(0,), keepdim=False)
+              %5: f64[] = take(%x, %k, dim=0)
+              %6: f64[] = exp(%5)
+              %7: f64[] = sum(%y, dims=(0,), keepdim=False)
+              %8: f64[] = add(%2, %4)
+              %9: f64[] = add(%6, %7)
+              %10: f64[9] = add(%y, %8)
+              %11: f64[9] = add(%10, %9)
+              yield %11
+            }
+          }
+          return %0
+        }"""
+
+    assert hoist_invariants(graph := _graph(text)) is graph
+
+
+def test_invariant_work_leaves_all_loops_around_it(rng):
+    graph = _graph("""
+        graph f(%x: f64[4], %w: f64[4]) -> f64[4] {
+          %0: f64[4] = for(%x, counter="i0", trip=3) {
+            body(%y: f64[4]) {
+              %1: f64[4], %2: i64[] = while(%y, 0:i64) {
+                test(%a: f64[4], %n: i64[]) {
+                  %3: f64[] = max(%w, dims=(0,), keepdim=False)
+                  %4: bool[] = lt(%3, 9.0)
+                  %5: bool[] = lt(%n, 3)
+                  %6: bool[] = bitwise_and(%4, %5)
+                  yield %6
+                }
+                body(%b: f64[4], %m: i64[]) {
+                  %7: f64[4] = mul(%w, 2.0)
+                  %8: f64[4] = exp(%7)
+                  %9: f64[4] = sub(%b, %8)
+                  %10: i64[] = add(%m, 1)
+                  yield %9, %10
+                }
+              }
+              yield %1
+            }
+          }
+          return %0
+        }""")
+    after = hoist_invariants(graph)
+    arrays = [rng.standard_normal(4), rng.standard_normal(4)]
+
+    verify(after)
+    assert [n.op.name for n in after.nodes] == ["max", "mul", "exp", "for"]
+    np.testing.assert_array_equal(evaluate(after, arrays)[0], evaluate(graph, arrays)[0])
+
+
+def test_control_flow_of_known_course_is_folded():
+    assert _after(
+        lambda g: eliminate_dead_nodes(fold_constants(g)),
+        """
+        graph f(%x: f64[4], %k: i64[]) -> f64[4], f64[4], i64[], f64[2] {
+          %0: f64[4] = for(%x, counter="i0", trip=0) { body(%a: f64[4]) { %1: f64[4] = exp(%a) yield %1 } }
+          %2: f64[4], %3: i64[] = for(%0, 2:i64, counter="i1", trip=1) {
+            body(%b: f64[4], %n: i64[]) {
+              %4: f64[4] = for(%b, counter="i2", trip=i1 + 2) {
+                body(%c: f64[4]) {
+                  %5: f64[-i1 + i2 + 1] = slice(%c, starts=(i1,), stops=(i2 + 1,), steps=(1,))
+                  %6: f64[4] = slice_update(%c, %5, starts=(i1,), stops=(i2 + 1,), steps=(1,))
+                  yield %6
+                }
+              }
+              %7: i64[] = full(value=i1 + 3, shape=(), dtype=i64, device=cpu)
+              %8: i64[] = mul(%7, %n)
+              yield %4, %8
+            }
+          }
+          %9: bool[] = lt(2:i64, 3:i64)
+          %10: i64[], %11: f64[2] = if(%9, %3) {
+            then(%d: i64[]) {
+              %12: f64[2] = full(value=1.0, shape=(2,), dtype=f64, device=cpu)
+              yield 7:i64, %12
+            }
+            else(%e: i64[]) {
+              bind(%k, symbol="u0", low=0, high=None)
+              %13: f64[2] = full(value=u0, shape=(2,), dtype=f64, device=cpu)
+              yield %e, %13
+            }
+          }
+          %14: f64[4] = while(%x) {
+            test(%g: f64[4]) { %15: bool[] = full(value=False, shape=(), dtype=bool, device=cpu) yield %15 }
+            body(%h: f64[4]) { %16: f64[4] = neg(%h) yield %16 }
+          }
+          return %2, %14, %10, %11
+        }""",
+    ) == [
+        '%0: f64[4] = for(%x, counter="i2", trip=2) {',
+        "body(%c: f64[4]) {",
+        "%1: f64[i2 + 1] = slice(%c, starts=(0,), stops=(i2 + 1,), steps=(1,))",
+        "%2: f64[4] = slice_update(%c, %1, starts=(0,), stops=(i2 + 1,), steps=(1,))",
+        "yield %2",
+        "}",
+        "}",
+        "%3: f64[2] = full(value=1.0, shape=(2,), dtype=f64, device=cpu)",
+        "%4: i64[] = full(value=7, shape=(), dtype=i64, device=cpu)",
+        "return %0, %x, %4, %3",
     ]
