@@ -244,13 +244,10 @@ class Variant:
             return result.value
         if result.kind == "argument":
             return arguments[result.position]
-<<<<<<< ours
         if result.value is not None:
             return numpy_result(outputs[result.position], result.value)
-=======
         if result.kind == "number":
             return float(outputs[result.position])
->>>>>>> theirs
         if self.returns_numpy:
             return outputs[result.position]
         return tensors[result.position]
