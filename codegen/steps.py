@@ -8,7 +8,7 @@ from typing import Union
 
 import numpy as np
 
-from tjit.codegen.kernel import Kernel
+from tjit.codegen.kernel import Kernel, NestKernel
 from tjit.ir.dims import Dim, Symbol
 from tjit.ir.types import TensorType
 from tjit.location import Location
@@ -26,6 +26,7 @@ __all__ = [
     "Step",
     "While",
     "bodies",
+    "failures",
     "kernel_steps",
     "numbered",
     "touched",
@@ -195,8 +196,30 @@ def _present(placed: Placed | None) -> tuple[Placed, ...]:
 
 
 def numbered(plan: Schedule) -> Iterator[tuple[int, AnyStep]]:
-    """Every step and those inside it, each with the number that it has in dumps and in the program's return code."""
-    return enumerate(_each(plan.steps))
+    """Every step and those inside it, each with the number that it has in dumps.
+
+    The program returns this number plus that of the failure inside the step, which count from 1.
+    """
+    n = 0
+    for step in _each(plan.steps):
+        yield n, step
+        n += max(1, len(_failures(step)))
+
+
+def failures(plan: Schedule) -> tuple[tuple[int, str, int, str | None], ...]:
+    """What a program returns, less 1, with the file and line and, for an `assert`, the message that it stands for."""
+    return tuple(
+        (n + i, location.file if location else "", location.line if location else 0, message)
+        for n, step in numbered(plan)
+        for i, (location, message) in enumerate(_failures(step))
+        if location is not None or message is not None
+    )
+
+
+def _failures(step: AnyStep) -> list[tuple[Location | None, str | None]]:
+    if isinstance(step, Step) and isinstance(step.kernel, NestKernel):
+        return [(node.location, node.attrs.get("message")) for node in step.kernel.checks]
+    return [(step.location, step.message if isinstance(step, Check) else None)]
 
 
 def _each(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tjit.codegen.llvm.target import host_target
 from tjit.codegen.schedule import schedule
 from tjit.codegen.steps import Placed, Schedule, Step, bodies, kernel_steps, numbered
 from tjit.compiled import _info
-from tjit.errors import DimensionError
+from tjit.errors import CodegenError, DimensionError
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.parser import parse_graph
@@ -411,3 +412,146 @@ def test_a_long_chain_of_updates_is_no_chain_of_choices():
     check(text, np.ones(1))
 
     assert extents(plan_of(text)).count(["50"]) == 1
+
+
+ASSERTED = """
+    graph f(%x: f64[], %k: i64[]) -> f64[] {
+      %0: f64[] = for(%x, counter="i0", trip=5) {
+        body(%y: f64[]) {
+          %1: i64[] = full(value=i0, shape=(), dtype=i64, device=cpu)
+          %2: bool[] = ne(%1, %k)
+          check(%2, message="not at k")  # model.py:4
+          %3: f64[] = add(%y, 1.0)
+          yield %3
+        }
+      }
+      bind(%k, symbol="u0", low=3, high=9)  # model.py:6
+      return %0
+    }
+"""
+
+
+@pytest.mark.parametrize("nests", [True, False])
+def test_failures_in_loops_and_after_them_are_told_apart(nests):
+    program = program_of(ASSERTED, nests)
+
+    with pytest.raises(AssertionError, match="not at k"):
+        program.run([np.array(1.0), np.array(4)])
+    with pytest.raises(DimensionError, match="index out of range"):
+        program.run([np.array(1.0), np.array(10)])
+    (result,) = program.run([np.array(1.0), np.array(9)])
+    assert result == 6.0
+
+
+TRIANGLE = """
+    graph f(%x: f64[N, N], %y: f64[N]) -> f64[N] {
+      %0: f64[N] = for(%y, counter="i0", trip=N) {
+        body(%z: f64[N]) {
+          %1: f64[1, i0 + 1] = slice(%x, starts=(i0, 0), stops=(i0 + 1, i0 + 1), steps=(1, 1))
+          %2: f64[i0 + 1] = slice(%z, starts=(0,), stops=(i0 + 1,), steps=(1,))
+          %3: f64[i0 + 1, 1] = reshape(%2, shape=(i0 + 1, 1))
+          %4: f64[i0 + 1, 1] = exp(%3)
+          %5: f64[1, 1] = dot(%1, %4)
+          %6: f64[1] = reshape(%5, shape=(1,))
+          %7: f64[N] = slice_update(%z, %6, starts=(i0,), stops=(i0 + 1,), steps=(1,))
+          yield %7
+        }
+      }
+      return %0
+    }
+"""
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 33])
+def test_temps_of_a_body_have_room_for_its_last_trip(n, rng):
+    check(TRIANGLE, rng.standard_normal((n, n)) / 9, rng.standard_normal(n))
+    assert plan_of(TRIANGLE).symbols[0].name == "N"
+
+
+TAPE = """
+    graph f(%x: f64[], %limit: f64[]) -> f64[] {
+      %0: f64[], %1: i64[] = while(%x, 0:i64) {
+        test(%a: f64[], %n: i64[]) {
+          %2: bool[] = lt(%a, %limit)
+          yield %2
+        }
+        body(%a_1: f64[], %n_1: i64[]) {
+          %3: f64[] = mul(%a_1, 1.5)
+          %4: i64[] = add(%n_1, 1)
+          yield %3, %4
+        }
+      }
+      bind(%1, symbol="u0", low=0, high=None)
+      %5: f64[u0, 4] = full(value=0.0, shape=(u0, 4), dtype=f64, device=cpu)
+      %6: f64[u0, 4], %7: f64[] = for(%5, %x, counter="i0", trip=u0) {
+        body(%t: f64[u0, 4], %a_2: f64[]) {
+          %8: f64[1, 4] = broadcast_to(%a_2, shape=(1, 4))
+          %9: f64[u0, 4] = slice_update(%t, %8, starts=(i0, 0), stops=(i0 + 1, 4), steps=(1, 1))
+          %10: f64[] = mul(%a_2, 1.5)
+          yield %9, %10
+        }
+      }
+      check(%c, message="enough")
+      %11: f64[] = sum(%6, dims=(0, 1), keepdim=False)
+      return %11
+    }
+"""
+
+
+def _tape(check: str) -> str:
+    return TAPE.replace("check(%c, ", f"%c: bool[] = {check}\n      check(%c, ")
+
+
+@pytest.mark.parametrize("limit", [0.5, 2.0, 1e6])
+def test_arrays_whose_size_the_program_computes(limit):
+    check(_tape("lt(0.0, %limit)"), np.float64(1.0), np.float64(limit))
+
+    assert any(p.kind == "heap" for p in plan_of(_tape("lt(0.0, %limit)")).temps)
+
+
+def test_arrays_on_the_heap_are_freed_where_the_program_fails():
+    program = program_of(_tape("lt(%limit, 2.0)"), nests=False)
+
+    with pytest.raises(AssertionError, match="enough"):
+        program.run([np.array(1.0), np.array(1e300)])
+
+
+HEAP_IN_LOOP = """
+    graph f(%x: f64[N], %k: i64[M]) -> f64[] {
+      %0: f64[] = for(0.0:f64, counter="i0", trip=M) {
+        body(%s: f64[]) {
+          %1: i64[1] = slice(%k, starts=(i0,), stops=(i0 + 1,), steps=(1,))
+          %2: i64[] = reshape(%1, shape=())
+          bind(%2, symbol="u0", low=0, high=None)
+          %3: f64[u0, 3] = full(value=1.5, shape=(u0, 3), dtype=f64, device=cpu)
+          %4: f64[u0, u0] = full(value=2.0, shape=(u0, u0), dtype=f64, device=cpu)
+          %5: f64[u0, 3] = dot(%4, %3)
+          %6: f64[u0, 3] = exp(%5)
+          %7: f64[u0, 3] = dot(%4, %6)
+          %8: f64[] = sum(%7, dims=(0, 1), keepdim=False)
+          %9: f64[] = add(%s, %8)
+          yield %9
+        }
+      }
+      return %0
+    }
+"""
+
+
+def test_arrays_on_the_heap_in_a_loop_change_their_size():
+    check(HEAP_IN_LOOP, np.zeros(3), np.array([2, 0, 5, 1]))
+
+
+def test_an_output_of_a_size_that_the_program_computes_is_an_error():
+    text = """
+        graph f(%x: f64[N], %k: i64[]) -> f64[N] {
+          bind(%k, symbol="u0", low=0, high=N)
+          %0: f64[u0] = slice(%x, starts=(0,), stops=(u0,), steps=(1,))
+          return %x
+        }
+    """
+    graph = graph_of(text)
+    graph = replace(graph, outputs=graph.nodes[-1].results)
+
+    with pytest.raises(CodegenError, match=r"output 0 is f64\[u0\], and u0 is known only while the program runs"):
+        schedule(graph)

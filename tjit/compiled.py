@@ -397,13 +397,8 @@ class _Clock:
 
 
 def _info(plan: Any) -> ProgramInfo:
-    from tjit.codegen.steps import numbered
+    from tjit.codegen.steps import failures
 
-    checks = tuple(
-        (n, s.location.file, s.location.line, getattr(s, "message", None))
-        for n, s in numbered(plan)
-        if s.location is not None
-    )
     return ProgramInfo(
         tuple(s.name for s in plan.symbols),
         tuple(p.type for p in plan.inputs),
@@ -411,7 +406,7 @@ def _info(plan: Any) -> ProgramInfo:
         tuple(p.strides for p in plan.inputs),
         plan.writes,
         plan.arena,
-        checks,
+        failures(plan),
     )
 
 

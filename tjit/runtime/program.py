@@ -202,8 +202,8 @@ class Program:
         from tjit.location import Location
 
         if code < 0:
-            raise ArgumentError(f"the program failed with code {code}")
-        found = {n: (Location(file, line), text) for n, file, line, text in self.info.checks}
+            raise MemoryError("there is no memory for an array whose size the program computes")
+        found = {n: (Location(file, line) if file else None, text) for n, file, line, text in self.info.checks}
         where, text = found.get(code - 1, (None, None))
         if text is not None:
             raise CheckError(text, where)
