@@ -631,7 +631,7 @@ def test_numpy_in_numpy_out():
     [
         (np.ma.array([1.0, 2.0], mask=[False, True]), DTypeError),
         (np.ones((1, 1)).view(np.matrix), DTypeError),
-        (np.zeros(2, complex), DTypeError),
+        (np.zeros(2, np.clongdouble), DTypeError),
         (np.arange(2.0).astype(">f8"), DTypeError),
         (np.zeros(2, [("a", "f4"), ("b", "i1")])["a"], DTypeError),
         (np.array([None]), DTypeError),

@@ -19,7 +19,7 @@ LAYERS = (
     ("config",),
     ("ir",),
     # what a tensor is, and what can be done with one
-    ("ops", "tensor", "autograd", "random", "printing", "surface", "numpy_protocol", "serialization"),
+    ("ops", "tensor", "autograd", "random", "printing", "surface", "numpy_protocol", "numpy_api", "serialization"),
     ("cuda",),
     ("capture",),
     ("autograd.compiled", "autograd.minimum_cut"),  # the gradients of captured functions

@@ -13,7 +13,7 @@ import numpy as np
 from tjit.capture.guards import Guards
 from tjit.capture.inputs import array_leaf
 from tjit.capture.pytree import Tree, unflatten
-from tjit.compiled import Variant
+from tjit.compiled import Variant, numpy_result
 from tjit.devices import Device
 from tjit.dtypes import DType
 from tjit.ir.graph import Graph
@@ -169,6 +169,8 @@ class _Builder(SpecBuilder):
             return row(INPUT, **self._number(source), bytes=8)
         place, array = self._place(source)
         strided = self.variant.strides[i] is not None
+        if array is not None and array.dtype.kind == "c":
+            raise _UnfitError
         if type(array) is not np.ndarray or (strided and i in self.variant.writes):
             raise _UnfitError
         return self.array(i, array.dtype, **place)
@@ -235,7 +237,8 @@ class _Builder(SpecBuilder):
 
     def _result(self, result: Any) -> list[int]:
         if result.kind == "output":
-            return [RESULTS["array" if self.variant.returns_numpy else "tensor"], result.position]
+            is_array = self.variant.returns_numpy or result.value is not None
+            return [RESULTS["array" if is_array else "tensor"], result.position]
         if result.kind == "argument":
             return [RESULTS["argument"], self.positions[result.position]]
         if result.kind in ("dim", "number"):
@@ -247,6 +250,9 @@ class _Builder(SpecBuilder):
         if self.in_python:
             counts = (len(self.positions), len(self.variant.sources))
             return {"finish": self.id(partial(_finish, self.variant, *counts))}
+        forms = tuple(r.value if r.kind == "output" else None for r in self.variant.captured.results)
+        if any(forms):
+            return {"finish": self.id(partial(_formed, tree, forms))}
         if tree.kind is None:
             return {"n_results": _BARE}
         if tree.kind is tuple and all(child.kind is None for child in tree.children):
@@ -263,6 +269,12 @@ def _finish(variant: Variant, n_arguments: int, n_inputs: int, whole: tuple[Any,
 
 def _number_array(number: Any) -> np.ndarray:
     return np.array(number if isinstance(number, float) else number.now(), np.float64)
+
+
+def _formed(tree: Tree, forms: tuple[str | None, ...], results: tuple[Any, ...]) -> Any:
+    """What NumPy code returns, put together; `forms` as in `numpy_result`."""
+    leaves = [r if form is None else numpy_result(r, form) for r, form in zip(results, forms, strict=True)]
+    return unflatten(tree, leaves)
 
 
 def _word_of(holder: Any, value: Any) -> int:

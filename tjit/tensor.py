@@ -117,6 +117,7 @@ class Tensor:
     )
 
     _number = False  # a traced number: promotes as Python's
+    _is_numpy = False  # a traced ndarray: computes as NumPy's
 
     _data: np.ndarray | Traced | Modified
     _storage: Storage

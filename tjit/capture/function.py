@@ -22,8 +22,11 @@ from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
 from tjit.location import definition
 from tjit.ops.apply import TapeNode, state
+from tjit.numpy_api.array import NumpyTensor, is_array, parts
+from tjit.numpy_api.operands import as_array, real_dtype, split_complex
 from tjit.ops.creation import zeros
 from tjit.ops.numbers import InconclusiveNumberError, Number, number_tensor
+from tjit.ops.join import stack
 from tjit.tensor import Size, Tensor, Traced
 
 __all__ = ["Captured", "Result", "Source", "capture_function"]
@@ -51,9 +54,9 @@ class Source:
 class Result:
     """What a leaf of the returned value is.
 
-    kind: "output" (the `position`-th returned output), "number" (that output as a Python float), "argument" (an
-    argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a shape of such), or
-    "value" (a Python value).
+    kind: "output" (the `position`-th returned output; `value` says if it is "complex", a NumPy "scalar", a Python
+    "number"), "number" (that output as a Python float), "argument" (an argument handed back), "tensor" (an eager tensor
+    handed back), "dim" (a symbolic dim or a shape of such), or "value" (a Python value).
     """
 
     kind: str
@@ -222,8 +225,8 @@ def _capture(
     numbers: Collection[int | Place],
 ) -> Captured:
     handles: list[Any] = []
-    arrays: list[Tensor] = []
-    same: dict[int, Tensor] = {}  # one array passed twice is one input
+    arrays: list[Any] = []
+    same: dict[int, Any] = {}  # one array passed twice is one input
     position = -1
     for i, (leaf, shape, leaf_name) in enumerate(zip(leaves, shapes, names, strict=True)):
         position += shape is not None
@@ -259,11 +262,14 @@ def _capture(
         trace.restore()
 
 
-def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: str, position: int) -> Tensor:
-    dtype = leaf.dtype if isinstance(leaf, Tensor) else dtypes.from_numpy(leaf.dtype)
-    value = trace.builder.input(TensorType(dtype, shape), name)
+def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: str, position: int) -> Any:
+    is_complex = not isinstance(leaf, Tensor) and leaf.dtype.kind == "c"
+    dtype = leaf.dtype if isinstance(leaf, Tensor) else dtypes.from_numpy(real_dtype(leaf.dtype))
+    value = trace.builder.input(TensorType(dtype, (*shape, 2) if is_complex else shape), name)
     trace.sources.append(Source("argument", position))
-    handle = Tensor(Traced(value), requires_grad=isinstance(leaf, Tensor) and leaf.requires_grad)
+    if not isinstance(leaf, Tensor):
+        return _numpy_argument(trace, value, is_complex, position)
+    handle = Tensor(Traced(value), requires_grad=leaf.requires_grad)
     if isinstance(leaf, Tensor) and leaf._grad_fn is not None:
         handle.__dict__["_computed_outside"] = True
     trace.inputs[value] = handle
@@ -274,6 +280,15 @@ def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: st
 class _Finish:
     """From the end of a trace to its result."""
 
+def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, position: int) -> Any:
+    """What stands for an ndarray: it computes as NumPy does."""
+    handle = Tensor(Traced(value)) if is_complex else NumpyTensor(Traced(value))
+    trace.inputs[value] = handle
+    array = split_complex(handle) if is_complex else handle
+    trace.arguments[id(array)] = position
+    return array
+
+
     def __init__(self, trace: _FunctionTrace, arrays: list[Tensor]) -> None:
         self.trace = trace
         self.arrays = arrays
@@ -282,7 +297,7 @@ class _Finish:
 
     def run(self, returned: Any) -> Captured:
         trace = self.trace
-        leaves, tree = flatten(returned)
+        leaves, tree = flatten(returned, whole=True)
         check_keys(tree)
         with tracing(trace):
             results = tuple(self._result(leaf) for leaf in leaves)
@@ -325,6 +340,8 @@ class _Finish:
         if isinstance(leaf, np.ndarray):
             raise CaptureError(
                 f"the function returns a NumPy array of shape {leaf.shape} that is fixed at capture",
+        if is_array(leaf):
+            return self._numpy_result(leaf)
                 hint="compute it from the arguments with tjit functions",
             )
         if isinstance(leaf, DimExpr) or (isinstance(leaf, Size) and any(isinstance(d, DimExpr) for d in tuple(leaf))):
@@ -343,6 +360,17 @@ class _Finish:
     def _unchanged(self, tensor: Tensor, grad: Tensor | None) -> bool:
         """Whether `.grad` is the tensor it was, perhaps written in place (then it is among the writes)."""
         return grad is not None and grad is self.trace.lifted_grads.get(id(tensor))
+    def _numpy_result(self, leaf: Any) -> Result:
+        """An array of NumPy code: as ndarray, NumPy scalar or Python number."""
+        if id(leaf) in self.trace.arguments:
+            return Result("argument", self.trace.arguments[id(leaf)])
+        tensors = parts(as_array(leaf))
+        form = "number" if leaf._number else "scalar" if leaf.scalar else None
+        if len(tensors) == 1:
+            return Result("output", self._output(self.trace.value_of(tensors[0])), form)
+        joined = stack(list(tensors), -1)
+        return Result("output", self._output(self.trace.value_of(joined)), f"complex {form}" if form else "complex")
+
 
     def _written(self, tensor: Tensor) -> Value:
         """The value that is written to a tensor from outside at the end."""

@@ -9,6 +9,7 @@ import numpy as np
 from tjit.capture.pytree import Tree
 from tjit.errors import CaptureError, DTypeError
 from tjit.location import user_location
+from tjit.numpy_api.operands import complex_view
 from tjit.ops.apply import state
 from tjit.tensor import Tensor
 
@@ -21,7 +22,10 @@ def array_leaf(leaf: Any) -> bool:
 
 
 def array_of(leaf: Any) -> np.ndarray:
-    return leaf if isinstance(leaf, np.ndarray) else leaf.array
+    """The memory of an array argument; a complex one as floats, with one more dim."""
+    if isinstance(leaf, np.ndarray):
+        return complex_view(leaf) if leaf.dtype.kind == "c" else leaf
+    return leaf.array
 
 
 class Signature(tuple):

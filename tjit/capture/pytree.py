@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tjit.numpy_api.array import ComplexTensor
+
 __all__ = ["Tree", "flatten", "flatten_call", "unflatten"]
 
 
@@ -37,22 +39,27 @@ def flatten_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[An
     return list(args), _PLAIN[len(args)]
 
 
-def flatten(value: Any) -> tuple[list[Any], Tree]:
-    """The leaves of nested tuples, lists and dicts, and the structure they came from."""
+def flatten(value: Any, whole: bool = False) -> tuple[list[Any], Tree]:
+    """The leaves of nested tuples, lists and dicts, and the structure they came from.
+
+    A traced complex array is a container of its two parts, unless `whole`.
+    """
     leaves: list[Any] = []
-    return leaves, _flatten(value, leaves)
+    return leaves, _flatten(value, leaves, whole)
 
 
-def _flatten(value: Any, leaves: list[Any]) -> Tree:
+def _flatten(value: Any, leaves: list[Any], whole: bool) -> Tree:
     kind = type(value)
     if kind is tuple or kind is list:
-        return Tree(kind, tuple(_flatten(v, leaves) for v in value))
+        return Tree(kind, tuple(_flatten(v, leaves, whole) for v in value))
     if kind is dict or kind is OrderedDict:
-        return Tree(kind, tuple(_flatten(v, leaves) for v in value.values()), tuple(value))
+        return Tree(kind, tuple(_flatten(v, leaves, whole) for v in value.values()), tuple(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return Tree(kind, tuple(_flatten(v, leaves) for v in value))
+        return Tree(kind, tuple(_flatten(v, leaves, whole) for v in value))
+    if isinstance(value, ComplexTensor) and not whole:
+        return Tree(kind, (_flatten(value.re, leaves, whole), _flatten(value.im, leaves, whole)))
     if hasattr(kind, "stacked"):  # what a loop appended to
-        return _flatten(list(value), leaves)
+        return _flatten(list(value), leaves, whole)  # pyright: ignore[reportArgumentType]  # a list
     leaves.append(value)
     return _LEAF
 

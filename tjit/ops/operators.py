@@ -56,23 +56,24 @@ _UNARY: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def _operand(other: Any) -> Any:
-    """What the ops take for the other operand; NotImplemented where it is none."""
+def _operand(self: Tensor, other: Any) -> Any:
+    """What the ops take for the other operand; NotImplemented where it is none, or is NumPy's to combine."""
     if type(other) is Number:
         return number_tensor(other)
-    return other if isinstance(other, _OPERANDS) else NotImplemented
+    is_numpys = self._number and isinstance(other, Tensor) and other._is_numpy
+    return other if isinstance(other, _OPERANDS) and not is_numpys else NotImplemented
 
 
 def _forward(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: o if (o := _operand(other)) is NotImplemented else fn(self, o)
+    return lambda self, other: o if (o := _operand(self, other)) is NotImplemented else fn(self, o)
 
 
 def _reflected(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: o if (o := _operand(other)) is NotImplemented else fn(o, self)
+    return lambda self, other: o if (o := _operand(self, other)) is NotImplemented else fn(o, self)
 
 
 def _in_place(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: o if (o := _operand(other)) is NotImplemented else write_into(self, fn(self, o))
+    return lambda self, other: o if (o := _operand(self, other)) is NotImplemented else write_into(self, fn(self, o))
 
 
 def _unary(fn: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from tjit.errors import DTypeError, TypeRuleError
 from tjit.location import user_location
-from tjit.ops.apply import assign
+from tjit.ops.apply import assign, state
 from tjit.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "METHODS", "public"]
@@ -38,6 +38,8 @@ def public(
 
         @functools.wraps(fn)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if state.trace is not None and _has_numpy(args, kwargs):
+                return _on_plain(wrapper, args, kwargs)
             if not kwargs:
                 try:
                     return fn(*args)
@@ -63,6 +65,36 @@ def public(
         return cast(F, wrapper)
 
     return decorate
+
+
+def _has_numpy(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether captured ndarrays are among the operands."""
+    return any(map(_is_numpy, args)) or (bool(kwargs) and any(map(_is_numpy, kwargs.values())))
+
+
+def _is_numpy(x: Any) -> bool:
+    if issubclass(type(x), Tensor):
+        return x._is_numpy
+    return type(x) in (list, tuple) and any(map(_is_numpy, x))
+
+
+def _on_plain(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`fn` on what captured ndarrays stand for; an ndarray that it returns is the one that it was given."""
+    from tjit.numpy_api.array import plain
+
+    given: dict[int, Any] = {}
+
+    def unwrapped(x: Any) -> Any:
+        if type(x) in (list, tuple):
+            return type(x)(map(unwrapped, x)) if _is_numpy(x) else x
+        if not issubclass(type(x), Tensor):
+            return x
+        tensor = plain(x)
+        given[id(tensor)] = x
+        return tensor
+
+    result = fn(*map(unwrapped, args), **{k: unwrapped(v) for k, v in kwargs.items()})
+    return given.get(id(result), result) if isinstance(result, Tensor) else result
 
 
 def _check_tensor(name: str, args: tuple[Any, ...], error: AttributeError) -> None:

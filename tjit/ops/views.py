@@ -23,6 +23,8 @@ def write_through(op: Op, attrs: dict[str, Any], base: Tensor, value: Tensor) ->
         return value
     if op is movement.RESHAPE:
         return movement.reshape(value, base.shape)
+    if op is movement.FLIP:  # a view of NumPy's arrays only
+        return movement.flip(value, *attrs["dims"])
     if op is movement.PERMUTE:
         return movement.permute(value, movement._inverse(attrs["dims"]))
     if op is movement.SLICE:
