@@ -21,12 +21,12 @@ from tjit.ir.dims import Dim, DimExpr, runtime_symbols
 from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
 from tjit.location import definition
-from tjit.ops.apply import TapeNode, state
 from tjit.numpy_api.array import NumpyTensor, is_array, parts
 from tjit.numpy_api.operands import as_array, real_dtype, split_complex
+from tjit.ops.apply import TapeNode, state
 from tjit.ops.creation import zeros
-from tjit.ops.numbers import InconclusiveNumberError, Number, number_tensor
 from tjit.ops.join import stack
+from tjit.ops.numbers import InconclusiveNumberError, Number, number_tensor
 from tjit.tensor import Size, Tensor, Traced
 
 __all__ = ["Captured", "Result", "Source", "capture_function"]
@@ -277,9 +277,6 @@ def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: st
     return handle
 
 
-class _Finish:
-    """From the end of a trace to its result."""
-
 def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, position: int) -> Any:
     """What stands for an ndarray: it computes as NumPy does."""
     handle = Tensor(Traced(value)) if is_complex else NumpyTensor(Traced(value))
@@ -288,6 +285,9 @@ def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, posit
     trace.arguments[id(array)] = position
     return array
 
+
+class _Finish:
+    """From the end of a trace to its result."""
 
     def __init__(self, trace: _FunctionTrace, arrays: list[Tensor]) -> None:
         self.trace = trace
@@ -337,11 +337,11 @@ def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, posit
         return self.position[value]
 
     def _result(self, leaf: Any) -> Result:
+        if is_array(leaf):
+            return self._numpy_result(leaf)
         if isinstance(leaf, np.ndarray):
             raise CaptureError(
                 f"the function returns a NumPy array of shape {leaf.shape} that is fixed at capture",
-        if is_array(leaf):
-            return self._numpy_result(leaf)
                 hint="compute it from the arguments with tjit functions",
             )
         if isinstance(leaf, DimExpr) or (isinstance(leaf, Size) and any(isinstance(d, DimExpr) for d in tuple(leaf))):
@@ -357,9 +357,6 @@ def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, posit
             return Result("tensor", value=leaf)
         return Result("output", self._output(self.trace.value_of(leaf)), requires_grad=leaf.requires_grad)
 
-    def _unchanged(self, tensor: Tensor, grad: Tensor | None) -> bool:
-        """Whether `.grad` is the tensor it was, perhaps written in place (then it is among the writes)."""
-        return grad is not None and grad is self.trace.lifted_grads.get(id(tensor))
     def _numpy_result(self, leaf: Any) -> Result:
         """An array of NumPy code: as ndarray, NumPy scalar or Python number."""
         if id(leaf) in self.trace.arguments:
@@ -371,6 +368,9 @@ def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, posit
         joined = stack(list(tensors), -1)
         return Result("output", self._output(self.trace.value_of(joined)), f"complex {form}" if form else "complex")
 
+    def _unchanged(self, tensor: Tensor, grad: Tensor | None) -> bool:
+        """Whether `.grad` is the tensor it was, perhaps written in place (then it is among the writes)."""
+        return grad is not None and grad is self.trace.lifted_grads.get(id(tensor))
 
     def _written(self, tensor: Tensor) -> Value:
         """The value that is written to a tensor from outside at the end."""
