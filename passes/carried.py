@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tjit.ir.clone import reading
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region
 from tjit.passes.known import make_full
-from tjit.passes.rewrite import Rewriter, reading, rewrite
+from tjit.passes.rewrite import Rewriter, rewrite
 
 __all__ = ["uncarry_invariants"]
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tjit.ir.clone import clone_nodes
 from tjit.ir.dims import Dim
 from tjit.ir.graph import Literal, Node, Operand, Region, Value
-from tjit.passes.dead_nodes import has_effect
 from tjit.passes.known import known_number, make_full
 from tjit.passes.rewrite import Rewriter
 
@@ -40,7 +39,7 @@ def _fold_while(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     """A test that is false at once, whatever came in."""
     test = node.regions[0]
     more = known_number(rewriter, test.outputs[0])
-    if more is None or more.value or any(has_effect(inner) for inner in test.nodes):
+    if more is None or more.value or any(inner.has_effect() for inner in test.nodes):
         return None
     return _values(rewriter, node, node.operands)
 

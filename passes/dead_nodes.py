@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tjit.ir.clone import reading
 from tjit.ir.graph import Graph, Node, Operand, Region, Value
-from tjit.passes.rewrite import reading, with_operands
+from tjit.passes.rewrite import with_operands
 
-__all__ = ["eliminate_dead_nodes", "has_effect"]
+__all__ = ["eliminate_dead_nodes"]
 
 
 def eliminate_dead_nodes(graph: Graph) -> Graph:
@@ -44,20 +45,13 @@ def eliminate_dead_nodes(graph: Graph) -> Graph:
     return graph if nodes is graph.nodes else replace(graph, nodes=nodes)
 
 
-def has_effect(node: Node) -> bool:
-    """Whether a node does more than to compute its results."""
-    if node.regions:
-        return any(has_effect(inner) for region in node.regions for inner in region.nodes)
-    return not node.results
-
-
 def _live_nodes(nodes: tuple[Node, ...], outputs: Iterable[Operand], live: set[Operand]) -> tuple[Node, ...]:
     """The nodes that count; adds what they and the outputs read to `live`. The same object if all count."""
     live.update(outputs)
     kept: list[Node] = []
     changed = False
     for node in reversed(nodes):
-        if not any(value in live for value in node.results) and not has_effect(node):
+        if not any(value in live for value in node.results) and not node.has_effect():
             changed = True
             continue
         after = _live_control(node, live) if node.regions else node

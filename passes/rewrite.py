@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from tjit.ir.graph import Graph, GraphBuilder, Literal, Node, Operand, Region, V
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 
-__all__ = ["Rewriter", "Visit", "reading", "rewrite", "with_operands"]
+__all__ = ["Rewriter", "Visit", "rewrite", "with_operands"]
 
 
 def rewrite(graph: Graph, visit: Visit) -> Graph:
@@ -120,21 +120,3 @@ def with_operands(node: Node, operands: Sequence[Operand], regions: Sequence[Reg
     """`node` with other operands and the same results."""
     kept = node.regions if regions is None else regions
     return Node(node.op, operands, node.attrs, node.results, regions=kept, location=node.location)
-
-
-def reading(region: Region, values: Mapping[Value, Operand]) -> Region:
-    """`region` where its nodes, regions inside included, read other operands in place of values. Results stay."""
-    return replace(region, nodes=_reading(region.nodes, values), outputs=_instead(region.outputs, values))
-
-
-def _reading(nodes: Iterable[Node], values: Mapping[Value, Operand]) -> tuple[Node, ...]:
-    found: list[Node] = []
-    for node in nodes:
-        operands = _instead(node.operands, values)
-        regions = [reading(region, values) for region in node.regions]
-        found.append(with_operands(node, operands, regions) if regions or operands != node.operands else node)
-    return tuple(found)
-
-
-def _instead(operands: Iterable[Operand], values: Mapping[Value, Operand]) -> tuple[Operand, ...]:
-    return tuple(o if isinstance(o, Literal) else values.get(o, o) for o in operands)

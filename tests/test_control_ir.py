@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tjit.autograd.compiled import Joint, split_joint
 from tjit.dtypes import f64
 from tjit.errors import ArgumentError, DimensionError, ParseError, VerifyError
 from tjit.ir import dims
@@ -571,3 +574,95 @@ def test_control_flow_of_known_course_is_folded():
         "%4: i64[] = full(value=7, shape=(), dtype=i64, device=cpu)",
         "return %0, %x, %4, %3",
     ]
+
+
+def _split(graph: Graph, inputs: int) -> tuple[Joint, Graph, Graph]:
+    """The forward and backward of a joint graph of one output and one gradient, whose last inputs are cotangents."""
+    captured: Any = SimpleNamespace(
+        graph=Graph("f", graph.inputs[:inputs], (), ()), requires=(0,), results=(), untracked=set()
+    )
+    joint = split_joint(captured, graph)
+    verify(joint.forward)
+    verify(joint.backward)
+    return joint, joint.forward, joint.backward
+
+
+def _run_split(graph: Graph, arrays: list[np.ndarray], cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The output and the gradient by the two programs."""
+    joint, forward, backward = _split(graph, len(arrays))
+    found = evaluate(forward, arrays)
+    saved = [arrays[i] if kind == "input" else found[i] for kind, i in joint.saved]
+    return found[0], evaluate(backward, [*saved, cotangent])[0]
+
+
+BOUND_JOINT = """
+    graph f(%x: f64[N], %k: i64[], %g: f64[]) -> f64[], f64[N] where N in [1, inf] {
+      %0: i64[] = add(%k, 1)
+      bind(%0, symbol="u0", low=0, high=N - 1)
+      %1: f64[u0] = slice(%x, starts=(0,), stops=(u0,), steps=(1,))
+      %2: f64[u0] = exp(%1)
+      %3: f64[] = sum(%2, dims=(0,), keepdim=False)
+      %4: f64[u0] = broadcast_to(%g, shape=(u0,))
+      %5: f64[u0] = mul(%4, %2)
+      %6: f64[N] = pad(%5, low=(0,), high=(-u0 + N,), value=0)
+      return %3, %6
+    }"""
+
+
+def test_a_bound_symbol_is_bound_in_forward_and_backward(rng):
+    graph = _graph(BOUND_JOINT)
+    arrays = [rng.standard_normal(6), np.asarray(3)]
+    cotangent = np.asarray(rng.standard_normal())
+
+    found = _run_split(graph, arrays, cotangent)
+
+    for a, b in zip(found, evaluate(graph, [*arrays, cotangent]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    _, forward, backward = _split(graph, 2)
+    assert [n.op.name for n in forward.nodes][:2] == ["add", "bind"]
+    assert "bind" in [n.op.name for n in backward.nodes]
+    assert {str(v.type) for v in backward.inputs} <= {"f64[N]", "i64[]", "f64[]"}
+
+
+TAPED_JOINT = """
+    graph f(%x: f64[4], %w: f64[4], %c: bool[], %g: f64[4]) -> f64[4], f64[4] {
+      %tape: f64[3, 4] = full(value=0.0, shape=(3, 4), dtype=f64, device=cpu)
+      %0: f64[4], %1: f64[3, 4] = for(%x, %tape, counter="i0", trip=3) {
+        body(%y: f64[4], %t: f64[3, 4]) {
+          %2: f64[4] = mul(%y, %w)
+          %3: f64[4] = tanh(%2)
+          %4: f64[1, 4] = reshape(%3, shape=(1, 4))
+          %5: f64[3, 4] = slice_update(%t, %4, starts=(i0, 0), stops=(i0 + 1, 4), steps=(1, 1))
+          yield %3, %5
+        }
+      }
+      %6: f64[4] = exp(%w)
+      %7: f64[4] = for(%g, counter="i1", trip=3) {
+        body(%d: f64[4]) {
+          %8: f64[1, 4] = slice(%1, starts=(2 - i1, 0), stops=(3 - i1, 4), steps=(1, 1))
+          %9: f64[4] = reshape(%8, shape=(4,))
+          %10: f64[4] = mul(%9, %9)
+          %11: f64[4] = sub(1.0, %10)
+          %12: f64[4] = mul(%d, %11)
+          %13: f64[4] = mul(%12, %w)
+          %14: f64[4] = if(%c) { then { yield %13 } else { %15: f64[4] = add(%13, %6) yield %15 } }
+          yield %14
+        }
+      }
+      return %0, %7
+    }"""
+
+
+def test_what_regions_capture_flows_from_forward_to_backward(rng):
+    graph = _graph(TAPED_JOINT)
+    arrays = [rng.standard_normal(4), rng.standard_normal(4), np.asarray(False)]
+    cotangent = rng.standard_normal(4)
+
+    found = _run_split(graph, arrays, cotangent)
+
+    for a, b in zip(found, evaluate(graph, [*arrays, cotangent]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    _, forward, backward = _split(graph, 3)
+    assert [n.op.name for n in forward.nodes] == ["full", "for"]
+    assert [n.op.name for n in backward.nodes] == ["exp", "for"]  # the forward's loop is not run again
+    assert [str(v.type) for v in backward.inputs] == ["f64[4]", "bool[]", "f64[3, 4]", "f64[4]"]

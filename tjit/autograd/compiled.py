@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from tjit.autograd.minimum_cut import Network
+from tjit.autograd.split import Parts
 from tjit.autograd.tape import grad_mode
 from tjit.capture.function import Captured
-from tjit.ir.dims import evaluate, symbols
-from tjit.ir.graph import Graph, Literal, Node, Value
+from tjit.ir.clone import reading_nodes
+from tjit.ir.dims import evaluate
+from tjit.ir.graph import Graph, Literal, Operand, Value
 from tjit.ir.op import Op
 from tjit.ops.apply import TapeNode, apply, state
 from tjit.tensor import Modified, Tensor
 
 __all__ = ["Joint", "split_joint"]
-
-_TYPICAL = 64  # a symbolic dim's extent, where sizes are compared
-_KEPT = frozenset({"contract", "reduce", "index"})
 
 
 class Joint:
@@ -140,16 +138,18 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     outputs, gradients = joint.outputs[:-count], joint.outputs[-count:]
     inputs = joint.inputs[: len(captured.graph.inputs)]
     cotangents = joint.inputs[len(inputs) :]
-    first = _needed(joint.nodes, outputs)
-    second = [n for n in _needed(joint.nodes, gradients) if n not in set(first)]
-    saved = _choose_saved(captured, joint, inputs, first, second, gradients)
-    again = _recomputed(first, second, gradients, set(saved) | set(cotangents))
-    produced = [v for v in saved if v not in set(inputs) or _is_written(captured, inputs, v)]
+    written = {inputs[i] for i in captured.graph.writes.values()}
+    parts = Parts(joint.nodes, cotangents)
+    first = parts.needed(outputs, parts.effects(backward=False))
+    second = [n for n in parts.needed(gradients, parts.effects(backward=True)) if n not in set(first)]
+    saved = parts.choose_saved(inputs, written, first, second, gradients)
+    again = parts.recomputed(first, second, gradients, {*saved, *cotangents})
+    produced = [v for v in saved if v not in set(inputs) or v in written]
     forward = Graph(joint.name, inputs, tuple(first), (*outputs, *produced), captured.graph.writes)
     # what is saved comes in as a fresh input: the forward's values belong to the forward
-    fresh = {v: Value(v.type, v.name or f"saved{i}") for i, v in enumerate(saved)}
-    backward_inputs = (*fresh.values(), *cotangents)
-    nodes = tuple(_with(n, fresh) for n in (*again, *second))
+    fresh: dict[Value, Operand] = {v: Value(v.type, v.name or f"saved{i}") for i, v in enumerate(saved)}
+    backward_inputs = (*(v for v in fresh.values() if isinstance(v, Value)), *cotangents)
+    nodes = reading_nodes((*again, *second), fresh)
     backward = Graph(f"{joint.name}_backward", backward_inputs, nodes, tuple(_use(v, fresh) for v in gradients))
     first_kept = len(outputs) - len(captured.graph.writes)  # a call gives its outputs but for those written back
     places = [
@@ -159,85 +159,5 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     return Joint(captured, forward, backward, places, seeded)
 
 
-def _is_written(captured: Captured, inputs: Sequence[Value], value: Value) -> bool:
-    return value in inputs and inputs.index(value) in captured.graph.writes.values()
-
-
-def _use(operand: Any, fresh: dict[Value, Value]) -> Any:
+def _use(operand: Operand, fresh: dict[Value, Operand]) -> Operand:
     return fresh.get(operand, operand) if isinstance(operand, Value) else operand
-
-
-def _with(node: Node, fresh: dict[Value, Value]) -> Node:
-    operands = [_use(o, fresh) for o in node.operands]
-    return Node(node.op, operands, node.attrs, node.results, regions=node.regions, location=node.location)
-
-
-def _needed(nodes: Sequence[Node], outputs: Sequence[Any]) -> list[Node]:
-    """The nodes that `outputs` depend on, in order."""
-    live = {o for o in outputs if isinstance(o, Value)}
-    kept: list[Node] = []
-    for node in reversed(nodes):
-        if any(r in live for r in node.results):
-            live.update(o for o in node.operands if isinstance(o, Value))
-            kept.append(node)
-    return kept[::-1]
-
-
-def _recomputed(first: list[Node], second: list[Node], gradients: Sequence[Any], have: set[Value]) -> list[Node]:
-    """The forward's nodes that backward runs again, given the values it has."""
-    wanted = {o for n in second for o in n.operands if isinstance(o, Value)} | {
-        g for g in gradients if isinstance(g, Value)
-    }
-    again: list[Node] = []
-    for node in reversed(first):
-        if any(r in wanted and r not in have for r in node.results):
-            again.append(node)
-            wanted.update(o for o in node.operands if isinstance(o, Value))
-    return again[::-1]
-
-
-def _bytes(value: Value) -> int:
-    total = value.type.dtype.itemsize
-    for d in value.type.shape:
-        total *= d if isinstance(d, int) else max(1, evaluate(d, {s.name: _TYPICAL for s in symbols(d)}))
-    return total
-
-
-def _may_recompute(node: Node) -> bool:
-    return node.op.kind not in _KEPT
-
-
-def _choose_saved(
-    captured: Captured,
-    joint: Graph,
-    inputs: Sequence[Value],
-    first: list[Node],
-    second: list[Node],
-    gradients: Sequence[Any],
-) -> list[Value]:
-    """The values to keep from forward to backward: a cut of least bytes between the inputs and what backward reads."""
-    made = {r for n in first for r in n.results} | set(inputs)
-    read = {o for n in second for o in n.operands if isinstance(o, Value) and o in made}
-    read |= {g for g in gradients if isinstance(g, Value) and g in made}
-    network = Network()
-    for value in made:
-        # an input that stays as it is costs nothing to keep
-        free = value in set(inputs) and not _is_written(captured, inputs, value)
-        network.edge(("in", value), ("out", value), 1 if free else 8 + _bytes(value))
-    for value in inputs:
-        network.edge("source", ("in", value), None)
-    for node in first:
-        for result in node.results:
-            operands = [o for o in node.operands if isinstance(o, Value)]
-            if not _may_recompute(node):
-                network.edge("source", ("in", result), None)
-            for operand in operands:
-                network.edge(("out", operand), ("in", result), None)
-            if not operands and _may_recompute(node):
-                continue  # a constant: made again at no cost
-    for value in read:
-        network.edge(("out", value), "sink", None)
-    reachable = network.source_side("source", "sink")
-    cut = [v for v in made if ("in", v) in reachable and ("out", v) not in reachable]
-    order = {v: i for i, v in enumerate((*inputs, *(r for n in first for r in n.results)))}
-    return sorted(cut, key=order.__getitem__)

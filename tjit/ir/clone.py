@@ -1,4 +1,4 @@
-"""Copy nodes: fresh values and fresh symbols, with other operands and dims in place of old ones."""
+"""Nodes with other operands: copies that define fresh values and symbols, and nodes that keep their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tjit.ir.graph import Literal, Node, Operand, Region, Value, infer_types
 from tjit.ir.scope import NAME_ATTR, bound_symbol
 from tjit.ir.types import TensorType
 
-__all__ = ["clone_nodes", "clone_region", "fresh_name", "substituted_type"]
+__all__ = ["clone_nodes", "clone_region", "fresh_name", "reading", "reading_nodes", "substituted", "substituted_type"]
 
 
 def clone_nodes(
@@ -43,6 +43,28 @@ def clone_region(
     return _Cloner(values, symbols or {}, taken).region(region)
 
 
+def reading(region: Region, values: Mapping[Value, Operand]) -> Region:
+    """`region` where its nodes and what it yields read other operands in place of values. Results stay."""
+    nodes, outputs = reading_nodes(region.nodes, values), _instead(region.outputs, values)
+    return Region(region.name, region.inputs, nodes, outputs)
+
+
+def reading_nodes(nodes: Iterable[Node], values: Mapping[Value, Operand]) -> tuple[Node, ...]:
+    """Nodes that read other operands in place of values, in their regions too. Results stay."""
+    found: list[Node] = []
+    for node in nodes:
+        operands = _instead(node.operands, values)
+        regions = [reading(region, values) for region in node.regions]
+        if regions or operands != node.operands:
+            node = Node(node.op, operands, node.attrs, node.results, regions=regions, location=node.location)
+        found.append(node)
+    return tuple(found)
+
+
+def _instead(operands: Iterable[Operand], values: Mapping[Value, Operand]) -> tuple[Operand, ...]:
+    return tuple(o if isinstance(o, Literal) else values.get(o, o) for o in operands)
+
+
 def fresh_name(name: str, taken: set[str]) -> str:
     """A name like `name` that is not among those taken; it is taken from then on."""
     stem = re.sub(r"_\d+$", "", name)
@@ -57,6 +79,11 @@ def fresh_name(name: str, taken: set[str]) -> str:
 def substituted_type(type: TensorType, symbols: Mapping[str, Dim]) -> TensorType:
     """`type` with dims in place of symbols, by name."""
     return _substituted_type(type, {Symbol(name): dim for name, dim in symbols.items()})
+
+
+def substituted(attr: Any, symbols: Mapping[str, Dim]) -> Any:
+    """`attr` with dims in place of symbols, by name."""
+    return _substituted(attr, {Symbol(name): dim for name, dim in symbols.items()}) if symbols else attr
 
 
 def _substituted_type(type: TensorType, dims: Mapping[Symbol, Dim]) -> TensorType:

@@ -134,6 +134,12 @@ class Node:
             found.update(dict.fromkeys(region.captured()))
         return tuple(found)
 
+    def has_effect(self) -> bool:
+        """Whether the node does more than to compute its results: it, or a node inside, checks or binds something."""
+        if self.regions:
+            return any(node.has_effect() for region in self.regions for node in region.nodes)
+        return not self.results
+
     def __repr__(self) -> str:
         return f"{', '.join(map(repr, self.results))} = {self.op.name}(...)"
 

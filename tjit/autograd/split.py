@@ -1,0 +1,135 @@
+"""Which nodes of a joint graph belong to forward and backward, and what flows between them: a cut of least bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from tjit.autograd.minimum_cut import Network
+from tjit.ir.dims import Dim, evaluate, symbols
+from tjit.ir.graph import Node, Operand, Value
+from tjit.ir.scope import mentioned
+
+__all__ = ["Parts"]
+
+_TYPICAL = 64  # a symbolic dim's extent, where sizes are compared
+_KEPT = frozenset({"contract", "reduce", "index", "control"})
+
+
+class Parts:
+    """A joint graph's nodes and what each depends on: what it and its regions read, and the `bind` of each symbol that
+    its attrs and types mention. A bound symbol has no value in the other program, so its `bind` runs in both."""
+
+    def __init__(self, nodes: Sequence[Node], cotangents: Collection[Value]) -> None:
+        self.nodes = nodes
+        self._binds = {node.attrs["symbol"]: node for node in nodes if node.op.name == "bind"}
+        self._bound_by = {node: self._bind_nodes(mentioned(node)) for node in nodes} if self._binds else {}
+        self._of_backward = self._depending_on(set(cotangents))
+
+    def _bind_nodes(self, names: Iterable[str]) -> list[Node]:
+        return [self._binds[name] for name in sorted(names) if name in self._binds]
+
+    def _depending_on(self, values: set[Value]) -> set[Node]:
+        """The nodes that depend on `values`."""
+        found: set[Node] = set()
+        for node in self.nodes:
+            if any(o in values for o in node.reads()) or any(b in found for b in self._bound_by.get(node, ())):
+                found.add(node)
+                values.update(node.results)
+        return found
+
+    def effects(self, backward: bool) -> list[Node]:
+        """The nodes with an effect, of forward or of backward: of the latter where they depend on a cotangent."""
+        return [n for n in self.nodes if n.has_effect() and (n in self._of_backward) is backward]
+
+    def reads(self, node: Node) -> list[Value]:
+        """The values that a node depends on, by its symbols too."""
+        own = node.reads()
+        bound = (o for b in self._bound_by.get(node, ()) if b is not node for o in b.operands)
+        return [o for o in (*own, *bound) if isinstance(o, Value)]
+
+    def needed(self, outputs: Iterable[Operand], effects: Iterable[Node]) -> list[Node]:
+        """The nodes that `outputs` and `effects` depend on, and these, in order."""
+        return self._backwards(self.nodes, {o for o in outputs if isinstance(o, Value)}, set(effects), set())
+
+    def recomputed(
+        self, first: Sequence[Node], second: Sequence[Node], gradients: Iterable[Operand], have: Collection[Value]
+    ) -> list[Node]:
+        """The forward's nodes that backward runs again, given the values it has."""
+        wanted = {o for n in second for o in self.reads(n)} | {g for g in gradients if isinstance(g, Value)}
+        binds = {b for n in second for b in self._bound_by.get(n, ())}
+        return self._backwards(first, wanted, binds, have)
+
+    def _backwards(
+        self, nodes: Sequence[Node], wanted: set[Value], also: set[Node], have: Collection[Value]
+    ) -> list[Node]:
+        found: list[Node] = []
+        for node in reversed(nodes):
+            if node in also or any(r in wanted and r not in have for r in node.results):
+                found.append(node)
+                wanted.update(self.reads(node))
+                also.update(self._bound_by.get(node, ()))
+        return found[::-1]
+
+    def choose_saved(
+        self,
+        inputs: Sequence[Value],
+        written: Collection[Value],
+        first: Sequence[Node],
+        second: Sequence[Node],
+        gradients: Iterable[Operand],
+    ) -> list[Value]:
+        """The values to keep from forward to backward: a cut of least bytes between the inputs and what backward reads.
+
+        Args:
+            written: inputs whose memory the forward changes, so that they cost memory to keep.
+        """
+        made = {v: i for i, v in enumerate((*inputs, *(r for n in first for r in n.results)))}
+        read = {o for n in second for o in self.reads(n) if o in made}
+        read |= {g for g in gradients if isinstance(g, Value) and g in made}
+        network = Network()
+        for value in made:
+            # an input that stays as it is costs nothing to keep
+            free = value in set(inputs) and value not in written
+            network.edge(("in", value), ("out", value), 1 if free else self._capacity(value))
+        for value in inputs:
+            network.edge("source", ("in", value), None)
+        for node in first:
+            for result in node.results:
+                if not self._may_recompute(node):
+                    network.edge("source", ("in", result), None)
+                for operand in self.reads(node):
+                    network.edge(("out", operand), ("in", result), None)
+        for value in read:
+            network.edge(("out", value), "sink", None)
+        reachable = network.source_side("source", "sink")
+        cut = [v for v in made if ("in", v) in reachable and ("out", v) not in reachable]
+        return sorted(cut, key=made.__getitem__)
+
+    def _is_hidden(self, value: Value) -> bool:
+        """Whether an extent is a bound symbol, which neither an output nor an input of a program can have."""
+        return any(s.name in self._binds for d in value.type.shape for s in symbols(d))
+
+    def _capacity(self, value: Value) -> int | None:
+        return None if self._is_hidden(value) else 8 + _bytes(value)
+
+    def _may_recompute(self, node: Node) -> bool:
+        return node.op.kind not in _KEPT or any(map(self._is_hidden, node.results)) or _is_cheap_control(node)
+
+
+def _is_cheap_control(node: Node) -> bool:
+    """An `if` of few operations on numbers: no loops, no contractions or the like."""
+    if node.op.name != "if" or any(v.type.ndim for v in node.results):
+        return False
+    inner = [n for region in node.regions for n in region.nodes]
+    return all(n.op.kind not in _KEPT or _is_cheap_control(n) for n in inner)
+
+
+def _bytes(value: Value) -> int:
+    total = value.type.dtype.itemsize
+    for d in value.type.shape:
+        total *= max(1, _extent(d))
+    return total
+
+
+def _extent(d: Dim) -> int:
+    return d if isinstance(d, int) else evaluate(d, {s.name: _TYPICAL for s in symbols(d)})
