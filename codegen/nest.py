@@ -108,6 +108,7 @@ class _Nest:
                 # where it lies when the kernel starts; the operand itself may be captured too, and lie elsewhere
                 operands[j] = here = Value(operand.type)
                 values.place(here, self.buffer_of(node.results[j - leading]))
+                values.own(here)
             else:
                 self._enter(operand)
         self._control(node, operands)
@@ -144,24 +145,24 @@ class _Nest:
 
     # -- regions -------------------------------------------------------------------------------------------------------
 
-    def _region(self, region: Region) -> None:
-        """The statements of a region's nodes. Its inputs are known."""
+    def _region(self, region: Region, *, writes: bool = True) -> None:
+        """The statements of a region's nodes. Its inputs are known; with `writes` the arrays among them are its own."""
         last: dict[Value, int] = {o: len(region.nodes) for o in region.outputs if isinstance(o, Value)}
         for n in reversed(range(len(region.nodes))):
             for value in region.nodes[n].reads():
                 if isinstance(value, Value):
                     last.setdefault(value, n)
-        before, self.values.pending = self.values.pending, {}
+        for value in region.inputs if writes else ():
+            self.values.own(value)
         for n, node in enumerate(region.nodes):
             self._node(node, n, last)
-        self.values.pending = before
 
     def _node(self, node: Node, n: int, last: dict[Value, int]) -> None:
         values, name = self.values, node.op.name
         if name in _CONTROL:
-            self._settle(node)
-            values.set_aside(self._rewritten(node), n)
-            self._control(node, node.operands)
+            operands = self._settle(node, n, last)
+            values.set_aside({values.arrays[o].name for o in operands if o in values.arrays}, n)
+            self._control(node, operands)
         elif name == "bind":
             self._bind(node)
         elif name == "check":
@@ -187,18 +188,18 @@ class _Nest:
         number = self._failure(node)
         self.values.body.append(Bind(symbol, value, attrs["low"], attrs["high"], number, node.location))
 
-    def _rewritten(self, node: Node) -> set[str]:
-        """The names of the buffers that a control node may write."""
-        arrays = (self.values.arrays.get(o) for o in node.operands if isinstance(o, Value))
-        return {buffer.name for buffer in arrays if buffer is not None}
-
     # -- control -------------------------------------------------------------------------------------------------------
 
-    def _settle(self, node: Node) -> None:
-        """Have the arrays that a control node carries in memory."""
+    def _settle(self, node: Node, n: int, last: dict[Value, int]) -> list[Operand]:
+        """The operands, those that are arrays in memory that the node may write."""
+        inside = {value for region in node.regions for value in region.captured()}
+        found: list[Operand] = []
         for operand in node.operands:
-            if operand.type.ndim and isinstance(operand, Value) and operand not in self.values.arrays:
-                self.values.materialise(operand)
+            if isinstance(operand, Value) and operand.type.ndim:
+                kept = operand in inside or last[operand] > n or operand in found
+                operand = self.values.writable(operand, kept=kept)
+            found.append(operand)
+        return found
 
     def _control(self, node: Node, operands: Sequence[Operand]) -> None:
         if node.op.name == "if":
@@ -215,7 +216,7 @@ class _Nest:
         before = dict(values.current)
         for region in node.regions:
             values.current = dict(before)
-            with values.statements() as body:
+            with values.region() as body:
                 self._carry_in(region, carried)
                 self._region(region)
                 self._carry_out(region.outputs, node.results, variables, region.inputs)
@@ -238,7 +239,7 @@ class _Nest:
         (region,) = node.regions
         symbol = counter(node.attrs["counter"], node.attrs["trip"])
         self.values.ranges[symbol] = node.attrs["trip"] - 1
-        with self.values.statements() as body:
+        with self.values.region() as body:
             self._start(region, variables, operands)
             self._region(region)
             self._carry_out(region.outputs, node.results, variables, region.inputs)
@@ -246,13 +247,11 @@ class _Nest:
 
     def _while(self, node: Node, operands: Sequence[Operand], variables: list[Local | None]) -> None:
         test, body = node.regions
-        with self.values.statements() as tested:
+        with self.values.region() as tested:
             self._start(test, variables, operands)
-            self._region(test)
+            self._region(test, writes=False)
             condition = self.values.operand(test.outputs[0])
-        if any(isinstance(s, Store) and not s.buffer.row for s in nest_statements(tuple(tested))):
-            raise NotNestError("the test of a while writes to an array")
-        with self.values.statements() as repeated:
+        with self.values.region() as repeated:
             self._start(body, variables, operands)
             self._region(body)
             self._carry_out(body.outputs, node.results, variables, body.inputs)

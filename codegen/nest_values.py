@@ -54,6 +54,7 @@ class NestValues(Expander):
     Attributes:
         scalars: values of one element, in registers.
         arrays: values in memory. `current` is the latest of each buffer, `written` where each was written to become so.
+        owned: the buffers that the present region may write.
         pending: arrays that are computed where they are used, and the place of the last use in their region.
         ranges: the largest value of each counter and bound symbol.
         scratch: memory of the nest's own, and how many elements it has at most.
@@ -66,6 +67,7 @@ class NestValues(Expander):
         self.arrays: dict[Value, Buffer] = {}
         self.current: dict[str, Value] = {}
         self.written: dict[Value, tuple[Value, Indices]] = {}
+        self.owned: set[str] = set()
         self.pending: dict[Value, int] = {}
         self.ranges: dict[Symbol, Dim] = {}
         self.scratch: list[tuple[Buffer, Dim]] = []
@@ -95,6 +97,15 @@ class NestValues(Expander):
         for axis in reversed(axes):
             body = [Counted(axis, tuple(body))]
         self.body += body
+
+    @contextmanager
+    def region(self) -> Iterator[list[NestStatement]]:
+        """Collect the statements of a region. What it puts in memory is not there outside."""
+        before = self.pending, self.owned, self.arrays
+        self.pending, self.owned, self.arrays = {}, set(), dict(self.arrays)
+        with self.statements() as body:
+            yield body
+        self.pending, self.owned, self.arrays = before
 
     def local(self, dtype: DType) -> Local:
         self._locals += 1
@@ -251,8 +262,8 @@ class NestValues(Expander):
         self.arrays[value] = buffer
         self.current[buffer.name] = value
 
-    def materialise(self, value: Value) -> None:
-        """Compute an array now, into scratch memory."""
+    def materialise(self, value: Value, source: Value | None = None) -> None:
+        """Compute an array now, into scratch memory; `source` is what it is a copy of."""
         shape = value.type.shape
         most = most_elements(shape, self.ranges)
         if most is None:
@@ -260,9 +271,26 @@ class NestValues(Expander):
         strides = tuple(product(shape[d + 1 :]) for d in range(len(shape)))
         buffer = Buffer(f"m{len(self.scratch)}", value.type.dtype, shape, strides, row=True)
         self.scratch.append((buffer, most))
-        self._fill(value, buffer, *_whole(value))
+        self._fill(value if source is None else source, buffer, *_whole(value))
         self.place(value, buffer)
+        self.own(value)
         self.pending.pop(value, None)
+
+    def own(self, value: Value) -> None:
+        """Let the present region write over `value`, if that is an array in memory."""
+        if value in self.arrays:
+            self.owned.add(self.arrays[value].name)
+
+    def writable(self, value: Value, *, kept: bool) -> Value:
+        """An array in memory that may be written over: `value`, or a copy of it where it is `kept`."""
+        if value not in self.arrays and not kept:
+            self.materialise(value)
+            return value
+        if not kept and self.arrays[value].name in self.owned and self.current[self.arrays[value].name] is value:
+            return value
+        copy = Value(value.type)
+        self.materialise(copy, value)
+        return copy
 
     def _fill(self, value: Operand, buffer: Buffer, starts: Indices, steps: Indices) -> None:
         """Store an array into part of a buffer, point by point."""
@@ -295,11 +323,8 @@ class NestValues(Expander):
         base, value = node.operands
         if not isinstance(base, Value):
             raise NotNestError("a part of one number is written")
-        if base not in self.arrays:
-            self.materialise(base)
+        base = self.writable(base, kept=False)
         buffer, starts, steps = self.arrays[base], node.attrs["starts"], node.attrs["steps"]
-        if self.current[buffer.name] is not base:
-            raise NotNestError(f"two values are made of {base!r}")
         if isinstance(value, Value) and self._reads_disturbed(value, buffer, starts, steps):
             self.materialise(value)
         at = _at(starts, steps, self._domain(value.type.shape)[1])
@@ -350,14 +375,21 @@ class NestValues(Expander):
             if self.arrays.get(output) is buffer and self.current[buffer.name] is output:
                 continue
             moved.append((buffer, output))
-        for buffer, output in moved:
-            if output in self.arrays:
-                if not self.arrays[output].row:
-                    raise NotNestError("arrays change places")
-            elif len(moved) > 1 or self._reads_disturbed(output, buffer, *_whole(output)):
+        sources = [self._kept(buffer, output, alone=len(moved) == 1) for buffer, output in moved]
+        for (buffer, _), source in zip(moved, sources, strict=True):
+            self._fill(source, buffer, *_whole(source))
+
+    def _kept(self, buffer: Buffer, output: Value, *, alone: bool) -> Value:
+        """What holds `output` while `buffer`, and others if not `alone`, are overwritten."""
+        if output not in self.arrays:
+            if not alone or self._reads_disturbed(output, buffer, *_whole(output)):
                 self.materialise(output)
-        for buffer, output in moved:
-            self._fill(output, buffer, *_whole(output))
+            return output
+        if self.arrays[output].row or (alone and self.arrays[output] is not buffer):
+            return output
+        copy = Value(output.type)
+        self.materialise(copy, output)
+        return copy
 
 
 def _whole(value: Value) -> tuple[Indices, Indices]:

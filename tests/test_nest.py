@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nest_programs import FailedError, graph_of, kernel_of, run
+from random_graphs import random_arrays, random_graph
 
+from tjit.codegen.kernel import kernel_symbols
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.nest import emit_nest
 from tjit.codegen.llvm.objects import assembly
 from tjit.codegen.llvm.target import named_target
 from tjit.codegen.nest import is_nest
 from tjit.dtypes import bool_, f32, f64, i32, i64, u8
-from tjit.ir.dims import Symbol, maximum
+from tjit.errors import DimensionError
+from tjit.ir.dims import Symbol, maximum, symbols
 from tjit.ir.evaluate import evaluate
-from tjit.ir.graph import Literal
+from tjit.ir.graph import Graph, Literal, Value
 from tjit.ir.types import TensorType
 
 N, M = Symbol("N").dim, Symbol("M").dim
@@ -306,10 +309,10 @@ def test_a_version_may_be_read_where_it_was_not_overwritten(rng):
     check(graph, rng.random(6), np.array(1.0))
 
 
-def test_arrays_that_change_places_are_no_nest():
-    graph = graph_of([TensorType(f64, (N,))] * 2, lambda p, x, y: p.loop(3, [x, y], lambda p, i, x, y: (y, x)))
+def test_arrays_that_change_places(rng):
+    graph = graph_of([TensorType(f64, (N,))] * 3, lambda p, *x: p.loop(4, x, lambda p, i, x, y, z: (y, z, x)))
 
-    assert not is_nest(graph.nodes[-1])
+    check(graph, *(rng.random(5) for _ in range(3)))
 
 
 def test_a_loop_is_cut_where_it_writes_what_it_reads():
@@ -582,3 +585,43 @@ def test_an_array_made_inside(rng):
     graph = graph_of([matrix(N), matrix()], lambda p, x, s: p.loop(N, [s], lambda p, i, s: body(p, i, s, x)))
 
     check(graph, rng.random(6), np.array(0.0), exact=False)
+
+
+def test_what_is_captured_is_not_overwritten(rng):
+    def body(p, i, s, x):
+        changed = p.put(x, s, i)
+        (s,) = p.choose(p.lt(s, 3.0), [s], lambda p, s: [p.add(s, p.part(changed, i))], lambda p, s: [s])
+        return [p.add(s, p.part(x, i))]
+
+    graph = graph_of([matrix(N), matrix()], lambda p, x, s: p.loop(N, [s], lambda p, i, s: body(p, i, s, x)))
+
+    check(graph, rng.random(6), np.array(0.5))
+
+
+def control_nodes(seed):
+    """The nests among the control nodes of a random graph, each as a graph of its own with its inputs."""
+    graph = random_graph(seed)
+    arrays = random_arrays(graph, seed)
+    given = {s.name for v in graph.inputs for d in v.type.shape for s in symbols(d)}
+    for n, node in enumerate(graph.nodes):
+        if node.op.name in ("for", "while", "if") and is_nest(node):
+            reads = tuple(v for v in node.reads() if isinstance(v, Value) and v not in graph.inputs)
+            alone = Graph("alone", (*graph.inputs, *reads), (node,), node.results)
+            if {s.name for s in kernel_symbols(kernel_of(alone)[0])} <= given:
+                values = evaluate(Graph("before", graph.inputs, graph.nodes[:n], reads), arrays)
+                yield alone, [np.array(v, order="C") for v in (*arrays, *values)]
+
+
+@pytest.mark.parametrize("start", range(0, 80, 20))
+def test_nests_of_random_graphs(start):
+    for seed in range(start, start + 20):
+        for graph, inputs in control_nodes(seed):
+            try:
+                expected = evaluate(graph, inputs)
+            except (DimensionError, AssertionError):
+                with pytest.raises(FailedError):
+                    run(graph, *inputs)
+                continue
+            for found, wanted in zip(run(graph, *inputs), expected, strict=True):
+                loose = found.dtype == np.float32
+                np.testing.assert_allclose(found, wanted, rtol=1e-4 if loose else 1e-9, atol=1e-6 if loose else 1e-9)
