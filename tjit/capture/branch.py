@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tjit.capture.leaves import Spec, common_spec, fitted, is_value, shown, spec_of
+from tjit.capture.leaves import Spec, common_spec, fitted, is_value, outline, shown, spec_of
 from tjit.capture.pytree import unflatten
 from tjit.capture.regions import Part, add_control, part, store_results, written_by
 from tjit.capture.state import INTERNAL, UNDEFINED, Contents, State, Unassigned, rebuilt, restore, snapshot
@@ -134,14 +134,15 @@ def _in_order(leaf: Any, side: str) -> tuple[Any, Any]:
 def _disagreement(name: str, a: Contents, b: Contents) -> CaptureError:
     what = "the returned value" if name.startswith(INTERNAL) else name
     assert a.tree is not None
+    assert b.tree is not None
     if a.tree == b.tree and len(a.leaves) > 1:
         pairs = zip(a.leaves, b.leaves, strict=True)
-        x, y = next((p for p in pairs if _merged_pair(*p) is None), (a.value, b.value))
+        x, y = map(shown, next((p for p in pairs if _merged_pair(*p) is None), (a.value, b.value)))
         what = f"a part of {what}"
     else:
-        x, y = a.value, b.value
+        x, y = (outline(c.tree, c.leaves) if c.tree.kind else shown(c.value) for c in (a, b) if c.tree)
     return CaptureError(
-        f"the branches of an `if` disagree on {what}: {shown(x)} where the condition holds, {shown(y)} where not",
+        f"the branches of an `if` disagree on {what}: {x} where the condition holds, {y} where not",
         user_location(),
         hint="give it one type and structure in both: convert with .to(dtype), reshape, or return the same containers",
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tjit.capture.pytree import Tree
 from tjit.capture.trace import NumberTensor
 from tjit.dtypes import DType, bool_, f64, i64, promote
 from tjit.ir.dims import DimExpr, as_number
@@ -13,7 +15,7 @@ from tjit.ir.graph import Value
 from tjit.ir.types import TensorType
 from tjit.tensor import Tensor, Traced
 
-__all__ = ["Spec", "common_spec", "fitted", "handle", "is_value", "shown", "spec_of"]
+__all__ = ["Spec", "common_spec", "fitted", "handle", "is_value", "outline", "shown", "spec_of"]
 
 
 class Spec(NamedTuple):
@@ -92,5 +94,27 @@ def shown(x: Any) -> str:
     """A value as errors show it."""
     if isinstance(x, Tensor):
         return f"a {x.type_} tensor" if not x._number else f"a number ({x.dtype})"
+    if callable(x) and hasattr(x, "__qualname__"):
+        return f"the {type(x).__name__} {x.__qualname__}"
     text = repr(x) if isinstance(x, (bool, int, float, str, type(None))) else f"a {type(x).__name__}"
     return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def outline(tree: Tree, leaves: Iterable[Any]) -> str:
+    """A nested container as errors show it: `[f32[3], {'a': 2}]`, in full to some length."""
+    text = shown_inside(tree, iter(leaves))
+    return text if len(text) < 120 else f"{text[:117]}..."
+
+
+def shown_inside(tree: Tree, leaves: Iterator[Any]) -> str:
+    """The same of any length, for the leaves that are left."""
+    if tree.kind is None:
+        leaf = next(leaves)
+        return str(leaf.type_) if isinstance(leaf, Tensor) else shown(leaf)
+    parts = [shown_inside(child, leaves) for child in tree.children]
+    if tree.keys or tree.kind is dict:
+        return "{" + ", ".join(f"{k!r}: {p}" for k, p in zip(tree.keys, parts, strict=True)) + "}"
+    inside = ", ".join(parts)
+    if tree.kind is list:
+        return f"[{inside}]"
+    return f"({inside}{',' * (len(parts) == 1)})" if tree.kind is tuple else f"{tree.kind.__name__}({inside})"

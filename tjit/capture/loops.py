@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tjit.capture.iteration import Iteration
-from tjit.capture.leaves import Spec, common_spec, fitted, fresh, handle, is_dim, is_value, shown, spec_of
+from tjit.capture.leaves import Spec, common_spec, fitted, fresh, handle, is_dim, is_value, outline, shown, spec_of
 from tjit.capture.pytree import Tree, unflatten
 from tjit.capture.regions import Part, add_control, part, store_results, written_by
 from tjit.capture.stacked import StackedList
@@ -354,8 +354,8 @@ def _equal(x: Any, y: Any) -> bool:
 
 
 def _structure(contents: Contents) -> str:
-    value = contents.value
-    return f"a {type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple, dict)) else shown(value)
+    tree = contents.tree
+    return shown(contents.value) if tree is None or tree.kind is None else outline(tree, contents.leaves)
 
 
 # -- for ---------------------------------------------------------------------------------------------------------------
