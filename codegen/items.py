@@ -24,6 +24,7 @@ __all__ = [
     "Item",
     "Program",
     "Read",
+    "changed_operands",
     "make_items",
     "must_be_stored",
     "pieces",
@@ -184,7 +185,19 @@ class Program:
         return node.op.kind == "index" and node.op.name not in INLINE_INDEX
 
 
+def changed_operands(node: Node) -> Iterator[tuple[int, int]]:
+    """Pairs (position of an operand, position of the result that is its new value)."""
+    name = node.op.name
+    if name == "if":
+        yield from ((j + 1, j) for j in range(len(node.operands) - 1))
+    elif name in ("for", "while"):
+        yield from ((j, j) for j in range(len(node.operands)))
+    elif node.op.kind == "index" and name not in INLINE_INDEX:
+        yield 0, 0
+
+
 def must_be_stored(graph: Graph) -> set[Value]:
+    """The values that are in memory; what nodes change is looked at by `plan_storage`."""
     stored: set[Value] = set()
     producer = graph.producers()
     for output in graph.outputs:
@@ -197,8 +210,16 @@ def must_be_stored(graph: Graph) -> set[Value]:
         elif node.op.kind == "index":
             stored.update(_index_operands(node, producer))
         elif node.op.kind == "control":
-            stored.update(v for v in node.reads() if isinstance(v, Value) and v in producer)
+            stored.update(v for v in _read_whole(node) if v in producer)
     return stored | _too_deep(graph, stored)
+
+
+def _read_whole(node: Node) -> Iterator[Value]:
+    """What a control node reads from memory, but for what it changes."""
+    changed = {i for i, _ in changed_operands(node)}
+    yield from (o for i, o in enumerate(node.operands) if i not in changed and isinstance(o, Value))
+    for region in node.regions:
+        yield from region.captured()
 
 
 def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.items import INLINE_INDEX, must_be_stored
+from tjit.codegen.items import INLINE_INDEX, changed_operands, must_be_stored
 from tjit.devices import cpu
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
-__all__ = ["Storage", "changed_operands", "plan_storage"]
+__all__ = ["Storage", "plan_storage"]
 
 _LONG_CHAIN = 8  # updates
 
@@ -39,17 +39,6 @@ class Storage:
         while value in self.overwrites:
             value = self.overwrites[value]
         return value
-
-
-def changed_operands(node: Node) -> Iterator[tuple[int, int]]:
-    """Pairs (position of an operand, position of the result that is its new value)."""
-    name = node.op.name
-    if name == "if":
-        yield from ((j + 1, j) for j in range(len(node.operands) - 1))
-    elif name in ("for", "while"):
-        yield from ((j, j) for j in range(len(node.operands)))
-    elif node.op.kind == "index" and name not in INLINE_INDEX:
-        yield 0, 0
 
 
 def plan_storage(graph: Graph) -> Storage:

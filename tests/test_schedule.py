@@ -141,7 +141,7 @@ def test_a_long_reduction_is_cut_by_shape_alone():
 
 def test_memory_is_reused_once_its_reader_has_run():
     def fn(x, w):
-        for _ in range(6):
+        for _ in [None] * 6:  # a list: no loop stays
             x = F.softmax(x @ w, 1)
         return x
 
@@ -208,7 +208,7 @@ def test_the_text_of_a_schedule_is_deterministic():
 
 def _unrolled(steps):
     def julia(x, y):
-        for _ in range(steps):
+        for _ in [None] * steps:
             x, y = x * x - y * y + 0.1, 2 * x * y + 0.2  # each value is used twice: paths double with every step
         return x
 
@@ -263,7 +263,7 @@ def test_a_value_copied_over_its_source_is_read_before():
 def _heat(steps):
     def heat(u):
         u = u.clone()
-        for _ in range(steps):
+        for _ in [None] * steps:
             u[1:-1] += 0.1 * (u[2:] + u[:-2] - 2 * u[1:-1])
         return u
 
