@@ -1003,3 +1003,48 @@ def test_batches_of_norms_written_and_differentiated(rng):
         (theirs(x) ** 3).sum().backward()
         np.testing.assert_allclose(ours.weight.grad.numpy(), theirs.weight.grad.numpy(), rtol=1e-9)
         np.testing.assert_allclose(ours.running_var.numpy(), theirs.running_var.numpy(), rtol=1e-9)
+
+
+def _steps_with_a_backward(w):
+    """A loss that was differentiated, what is computed from it, and what is not."""
+    loss = (w * w).sum()
+    loss.backward()
+    return loss, loss * 2, (w * 3).sum(), (w * 2).detach()
+
+
+def test_a_history_that_backward_freed_inside_raises_later_as_eager_does():
+    w = tjit.tensor([1.0, 2.0], requires_grad=True)
+    f = tjit.compile(lambda: _steps_with_a_backward(w))
+
+    for results in [f() for _ in range(4)]:
+        w.grad = None
+        loss, double, other, plain_ = results
+        assert [t.requires_grad for t in results] == [True, True, True, False]
+        for freed in (loss, double, loss + other):
+            with pytest.raises(AutogradError, match="a second time: its saved values have been freed"):
+                freed.backward()
+        other.backward()
+        assert np.asarray(w.grad).tolist() == [3, 3]
+        assert plain_.tolist() == [2, 4]
+
+
+def test_a_returned_loss_is_native_with_its_freed_history():
+    w = tjit.tensor([1.0, 2.0], requires_grad=True)
+
+    @tjit.compile
+    def step():
+        w.grad = None
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(4):
+        step()
+    python = step._hits
+    loss = step()
+
+    assert step._hits == python
+    assert loss.item() == 5
+    assert np.asarray(w.grad).tolist() == [2, 4]
+    with pytest.raises(AutogradError, match="a second time"):
+        loss.backward()

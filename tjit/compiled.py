@@ -20,9 +20,10 @@ from tjit.capture.pytree import Tree, unflatten
 from tjit.errors import ArgumentError, TjitError
 from tjit.ir.dims import Dim, Symbol, evaluate
 from tjit.ir.graph import Graph
+from tjit.ir.op import Op
 from tjit.ir.printer import print_graph
 from tjit.location import user_location
-from tjit.ops.apply import state
+from tjit.ops.apply import TapeNode, state
 from tjit.runtime.cache import default_cache
 from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
@@ -87,6 +88,7 @@ class Variant:
         self._backward: Program | None = None
         self.writes = self.program.info.writes
         self.positive: tuple[Dim, ...] = ()  # dims that have to be at least 1
+        self.freed = {r.position: _freed_node(captured.graph) for r in captured.results if r.freed}
 
     # -- validity ------------------------------------------------------------------------------------------------------
 
@@ -263,6 +265,9 @@ class Variant:
                 for s in self.sources
             ]
             self.joint.record(tensors, operands, inputs, outputs, self.backward_program)
+        for i, node in self.freed.items():
+            if i in tensors:
+                tensors[i]._grad_fn = node
         return tensors
 
     def backward_program(self) -> Program:
@@ -283,6 +288,19 @@ class Variant:
             backward = self.joint.backward
             result.backward = _lowered(backward, (None,) * len(backward.inputs), self.fast_math)
         return result
+
+
+def _freed_node(graph: Graph) -> TapeNode:
+    """What stands on the tape for a history that a backward() inside of the function freed: going back on it raises."""
+    name = f"{graph.name}_compiled"
+    op = Op(name=name, kind="composite", infer=None, reference=_never, vjp=_never, samples=(), decompose=_never)
+    node = TapeNode(op, (), {}, ())
+    node.freed = True
+    return node
+
+
+def _never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("what was freed is computed again")
 
 
 def _sized(value: Any, sizes: dict[str, int]) -> Any:

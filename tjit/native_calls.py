@@ -88,7 +88,7 @@ class _Builder(SpecBuilder):
             "constants": constants,
             "twins": self._twins(),
             "inputs": [self._input(i) for i in range(len(variant.sources))],
-            "outputs": [self.output(i, self._is_tensor(i)) for i in range(len(self.shapes))],
+            "outputs": [self.output(i, self._is_tensor(i), variant.freed.get(i)) for i in range(len(self.shapes))],
             "grads": [] if self.in_python else self._grads(),
             "names": [[self.id(name)] for name in self.tree.children[1].keys],
         }

@@ -324,6 +324,7 @@ class _Entry:
                 tensor = b.call_own("new_tensor", b.item(arrays, i))
                 b.put_item(tensor, tensors, i)
                 b.unless(b.not_(b.is_null(tensor)), done)
+                self._set_grad_fn(b, tensor, b.at(output, OUTPUT["grad_fn"]))
         self._set_grads(b, spec, arrays, done)
         b.store(b.call_own("results", spec, args, arrays, tensors, held), result)
         b.branch(done)
@@ -336,6 +337,13 @@ class _Entry:
         with b.counted(n_leaves) as i:
             b.do("Py_DecRef", b.item(args, i))
         b.ret(b.load(result, typ=PTR))
+
+    def _set_grad_fn(self, b: _Builder, tensor: Value, node: Value) -> None:
+        """Put a new tensor on the tape, where there is a node."""
+        with b.if_then(b.not_(b.is_null(node))):
+            b.do("Py_IncRef", node)
+            b.put(node, tensor, self.layout.tensor_grad_fn)
+            b.do("Py_DecRef", b.object("None"))
 
     def _note_writes(self, b: _Builder, spec: Value, held: Value, failed: ir.Block) -> None:
         with (

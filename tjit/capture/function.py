@@ -63,6 +63,7 @@ class Result:
     position: int = 0
     value: Any = None
     requires_grad: bool = False
+    freed: bool = False  # requires grad, but a backward() inside has freed its history
 
 
 @dataclass
@@ -294,11 +295,13 @@ class _Finish:
         self.arrays = arrays
         self.outputs: list[Value] = []
         self.position: dict[Value, int] = {}
+        self.freed: set[int] = set()
 
     def run(self, returned: Any) -> Captured:
         trace = self.trace
         leaves, tree = flatten(returned, whole=True)
         check_keys(tree)
+        self.freed = _freed(leaves)
         with tracing(trace):
             results = tuple(self._result(leaf) for leaf in leaves)
             grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
@@ -355,7 +358,9 @@ class _Finish:
             return Result("argument", self.trace.arguments[id(leaf)])
         if not leaf.is_traced:
             return Result("tensor", value=leaf)
-        return Result("output", self._output(self.trace.value_of(leaf)), requires_grad=leaf.requires_grad)
+        freed = id(leaf._grad_fn) in self.freed
+        position = self._output(self.trace.value_of(leaf))
+        return Result("output", position, requires_grad=leaf.requires_grad and not freed, freed=freed)
 
     def _numpy_result(self, leaf: Any) -> Result:
         """An array of NumPy code: as ndarray, NumPy scalar or Python number."""
@@ -430,22 +435,33 @@ class _Finish:
         return builder.finish([*self.outputs, *gradients], writes)
 
     def _requires(self, leaves: list[Any]) -> tuple[int, ...]:
-        """Input positions that returned tensors have a history on; none where a backward() freed that history."""
-        found: set[int] = set()
-        stack = [t._grad_fn for t in leaves if isinstance(t, Tensor) and t.is_traced and t._grad_fn is not None]
-        seen = set(map(id, stack))
-        tensors = {id(self.trace.handle_of(v)): i for i, v in enumerate(self.trace.builder.inputs)}
-        while stack:
-            node = stack.pop()
-            if node.freed:
-                return ()
-            for edge in node.edges:
-                if edge is None:
-                    continue
-                if not isinstance(edge[0], TapeNode):
-                    if id(edge[0]) in tensors:
-                        found.add(tensors[id(edge[0])])
-                elif id(edge[0]) not in seen:
-                    seen.add(id(edge[0]))
-                    stack.append(edge[0])
-        return tuple(sorted(found))
+        """Input positions that returned tensors have a history on, one that a backward() can go back on."""
+        inputs = {id(self.trace.handle_of(v)): i for i, v in enumerate(self.trace.builder.inputs)}
+        whole = [t._grad_fn for t in leaves if _has_history(t) and id(t._grad_fn) not in self.freed]
+        ends = [edge[0] for node in _reached(whole) for edge in node.edges if edge is not None]
+        return tuple(sorted({inputs[id(end)] for end in ends if id(end) in inputs}))
+
+
+def _has_history(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_traced and leaf._grad_fn is not None
+
+
+def _reached(nodes: Sequence[TapeNode]) -> list[TapeNode]:
+    """The tape nodes that these depend on and they themselves, each after what it depends on."""
+    found = {id(node): node for node in nodes}
+    stack = list(found.values())
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None and isinstance(edge[0], TapeNode) and id(edge[0]) not in found:
+                found[id(edge[0])] = edge[0]
+                stack.append(edge[0])
+    return sorted(found.values(), key=lambda node: node.order)
+
+
+def _freed(leaves: list[Any]) -> set[int]:
+    """The ids of the tape nodes behind returned tensors from which backward() would come upon a freed one."""
+    found: set[int] = set()
+    for node in _reached([t._grad_fn for t in leaves if _has_history(t)]):
+        if node.freed or any(edge is not None and id(edge[0]) in found for edge in node.edges):
+            found.add(id(node))
+    return found

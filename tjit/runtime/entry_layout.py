@@ -70,12 +70,13 @@ SPEC = Words(
 INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written")
 KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4, "float": 5, "cell": 6}
 
-# make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor.
+# make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor; grad_fn: with this tape
+# node, or 0.
 # kind: 0 for a leaf.
 NODE = Words("kind", "count", "keys")
 NODES = {"tuple": 1, "list": 2, "dict": 3}
 
-OUTPUT = Words("descr", "dims", "nd", "make", "tensor")
+OUTPUT = Words("descr", "dims", "nd", "make", "tensor", "grad_fn")
 RESULTS = {"array": 0, "tensor": 1, "argument": 2, "object": 3, "input": 4}
 ANY_GRAD = 0  # for a spec's `grad`: serve every thread, those too that capture
 GUARD = {"words": 2, "dicts": 3, "items": 3, "constants": 2, "twins": 2, "results": 2, "grads": 2, "names": 1}

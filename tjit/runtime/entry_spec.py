@@ -81,7 +81,7 @@ class SpecBuilder:
             written=int(written),
         )
 
-    def output(self, i: int, is_tensor: bool) -> list[int]:
+    def output(self, i: int, is_tensor: bool, grad_fn: object = None) -> list[int]:
         """The record of the i-th output."""
         shape, dtype = self.shapes[i], self.program.output_dtypes[i]
         size = dtype.itemsize
@@ -90,7 +90,7 @@ class SpecBuilder:
         self.bytes += size
         make = self.id(partial(buffers.empty, shape, dtype)) if size >= _LARGE else 0
         words = {"descr": self.id(dtype), "dims": self.records([shape]), "nd": len(shape), "make": make}
-        return row(OUTPUT, **words, tensor=int(is_tensor))
+        return row(OUTPUT, **words, tensor=int(is_tensor), grad_fn=0 if grad_fn is None else self.id(grad_fn))
 
     def build(self, lists: dict[str, list[list[int]]], *, long: bool = False, **words: int) -> Spec:
         """The spec with these lists of records and further words.
