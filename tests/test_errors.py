@@ -92,22 +92,22 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "  hint: convert one with .to(dtype)",
     ),
     "if": (
-        lambda: compiled(branch, T(2)),
+        lambda: tjit.jit.trace(branch, T(2)),
         RuntimeError,
         "a bool[] tensor has no truth value while the function is captured\n"
         f"  at test_errors.py:N: if x.sum() > 0:\n  {TRUTH}",
     ),
     "while": (
-        lambda: compiled(loop, T(2)),
+        lambda: tjit.jit.trace(loop, T(2)),
         RuntimeError,
         "a bool[] tensor has no truth value while the function is captured\n"
         f"  at test_errors.py:N: while x.sum() > 0:\n  {TRUTH}",
     ),
     "max": (
-        lambda: compiled(lambda x: max(x), T(2)),
+        lambda: tjit.jit.trace(lambda x: max(x), T(2)),
         RuntimeError,
         "a bool[] tensor has no truth value while the function is captured\n"
-        f"  at test_errors.py:N: lambda: compiled(lambda x: max(x), T(2)),\n  {TRUTH}",
+        f"  at test_errors.py:N: lambda: tjit.jit.trace(lambda x: max(x), T(2)),\n  {TRUTH}",
     ),
     "item": (
         lambda: compiled(lambda x: x.sum().item(), T(2)),
@@ -117,17 +117,17 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "  hint: keep .item() outside of the compiled function, or use the 0-d tensor itself",
     ),
     "float": (
-        lambda: compiled(total, T(2)),
+        lambda: tjit.jit.trace(total, T(2)),
         RuntimeError,
         "a f32[] tensor has no Python value while the function is captured\n"
         "  at test_errors.py:N: return float(x.sum())\n"
         "  hint: keep float(...) outside of the compiled function, or use .float()",
     ),
     "int": (
-        lambda: compiled(lambda x: int(x.sum()), T(2)),
+        lambda: tjit.jit.trace(lambda x: int(x.sum()), T(2)),
         RuntimeError,
         "a f32[] tensor has no Python value while the function is captured\n"
-        "  at test_errors.py:N: lambda: compiled(lambda x: int(x.sum()), T(2)),\n"
+        "  at test_errors.py:N: lambda: tjit.jit.trace(lambda x: int(x.sum()), T(2)),\n"
         "  hint: keep int(...) outside of the compiled function, or use .long()",
     ),
     "numpy": (

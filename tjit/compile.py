@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tjit.capture.calls import callee
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, float_leaf, read_signature
 from tjit.capture.places import Place
@@ -117,7 +118,7 @@ class CompiledFunction:
         if self._native is not None:
             register_thread()
         if state.trace is not None:
-            return self._tjit_function(*args, **kwargs)  # called while another function is captured: a part of that
+            return callee(self._tjit_function)(*args, **kwargs)  # a part of what is being captured
         leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         for variant, symbols in self._exact.get(signature, ()):

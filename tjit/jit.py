@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tjit.capture.calls import AsTraced
 from tjit.compile import CompiledFunction, compile
 from tjit.ir.graph import Graph, Literal, Node, Value
 from tjit.ir.printer import print_attr, print_literal
@@ -50,7 +51,7 @@ def trace(func: Callable[..., Any], example_inputs: Any) -> TracedFunction:
     """
     inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     detached = tuple(x.detach() if isinstance(x, Tensor) and x.requires_grad else x for x in inputs)
-    return TracedFunction(compile(func), detached)
+    return TracedFunction(compile(AsTraced(func)), detached)
 
 
 def _code(graph: Graph) -> str:

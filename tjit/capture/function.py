@@ -12,6 +12,7 @@ import numpy as np
 
 from tjit import dtypes
 from tjit.autograd.tape import grad
+from tjit.capture.calls import callee
 from tjit.capture.places import Place, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
@@ -243,9 +244,11 @@ def _capture(
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
     recording = state.grad
+    trace.converts = True
+    trace.numpy = not any(isinstance(leaf, Tensor) for leaf in leaves) and bool(arrays)
     try:
         with tracing(trace), runtime_symbols(trace.number):
-            returned = fn(*args, **kwargs)
+            returned = callee(fn)(*args, **kwargs)
         if trace.refused is not None:
             raise trace.refused  # the function caught it and went on: what it made is not what it would compute
         if state.grad is not recording:

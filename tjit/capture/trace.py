@@ -47,7 +47,12 @@ class Trace:
         refused: the first error about a value that is not known yet, which the function may have caught.
         unrolled: lines of loops that could not be captured with one body, and why.
         may_lift: False inside decompositions, which see only their operands.
+        converts: whether functions that the user's code calls are rewritten.
+        numpy: whether a function of NumPy arrays is captured.
     """
+
+    converts = False
+    numpy = False
 
     def __init__(self, builder: GraphBuilder, may_lift: bool = True) -> None:
         self.scope = Scope(builder)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tjit.autograd.tape import no_grad
+from tjit.capture.calls import callee
 from tjit.devices import Device
 from tjit.dtypes import DType, as_dtype, f16, f32, f64
 from tjit.dtypes import bf16 as bf16_
@@ -82,14 +83,14 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._forward_pre_hooks and not self._forward_hooks:
-            return self.forward(*args, **kwargs)
+            return callee(self.forward)(*args, **kwargs)
         for hook in tuple(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
+            changed = callee(hook)(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        result = self.forward(*args, **kwargs)
+        result = callee(self.forward)(*args, **kwargs)
         for hook in tuple(self._forward_hooks.values()):
-            changed = hook(self, args, result)
+            changed = callee(hook)(self, args, result)
             result = result if changed is None else changed
         return result
 

@@ -23,6 +23,8 @@ __all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "
 class Tracer(Protocol):
     """What captures ops: `tjit.capture.trace.Trace`."""
 
+    converts: bool
+    numpy: bool
     forced_location: Location | None
     refused: CaptureError | None
 
