@@ -18,6 +18,7 @@ from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.decomposition import decompose
 from tjit.passes.loop_invariants import hoist_invariants
 from tjit.passes.matmul_chains import reorder_matmul_chains
+from tjit.passes.partial_sums import narrow_sums, narrow_sums_fast
 
 __all__ = ["DEFAULT", "FAST_MATH", "Pass", "PassRun", "run_passes"]
 
@@ -30,6 +31,7 @@ DEFAULT: tuple[Pass, ...] = (
     decompose,  # before algebra: identities are of primitives
     fold_constants,  # before algebra: rules then see plain numbers
     simplify_algebra,
+    narrow_sums,  # after algebra: zeros are then around an array once
     uncarry_invariants,  # after algebra: a value times one is the value that came in
     merge_common_nodes,  # after algebra: identities make equal nodes equal in text
     hoist_invariants,  # after merging: what is computed outside already needs no second place
@@ -37,7 +39,8 @@ DEFAULT: tuple[Pass, ...] = (
 )
 
 # Identities of real numbers too, for those who ask for them.
-FAST_MATH: tuple[Pass, ...] = tuple(simplify_algebra_fast if p is simplify_algebra else p for p in DEFAULT)
+_FAST: dict[Pass, Pass] = {simplify_algebra: simplify_algebra_fast, narrow_sums: narrow_sums_fast}
+FAST_MATH: tuple[Pass, ...] = tuple(_FAST.get(p, p) for p in DEFAULT)
 
 
 class PassRun(NamedTuple):

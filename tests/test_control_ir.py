@@ -27,6 +27,7 @@ from tjit.passes.carried import uncarry_invariants
 from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.loop_invariants import hoist_invariants
+from tjit.passes.partial_sums import narrow_sums
 
 
 def _graph(text: str) -> Graph:
@@ -666,3 +667,100 @@ def test_what_regions_capture_flows_from_forward_to_backward(rng):
     assert [n.op.name for n in forward.nodes] == ["full", "for"]
     assert [n.op.name for n in backward.nodes] == ["exp", "for"]  # the forward's loop is not run again
     assert [str(v.type) for v in backward.inputs] == ["f64[4]", "bool[]", "f64[3, 4]", "f64[4]"]
+
+
+def _same_bits(graph: Graph, after: Graph, arrays: list[np.ndarray]) -> None:
+    for a, b in zip(evaluate(after, arrays), evaluate(graph, arrays), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(np.signbit(a), np.signbit(b))
+
+
+PARTS = {
+    "pad": "%3: f64[8] = pad(%v, low=(i0,), high=(-i0 + 6,), value=0)",
+    "steps": (
+        "%2: f64[3] = dilate(%v, steps=(2,), shape=(3,)) "
+        "%3: f64[8] = pad(%2, low=(i0,), high=(-i0 + 5,), value=0.0)"
+    ),
+    "update": (
+        "%2: f64[8] = full(value=0.0, shape=(8,), dtype=f64, device=cpu) "
+        "%3: f64[8] = slice_update(%2, %v, starts=(i0,), stops=(i0 + 2,), steps=(1,))"
+    ),
+}  # fmt: skip
+
+
+def _sum_of_parts(base: str, part: str, swapped: bool = False) -> Graph:
+    operands = "%3, %d" if swapped else "%d, %3"
+    return _graph(f"""
+        graph f(%x: f64[8], %v: f64[2]) -> f64[8] {{
+          %0: f64[8] = {base}
+          %1: f64[8] = for(%0, counter="i0", trip=5) {{
+            body(%d: f64[8]) {{ {part} %4: f64[8] = add({operands}) yield %4 }}
+          }}
+          return %1
+        }}""")
+
+
+ZEROS = "full(value=0.0, shape=(8,), dtype=f64, device=cpu)"
+SIGNED = np.array([0.0, -0.0, 1.5, -0.0, -2.0, 0.0, -0.0, 3.0])
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("base", [ZEROS, "abs(%x)", "mul(%x, %x)", "add(%x, 0.0)"])
+def test_a_sum_with_what_is_zero_but_for_a_part_changes_the_part_alone(base, part, swapped):
+    graph = _sum_of_parts(base, PARTS[part], swapped)
+    after = eliminate_dead_nodes(narrow_sums(graph))
+
+    verify(after)
+    assert [n.op.name for n in after.nodes[-1].regions[0].nodes] == ["slice", "add", "slice_update"]
+    _same_bits(graph, after, [SIGNED, np.array([-0.0, 2.0])])
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("base", ["neg(%x)", "full(value=-0.0, shape=(8,), dtype=f64, device=cpu)", "mul(%x, 2.0)"])
+def test_a_sum_that_turns_minus_zero_to_zero_stays_but_for_fast_math(base, part):
+    graph = _sum_of_parts(base, PARTS[part])
+
+    assert narrow_sums(graph) is graph
+    assert "slice_update(%d" in print_graph(narrow_sums(graph, fast_math=True))
+
+
+def test_minus_zeros_around_a_part_add_nothing_to_any_array():
+    graph = _sum_of_parts("neg(%x)", PARTS["pad"].replace("value=0)", "value=-0.0)"))
+    after = eliminate_dead_nodes(narrow_sums(graph))
+
+    assert [n.op.name for n in after.nodes[-1].regions[0].nodes] == ["slice", "add", "slice_update"]
+    _same_bits(graph, after, [SIGNED, np.array([-0.0, 2.0])])
+
+
+@pytest.mark.parametrize("low", ["n - 5", "-1"])
+def test_a_pad_that_may_cut_is_no_part(low):
+    graph = _graph(
+        f"""
+        graph f(%d: i64[8], %n: f64[n], %v: i64[8 - {low}]) -> i64[8] {{
+          %0: i64[8] = pad(%v, low=({low},), high=(0,), value=0)
+          %1: i64[8] = add(%d, %0)
+          return %1
+        }}""".replace("8 - n - 5", "13 - n").replace("8 - -1", "9")
+    )
+
+    assert narrow_sums(graph) is graph
+
+
+def test_a_loop_may_lose_a_zero_that_came_in_without_sign():
+    text = """
+        graph f(%v: f64[2]) -> f64[8] {
+          %0: f64[8] = full(value=0.0, shape=(8,), dtype=f64, device=cpu)
+          %1: f64[8] = for(%0, counter="i0", trip=5) {
+            body(%d: f64[8]) {
+              %2: f64[8] = pad(%v, low=(i0,), high=(-i0 + 6,), value=0)
+              %3: f64[8] = add(%d, %2)
+              %4: f64[8] = neg(%3)
+              yield %4
+            }
+          }
+          return %1
+        }"""
+
+    assert narrow_sums(graph := _graph(text)) is graph
+    assert narrow_sums(graph := _graph(text.replace("neg(%3)", "abs(%3)"))) is not graph

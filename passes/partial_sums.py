@@ -1,0 +1,132 @@
+"""Sums with what is zero but for a part: how the gradients of slices are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import copysign
+from typing import Any, NamedTuple
+
+from tjit.ir.dims import Dim, at_least
+from tjit.ir.graph import Graph, Node, Operand, Value, infer_types
+from tjit.ir.op import OPS
+from tjit.ir.scope import each_node
+from tjit.passes.known import is_zero, known_number
+from tjit.passes.rewrite import Rewriter, rewrite
+from tjit.passes.zeros import values_without_minus_zero
+
+__all__ = ["narrow_sums", "narrow_sums_fast"]
+
+
+def narrow_sums(graph: Graph, fast_math: bool = False) -> Graph:
+    """Add to a part of an array in memory where the other operand is zero elsewhere.
+
+    Args:
+        fast_math: also where a -0.0 stays that 0.0 would make 0.0.
+
+    Before:
+        graph f(%y: f32[1]) -> f32[9] {
+          %0: f32[9] = full(value=0.0, shape=(9,), dtype=f32, device=cpu)  # model.py:2
+          %1: f32[9] = for(%0, counter="i0", trip=3) {                     # model.py:3
+            body(%d: f32[9]) {
+              %2: f32[9] = pad(%y, low=(i0,), high=(-i0 + 8,), value=0)    # model.py:4
+              %3: f32[9] = add(%d, %2)                                     # model.py:4
+              yield %3
+            }
+          }
+          return %1
+        }
+
+    After:
+        graph f(%y: f32[1]) -> f32[9] {
+          %0: f32[9] = full(value=0.0, shape=(9,), dtype=f32, device=cpu)                   # model.py:2
+          %1: f32[9] = for(%0, counter="i0", trip=3) {                                      # model.py:3
+            body(%d: f32[9]) {
+              %2: f32[9] = pad(%y, low=(i0,), high=(-i0 + 8,), value=0)                     # model.py:4
+              %3: f32[1] = slice(%d, starts=(i0,), stops=(i0 + 1,), steps=(1,))             # model.py:4
+              %4: f32[1] = add(%3, %y)                                                      # model.py:4
+              %5: f32[9] = slice_update(%d, %4, starts=(i0,), stops=(i0 + 1,), steps=(1,))  # model.py:4
+              yield %5
+            }
+          }
+          return %1
+        }
+    """
+    if not any(node.op.name in ("pad", "slice_update") for node in each_node(graph.nodes)):
+        return graph
+    plus = None if fast_math else values_without_minus_zero(graph)
+    return rewrite(graph, partial(_narrow, plus))
+
+
+def narrow_sums_fast(graph: Graph) -> Graph:
+    """`narrow_sums` with fast math."""
+    return narrow_sums(graph, fast_math=True)
+
+
+class _Part(NamedTuple):
+    """Where an array may be other than zero: `value` at a slice of it. `zero` is what stands elsewhere."""
+
+    value: Operand
+    attrs: dict[str, Any]
+    zero: float
+
+
+def _narrow(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
+    if node.op.name != "add":
+        return None
+    for base, other in (node.operands, node.operands[::-1]):
+        part = _part(rewriter, other)
+        if part is None or not isinstance(base, Value) or base.type != node.result.type:
+            continue
+        # -0.0 + 0.0 is 0.0, any number and -0.0 is the number
+        same = plus is None or base in plus or copysign(1.0, part.zero) < 0 or base.type.dtype.kind != "float"
+        if same and _is_in_memory(rewriter, base) and _fits(base, part):
+            result = _added(rewriter, node, base, part)
+            if plus is not None and node.result in plus:
+                plus.add(result)
+            return (result,)
+    return None
+
+
+def _is_in_memory(rewriter: Rewriter, base: Value) -> bool:
+    """Whether a value is not written out where it is read, so that there is something to save."""
+    node = rewriter.producer(base)
+    return node is None or node.op.kind in ("index", "control", "contract", "reduce")
+
+
+def _part(rewriter: Rewriter, operand: Operand) -> _Part | None:
+    node = rewriter.producer(operand)
+    if node is None:
+        return None
+    if node.op.name == "slice_update" and is_zero(known_number(rewriter, node.operands[0])):
+        return _Part(node.operands[1], dict(node.attrs), 0.0)
+    if node.op.name == "pad" and node.attrs["value"] == 0:
+        return _padded(rewriter, node)
+    return None
+
+
+def _padded(rewriter: Rewriter, node: Node) -> _Part | None:
+    """The part of a pad of zeros, perhaps of an array spread by steps."""
+    low, high = node.attrs["low"], node.attrs["high"]
+    if not all(at_least(d, 0) for d in (*low, *high)):
+        return None  # it cuts, or one cannot tell
+    (value,) = node.operands
+    extents: tuple[Dim, ...] = value.type.shape
+    steps = (1,) * len(extents)
+    inner = rewriter.producer(value)
+    if inner is not None and inner.op.name == "dilate":
+        (value,) = inner.operands
+        steps = inner.attrs["steps"]
+    stops = tuple(a + d for a, d in zip(low, extents, strict=True))
+    return _Part(value, {"starts": low, "stops": stops, "steps": steps}, float(node.attrs["value"]))
+
+
+def _fits(base: Value, part: _Part) -> bool:
+    return infer_types(OPS["slice"], [base], part.attrs) == (part.value.type,)
+
+
+def _added(rewriter: Rewriter, node: Node, base: Value, part: _Part) -> Value:
+    (old,) = rewriter.add(node, OPS["slice"], [base], [part.value.type], **part.attrs)
+    (new,) = rewriter.add(node, OPS["add"], [old, part.value], [part.value.type])
+    (result,) = rewriter.add(node, OPS["slice_update"], [base, new], [base.type], **part.attrs)
+    return result
