@@ -227,7 +227,9 @@ class _Maker:
             return
         y: Operand | None = self.of(x.type)
         if self.rng.random() < 0.3:
-            y = self.number() if x.type.dtype is f64 else Literal(0.5, x.type.dtype)
+            y = Literal(0.5, x.type.dtype)
+            if x.type.dtype is f64:
+                y = self.add("broadcast_to", self.number_value(), shape=x.type.shape)
         self.add("tanh", self.add(self.rng.choice(BINARY), x, y if y is not None else x))
 
     def read(self) -> None:
