@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tjit.capture.iteration import Iteration
-from tjit.capture.leaves import Spec, common_spec, fitted, fresh, handle, is_dim, is_value, outline, shown, spec_of
+from tjit.capture.leaves import Spec, common_spec, fitted, fresh, is_dim, is_value, outline, shown, spec_of
 from tjit.capture.pytree import Tree, unflatten
 from tjit.capture.regions import Part, add_control, part, store_results, written_by
 from tjit.capture.stacked import StackedList
@@ -161,8 +161,12 @@ class _Loop:
         by_leaf = {s.place[1]: s for s in own}
         for j, (leaf, old) in enumerate(zip(leaves, self.before[i].leaves, strict=False)):
             slot = by_leaf.get(j)
-            if slot is not None and leaf is slot.inside:
-                p.replaced[slot.entry] = handle(slot.before)
+            if slot is not None and leaf is slot.inside and not _is_rewritten(p, slot):
+                p.replaced[slot.entry] = slot.before
+            elif slot is not None and leaf is slot.inside:
+                slot.end = self.trace.snapshot(leaf)
+                slot.end._grad_fn, slot.end._index = leaf._grad_fn, leaf._index
+                changed.append(slot)
             elif slot is not None and is_value(leaf):
                 self._check_written(slot)
                 self._fit(slot, leaf)
@@ -338,6 +342,12 @@ class _Loop:
         raise CaptureError("the types of what a loop carries do not settle", user_location())
 
 
+def _is_rewritten(p: Part, slot: _Slot) -> bool:
+    """Whether the body changes in place what only the variable holds."""
+    assert isinstance(slot.inside._data, Traced)
+    return slot.inside._data.value is not slot.entry and slot.inside._data not in p.scope.variables
+
+
 def _promoted(own: Spec, found: Spec) -> Spec | None:
     """The type of two tensors of one shape where one dtype holds both."""
     if own.type.shape != found.type.shape:
@@ -433,7 +443,7 @@ def capture_while(
         for slot in changed:
             first.inputs.append(seen[slot.place].entry if slot.place in seen else Value(slot.spec.type))
         carried = {s.place for s in changed}
-        first.replaced.update({s.entry: handle(s.before) for s in seen.values() if s.place not in carried})
+        first.replaced.update({s.entry: s.before for s in seen.values() if s.place not in carried})
         starts = [loop.start(s) for s in changed]
         writes = list(written_by([p]).values())
         results = add_control(trace, WHILE, [], starts, [first, p], [s.spec for s in changed], {}, (False, True))

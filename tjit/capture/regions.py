@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tjit.capture.leaves import Spec
+from tjit.capture.activity import active_results
+from tjit.capture.leaves import Spec, handle
 from tjit.capture.scopes import Scope
 from tjit.capture.trace import Trace
 from tjit.ir.graph import Node, Operand, Region, Value
@@ -15,7 +16,7 @@ from tjit.ir.op import Op
 from tjit.ops.apply import TapeNode, mark_seen, state
 from tjit.tensor import Tensor, Traced
 
-__all__ = ["Part", "add_control", "part", "store_results", "written_by"]
+__all__ = ["ControlRecord", "Part", "add_control", "part", "record_control", "store_results", "written_by"]
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Part:
     Attributes:
         inputs, outputs: of the region, beyond the tensors from outside that are written.
         requires: of each output, whether it has a history on the tape.
-        replaced: values of the region that stand for a value from outside, and the tensor there.
+        replaced: values of the region that stand for a value from outside, and the tensor or number there.
         written: requires_grad of the tensors from outside that the region writes, as it leaves them.
     """
 
@@ -34,8 +35,30 @@ class Part:
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Operand] = field(default_factory=list)
     requires: list[bool] = field(default_factory=list)
-    replaced: dict[Value, Tensor] = field(default_factory=dict)
+    replaced: dict[Value, Any] = field(default_factory=dict)
     written: dict[Traced, bool] = field(default_factory=dict)
+
+
+@dataclass
+class ControlRecord:
+    """What the gradient of a control node on the tape needs to know.
+
+    Attributes:
+        node: the node; it is another one when gradients have had it keep more.
+        scope: whose nodes it is among.
+        captured: what its regions read from outside, as the last of its operands on the tape.
+        wanted: of each operand on the tape, whether it has a history.
+        kept: values of the body that the node keeps, to the results that have one row for each trip.
+        count: of a `while`, the number of trips.
+    """
+
+    node: Node
+    scope: Scope
+    captured: tuple[Value, ...]
+    wanted: tuple[bool, ...]
+    tape: TapeNode | None = None
+    kept: dict[Value, Tensor] = field(default_factory=dict)
+    count: Tensor | None = None
 
 
 @contextmanager
@@ -85,7 +108,7 @@ def add_control(
     results = [kind(Traced(v)) for kind, v in zip(kinds, found, strict=True)]
     requires = _requires(parts, writes, len(specs), yields)
     outer = [tensors[v] if v in tensors else Tensor(Traced(v)) for v in captured]
-    _record(op, (*operands, *outer), captured, trace.scope.builder.nodes[-1], results, requires)
+    record_control(trace, trace.scope.builder.nodes[-1], (*operands, *outer), captured, results, requires)
     return results
 
 
@@ -103,9 +126,10 @@ def _regions(
         for traced, tensor in writes.items():
             p.scope.value(traced, tensor)  # an entry, where the region had none
         others = {e.value: e.tensor for t, e in p.scope.entries.items() if t not in writes}
-        for inside, tensor in (*others.items(), *p.replaced.items()):
+        for inside, tensor in (*others.items(), *((v, handle(x)) for v, x in p.replaced.items())):
             outside[inside] = inside_of(p, writes, trace, tensor)
-            tensors[outside[inside]] = tensor
+            if outside[inside] not in tensors or tensor.requires_grad:  # a handle with a history before one without
+                tensors[outside[inside]] = tensor
     regions = []
     for p, gives in zip(parts, yields, strict=True):
         inputs = [*(p.scope.entries[t].value for t in writes), *p.inputs]
@@ -126,21 +150,36 @@ def _requires(parts: Sequence[Part], writes: dict[Traced, Tensor], others: int, 
     return [*first, *(any(p.requires[i] for p in giving) for i in range(others))]
 
 
-def _record(
-    op: Op,
-    operands: tuple[Tensor, ...],
-    captured: tuple[Value, ...],
+def record_control(
+    trace: Trace,
     node: Node,
+    operands: tuple[Any, ...],
+    captured: tuple[Value, ...],
     results: Sequence[Tensor],
-    requires: Sequence[bool],
+    requires: Sequence[bool] = (),
 ) -> None:
-    """Put the node on the tape: its operands there are also what its regions read from outside."""
-    if not state.grad or not any(requires):
+    """Put a control node on the tape, where something needs its gradient.
+
+    Args:
+        operands: the node's, then the tensors behind the values `captured` that its regions read from outside.
+        requires: of the results, whether they require grad in any case.
+    """
+    if not state.grad:
+        trace.mark_untracked(node.results)
         return
-    tape = TapeNode(op, operands, {"node": node, "captured": captured}, tuple(results))
-    for index, (result, wanted) in enumerate(zip(results, requires, strict=True)):
-        if wanted and result.dtype.is_floating_point:
-            result._grad_fn, result._index = tape, index
+    wanted = tuple(isinstance(o, Tensor) and o.requires_grad for o in operands)
+    values = (*node.operands, *captured)
+    active = {v for v, w in zip(values, wanted, strict=True) if w and isinstance(v, Value)}
+    flags = active_results(node, active, trace.untracked)
+    for i, needed in enumerate(requires):
+        flags[i] = (flags[i] or needed) and results[i].dtype.is_floating_point
+    if not any(flags):
+        return
+    record = ControlRecord(node, trace.scope, captured, wanted)
+    record.tape = TapeNode(node.op, operands, {"record": record}, tuple(results))
+    for index, (result, needed) in enumerate(zip(results, flags, strict=True)):
+        if needed:
+            result._grad_fn, result._index = record.tape, index
 
 
 def store_results(trace: Trace, writes: Sequence[Tensor], results: Sequence[Tensor]) -> None:

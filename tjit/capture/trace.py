@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +30,19 @@ class NumberTensor(Tensor):
     _number = True
 
 
+def _rebinding(compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """`x += 1` of a number: another number, as in Python."""
+    return lambda self, other: compute(self, other)
+
+
+for _name, _compute in {
+    "iadd": operator.add, "isub": operator.sub, "imul": operator.mul, "itruediv": operator.truediv,
+    "ifloordiv": operator.floordiv, "imod": operator.mod, "ipow": operator.pow, "ilshift": operator.lshift,
+    "irshift": operator.rshift, "iand": operator.and_, "ior": operator.or_, "ixor": operator.xor,
+}.items():  # fmt: skip
+    setattr(NumberTensor, f"__{_name}__", _rebinding(_compute))
+
+
 def result_class(operands: Sequence[Any]) -> type[Tensor]:
     """The class of handles on what an op on `operands` makes: a number only of numbers."""
     tensors = [o for o in operands if isinstance(o, Tensor)]
@@ -41,12 +55,16 @@ class Trace:
 
     Attributes:
         scope: the graph's or the region's that is being captured.
+        whole: the graph's scope.
         lifted: eager tensors met while capturing, in order: they become inputs of the graph.
         grads: what `.grad` of tensors was set to.
         forced_location: of the op whose gradient is being derived; nodes then point there.
         refused: the first error about a value that is not known yet, which the function may have caught.
         unrolled: lines of loops that could not be captured with one body, and why.
         may_lift: False inside decompositions, which see only their operands.
+        marks: whether what is computed without a history is noted as such: not while gradients are derived that may be
+            differentiated themselves.
+        runtime: names of the symbols that have their values only while the program runs.
         converts: whether functions that the user's code calls are rewritten.
         numpy: whether a function of NumPy arrays is captured.
     """
@@ -55,7 +73,7 @@ class Trace:
     numpy = False
 
     def __init__(self, builder: GraphBuilder, may_lift: bool = True) -> None:
-        self.scope = Scope(builder)
+        self.scope = self.whole = Scope(builder)
         self.may_lift = may_lift
         self.lifted: list[Tensor] = []
         self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -65,6 +83,8 @@ class Trace:
         self.refused: CaptureError | None = None
         self._twins: dict[int, Traced] = {}
         self.untracked: set[Value] = set()  # computed while the tape does not record
+        self.marks = True
+        self.runtime: set[str] = set()
         self.inputs: dict[Value, Tensor] = {}  # graph inputs, to the tensor that each stands for
 
     @property
@@ -131,7 +151,7 @@ class Trace:
         results = result_types(op, types, values, attrs)
         nodes = self.scope.builder.add(op, values, attrs, location=self.location(), types=results)
         if not state.grad:
-            self.untracked.update(nodes)
+            self.mark_untracked(nodes)
         kind = result_class(operands)
         return tuple((Tensor if kind is NumberTensor and value.type.ndim else kind)(Traced(value)) for value in nodes)
 
@@ -160,6 +180,33 @@ class Trace:
             target._grad_fn, target._index = value._grad_fn, value._index
 
     # -- regions -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def apart(self) -> Iterator[Scope]:
+        """Capture nodes that are no part of the graph: they read only what is made for them."""
+        outer = self.scope
+        self.scope = active.scope = Scope(GraphBuilder("apart"))
+        try:
+            with self.differentiable():
+                yield self.scope
+        finally:
+            self.scope = active.scope = outer
+
+    @contextmanager
+    def differentiable(self) -> Iterator[None]:
+        """What is derived inside may be differentiated itself, though the tape does not record it now."""
+        marks, self.marks = self.marks, False
+        for name in self.runtime:
+            add_runtime(Symbol(name))
+        try:
+            yield
+        finally:
+            self.marks = marks
+
+    def mark_untracked(self, values: Iterable[Value]) -> None:
+        """Note that values are computed while the tape does not record."""
+        if self.marks:
+            self.untracked.update(values)
 
     @contextmanager
     def region(self, scope: Scope | None = None) -> Iterator[Scope]:
@@ -199,7 +246,10 @@ class Trace:
         """A symbol's name that this trace has not used."""
         self._names += 1
         name = f"{prefix}{self._names - 1}"
-        return self.fresh_name(prefix) if name in RESERVED else name  # i8 is a dtype
+        if name in RESERVED:  # i8 is a dtype
+            return self.fresh_name(prefix)
+        self.runtime.add(name)
+        return name
 
     def bind(self, number: Tensor, low: int, high: Dim | None) -> Dim:
         """A 0-d integer as a dim in [low, high]; the program ends with an error where it is outside of them."""
