@@ -113,12 +113,13 @@ def _padded(rewriter: Rewriter, node: Node) -> _Part | None:
     (value,) = node.operands
     extents: tuple[Dim, ...] = value.type.shape
     steps = (1,) * len(extents)
+    zero = float(node.attrs["value"])
     inner = rewriter.producer(value)
     if inner is not None and inner.op.name == "dilate":
         (value,) = inner.operands
-        steps = inner.attrs["steps"]
+        steps, zero = inner.attrs["steps"], 0.0  # between the steps
     stops = tuple(a + d for a, d in zip(low, extents, strict=True))
-    return _Part(value, {"starts": low, "stops": stops, "steps": steps}, float(node.attrs["value"]))
+    return _Part(value, {"starts": low, "stops": stops, "steps": steps}, zero)
 
 
 def _fits(base: Value, part: _Part) -> bool:

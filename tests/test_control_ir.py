@@ -725,6 +725,12 @@ def test_a_sum_that_turns_minus_zero_to_zero_stays_but_for_fast_math(base, part)
     assert "slice_update(%d" in print_graph(narrow_sums(graph, fast_math=True))
 
 
+def test_zeros_between_steps_are_no_minus_zeros():
+    graph = _sum_of_parts("neg(%x)", PARTS["steps"].replace("value=0.0)", "value=-0.0)"))
+
+    assert narrow_sums(graph) is graph
+
+
 def test_minus_zeros_around_a_part_add_nothing_to_any_array():
     graph = _sum_of_parts("neg(%x)", PARTS["pad"].replace("value=0)", "value=-0.0)"))
     after = eliminate_dead_nodes(narrow_sums(graph))
