@@ -170,13 +170,13 @@ class _attempt:
     def __enter__(self) -> None:
         self.refused = self.trace.refused
         self.before = snapshot(self.state)
-        self.nodes = len(self.trace.scope.builder.nodes)
+        self.mark = self.trace.scope.mark()
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is None:
             return
         self.trace.refused = self.refused
-        del self.trace.scope.builder.nodes[self.nodes :]
+        self.trace.scope.back_to(self.mark)
         restore(self.state, self.before)
 
 

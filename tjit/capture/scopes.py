@@ -7,12 +7,13 @@ replaced by the values from outside that they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from tjit.errors import CaptureError
 from tjit.ir.dims import Dim
 from tjit.ir.graph import GraphBuilder, Node, Operand, Region, Value
+from tjit.ir.printer import print_attr
 from tjit.location import user_location
 from tjit.tensor import Tensor, Traced
 
@@ -35,7 +36,7 @@ class Scope:
         entries: tensors from outside that were read or written, in order.
         written: those of them that were written.
         variables: the handles that stand for variables of a loop, to the tensor that the variable was bound to before.
-        bound: (integer, highest value) to the dim that it was bound to.
+        bound: (how an integer is computed, highest value) to the dim that it was bound to.
         through: of the whole trace: such handles that were written in place, and the tensor with them.
     """
 
@@ -49,6 +50,8 @@ class Scope:
         self.through: set[Traced] = set()
         self.bound: dict[Any, Dim] = {}
         self._values: dict[Traced, Value] = {}
+        self._producers: dict[Value, Node] = {}
+        self._seen = 0
         self._histories: dict[int, tuple[Tensor, bool, Any, int]] = {}
 
     def holds(self, traced: Traced) -> bool:
@@ -92,6 +95,27 @@ class Scope:
         self.value(traced, tensor)
         self._values[traced] = value
         self.written[traced] = tensor
+
+    def mark(self) -> tuple[int, dict[Any, Dim]]:
+        """Where `back_to` goes back to."""
+        return len(self.builder.nodes), dict(self.bound)
+
+    def back_to(self, mark: tuple[int, dict[Any, Dim]]) -> None:
+        """Forget the nodes that were captured since."""
+        count, self.bound = mark
+        del self.builder.nodes[count:]
+        self._seen = min(self._seen, count)
+
+    def formula(self, value: Value, depth: int = 8) -> Hashable:
+        """How a value is computed: equal for values that are equal whatever the inputs are."""
+        for node in self.builder.nodes[self._seen :]:
+            self._producers.update(dict.fromkeys(node.results, node))
+        self._seen = len(self.builder.nodes)
+        node = self._producers.get(value)
+        if node is None or node.regions or depth == 0 or len(node.results) != 1:
+            return id(value)
+        operands = [self.formula(o, depth - 1) if isinstance(o, Value) else o for o in node.operands]
+        return node.op.name, tuple(operands), tuple((k, print_attr(v)) for k, v in node.attrs.items())
 
     def keep_history(self, tensor: Tensor) -> None:
         """Note the tape node of a tensor from outside, which is what it has again behind the region."""

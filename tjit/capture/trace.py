@@ -254,7 +254,7 @@ class Trace:
     def bind(self, number: Tensor, low: int, high: Dim | None) -> Dim:
         """A 0-d integer as a dim in [low, high]; the program ends with an error where it is outside of them."""
         value = self.value_of(number)
-        key = (value, str(high))
+        key = (self.scope.formula(value), str(high))
         bound = self.scope.bound
         if key not in bound:
             symbol = Symbol(self.fresh_name("u"), low, high)
