@@ -22,7 +22,12 @@ LAYERS = (
     ("ops", "tensor", "autograd", "random", "printing", "surface", "numpy_protocol", "numpy_api", "serialization"),
     ("cuda",),
     ("capture",),
-    ("autograd.compiled", "autograd.minimum_cut"),  # the gradients of captured functions
+    (
+        "autograd.compiled",
+        "autograd.control",
+        "autograd.minimum_cut",
+        "autograd.split",
+    ),  # the gradients of captured functions
     ("passes",),
     ("codegen",),
     ("runtime",),

@@ -35,14 +35,31 @@ class Network:
             self._to.append(self._id(b))
             self._left.append(c)
 
-    def source_side(self, source: Hashable, sink: Hashable) -> set[Hashable]:
-        """The nodes on the source's side of a cut of least capacity."""
-        s, t = self._id(source), self._id(sink)
+    def source_side(self, source: Hashable, sink: Hashable, late: bool = False) -> set[Hashable]:
+        """The nodes on the source's side of a cut of least capacity: of all those the nearest to the source.
+
+        `late`: the nearest to the sink.
+        """
+        reached = self._flooded(self._id(source), self._id(sink))
+        return self._not_reaching(self._id(sink)) if late else {name for name, i in self._ids.items() if i in reached}
+
+    def _not_reaching(self, t: int) -> set[Hashable]:
+        """The nodes from which nothing more can flow to the sink."""
+        found, queue = {t}, deque([t])
+        while queue:
+            for e in self._out[queue.popleft()]:
+                u = self._to[e]
+                if self._left[e ^ 1] > 0 and u not in found:  # of the edge from u
+                    found.add(u)
+                    queue.append(u)
+        return {name for name, i in self._ids.items() if i not in found}
+
+    def _flooded(self, s: int, t: int) -> dict[int, int]:
+        """Let flow what can; the nodes that the source still reaches."""
         while True:
             level = self._levels(s)
             if t not in level:
-                names = list(self._ids)
-                return {names[i] for i in level}
+                return level
             next_edge = [0] * len(self._out)
             while self._augment(s, t, level, next_edge):
                 pass

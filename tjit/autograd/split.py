@@ -19,9 +19,11 @@ class Parts:
     """A joint graph's nodes and what each depends on: what it and its regions read, and the `bind` of each symbol that
     its attrs and types mention. A bound symbol has no value in the other program, so its `bind` runs in both."""
 
-    def __init__(self, nodes: Sequence[Node], cotangents: Collection[Value]) -> None:
+    def __init__(self, nodes: Sequence[Node], cotangents: Collection[Value], hidden: Collection[str] = ()) -> None:
+        """`hidden`: names of further symbols that have no value in the other program."""
         self.nodes = nodes
         self._binds = {node.attrs["symbol"]: node for node in nodes if node.op.name == "bind"}
+        self._hidden = {*self._binds, *hidden}
         self._bound_by = {node: self._bind_nodes(mentioned(node)) for node in nodes} if self._binds else {}
         self._of_backward = self._depending_on(set(cotangents))
 
@@ -77,19 +79,24 @@ class Parts:
         first: Sequence[Node],
         second: Sequence[Node],
         gradients: Iterable[Operand],
+        kept: Collection[Value] = (),
+        late: bool = False,
     ) -> list[Value]:
         """The values to keep from forward to backward: a cut of least bytes between the inputs and what backward reads.
 
         Args:
             written: inputs whose memory the forward changes, so that they cost memory to keep.
+            kept: values that are kept anyway.
+            late: of cuts of the same bytes take the one that leaves backward the least to compute.
         """
         made = {v: i for i, v in enumerate((*inputs, *(r for n in first for r in n.results)))}
         read = {o for n in second for o in self.reads(n) if o in made}
         read |= {g for g in gradients if isinstance(g, Value) and g in made}
+        unchanged = set(inputs) - set(written)
         network = Network()
         for value in made:
             # an input that stays as it is costs nothing to keep
-            free = value in set(inputs) and value not in written
+            free = value in unchanged or value in kept
             network.edge(("in", value), ("out", value), 1 if free else self._capacity(value))
         for value in inputs:
             network.edge("source", ("in", value), None)
@@ -101,13 +108,13 @@ class Parts:
                     network.edge(("out", operand), ("in", result), None)
         for value in read:
             network.edge(("out", value), "sink", None)
-        reachable = network.source_side("source", "sink")
+        reachable = network.source_side("source", "sink", late)
         cut = [v for v in made if ("in", v) in reachable and ("out", v) not in reachable]
         return sorted(cut, key=made.__getitem__)
 
     def _is_hidden(self, value: Value) -> bool:
         """Whether an extent is a bound symbol, which neither an output nor an input of a program can have."""
-        return any(s.name in self._binds for d in value.type.shape for s in symbols(d))
+        return any(s.name in self._hidden for d in value.type.shape for s in symbols(d))
 
     def _capacity(self, value: Value) -> int | None:
         return None if self._is_hidden(value) else 8 + _bytes(value)

@@ -184,7 +184,7 @@ def _run(
     def arrive(edge: tuple[Any, int], g: Tensor) -> None:
         source, index = edge
         key = (id(source), index)
-        cotangents[key] = cotangents[key] + g if key in cotangents else g
+        cotangents[key] = _sum(cotangents[key], g) if key in cotangents else g
         if not isinstance(source, TapeNode):
             leaves[key] = source
         elif id(source) not in queued:
@@ -276,11 +276,12 @@ def _pull_back(node: TapeNode, cotangents: dict, arrive: Any, create_graph: bool
             arrive(edge, value)
 
 
-def _cotangent(node: TapeNode, index: int, cotangents: dict) -> Tensor:
+def _cotangent(node: TapeNode, index: int, cotangents: dict) -> Any:
+    """What arrived at a result: zeros where nothing did, but None for control flow, which then has less to do."""
     from tjit.ops.creation import zeros
 
     g = cotangents.get((id(node), index))
-    if g is not None:
+    if g is not None or node.op.kind == "control":
         return g
     t = node.types[index]
     return zeros(t.shape, dtype=t.dtype, device=t.device)
@@ -339,6 +340,14 @@ def _decomposition_vjp(op: Op) -> Any:
         return tuple(by_id.get(id(h)) for h in handles)
 
     return rule
+
+
+def _sum(a: Tensor, b: Tensor) -> Tensor:
+    """Two cotangents of one tensor, added."""
+    from tjit.ops.movement import as_addend
+
+    addend = as_addend(b)
+    return as_addend(a) + b if addend is b else a + addend
 
 
 def _handle(operand: Tensor, create_graph: bool) -> Tensor:

@@ -312,7 +312,6 @@ class _Finish:
         self._check_values()
         requires = self._requires(leaves)
         returned_nodes = len(trace.builder.nodes)
-        untracked = frozenset(trace.untracked)
         writes: dict[int, int] = {}
         inputs = {v: i for i, v in enumerate(trace.builder.inputs)}
         for source, value in written:
@@ -332,7 +331,7 @@ class _Finish:
             joint,
             lifted,
             tuple(trace.grad_absent.values()),
-            untracked,
+            frozenset(trace.untracked),
         )
 
     def _output(self, value: Value) -> int:
@@ -429,7 +428,7 @@ class _Finish:
                 seeded.setdefault(result.position, leaf)
         outputs = [seeded[p] for p in sorted(seeded)]
         cotangents = [Tensor(Traced(builder.input(t.type_, f"d{n}"))) for n, t in enumerate(outputs)]
-        with tracing(trace):
+        with tracing(trace), runtime_symbols(trace.number), trace.differentiable():
             found = grad(outputs, wanted, cotangents, retain_graph=True, allow_unused=True)
             gradients = [
                 trace.value_of(zeros(w.shape, dtype=w.dtype) if g is None else g)

@@ -94,6 +94,12 @@ class TapeNode:
         self.versions = tuple(o._storage.version if isinstance(o, Tensor) else 0 for o in self.operands)
         self.result_versions = tuple(storage.version for _, storage in self.results)
 
+    def add_result(self, result: Tensor) -> None:
+        """The op gives one more result, while it is captured."""
+        self.types += (result.type_,)
+        self.results += ((result._data, result._storage),)
+        self.result_versions += (result._storage.version,)
+
     def name(self) -> str:
         """PyTorch's name: `SumBackward0`."""
         return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"

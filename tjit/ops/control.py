@@ -21,9 +21,27 @@ def _no_reference(name: str) -> Any:
     return reference
 
 
+def _if_vjp(g: Any, y: Any, *operands: Any, record: Any) -> Any:
+    from tjit.autograd.control.branch import if_vjp  # it captures, which is a layer above
+
+    return if_vjp(g, y, *operands, record=record)
+
+
+def _while_vjp(g: Any, y: Any, *operands: Any, record: Any) -> Any:
+    from tjit.autograd.control.while_loop import while_vjp
+
+    return while_vjp(g, y, *operands, record=record)
+
+
+def _for_vjp(g: Any, y: Any, *operands: Any, record: Any) -> Any:
+    from tjit.autograd.control.for_loop import for_vjp
+
+    return for_vjp(g, y, *operands, record=record)
+
+
 # The types of an `if` come from its regions, those of loops are those of what they carry: `verify` checks both.
 IF = register(
-    Op(name="if", kind="control", infer=None, reference=_no_reference("if"), vjp=None, samples=(), dtypes="any")
+    Op(name="if", kind="control", infer=None, reference=_no_reference("if"), vjp=_if_vjp, samples=(), dtypes="any")
 )
 
 
@@ -37,7 +55,7 @@ WHILE = register(
         kind="control",
         infer=_while_infer,
         reference=_no_reference("while"),
-        vjp=None,
+        vjp=_while_vjp,
         samples=(),
         dtypes="any",
     )
@@ -61,7 +79,15 @@ def _for_infer(*carried: TensorType, counter: str, trip: Dim) -> tuple[TensorTyp
 
 
 FOR = register(
-    Op(name="for", kind="control", infer=_for_infer, reference=_no_reference("for"), vjp=None, samples=(), dtypes="any")
+    Op(
+        name="for",
+        kind="control",
+        infer=_for_infer,
+        reference=_no_reference("for"),
+        vjp=_for_vjp,
+        samples=(),
+        dtypes="any",
+    )
 )
 
 

@@ -1,0 +1,1 @@
+"""Gradients of control flow: rules of `if`, `for` and `while`, which differentiate the graphs of their regions."""
