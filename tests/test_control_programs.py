@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_control import random_graph
 
 from tjit.codegen.kernel import Axis, ContractKernel, Kernel, LoopKernel
 from tjit.codegen.llvm.module import compile_schedule
@@ -18,6 +19,7 @@ from tjit.codegen.schedule import schedule
 from tjit.codegen.steps import Placed, Schedule, Step, bodies, kernel_steps, numbered
 from tjit.compiled import _info
 from tjit.errors import CodegenError, DimensionError
+from tjit.ir.dims import Symbol
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.parser import parse_graph
@@ -32,15 +34,15 @@ def graph_of(text: str) -> Graph:
     return graph
 
 
-def program_of(text: str, nests: bool = True) -> Program:
-    graph, target = graph_of(text), host_target()
+def program_of(graph: Graph, nests: bool = True) -> Program:
+    target = host_target()
     plan = schedule(run_passes(graph), costs(target), nests=nests)
     return Program(compile_schedule(plan, target, None), _info(plan))
 
 
-def run(text: str, *arrays: Any, nests: bool = True) -> list[np.ndarray]:
+def run(graph: Graph, arrays: Sequence[Any], nests: bool) -> list[np.ndarray]:
     """All outputs by the compiled program, those that are written back included."""
-    graph, program = graph_of(text), program_of(text, nests)
+    program = program_of(graph, nests)
     inputs = [np.array(a) for a in arrays]
     symbols = program.bind(inputs)
     assert symbols is not None
@@ -50,13 +52,22 @@ def run(text: str, *arrays: Any, nests: bool = True) -> list[np.ndarray]:
 
 
 def check(text: str, *arrays: Any) -> None:
+    check_graph(graph_of(text), arrays)
+
+
+def check_graph(graph: Graph, arrays: Sequence[Any]) -> None:
     """Both ways: with loops over elements as kernels, and with every loop in the program."""
-    expected = evaluate(graph_of(text), [np.array(a) for a in arrays])
+    expected = evaluate(graph, [np.array(a) for a in arrays])
 
     for nests in (True, False):
-        got = run(text, *arrays, nests=nests)
+        got = run(graph, arrays, nests)
         for g, e in zip(got, expected, strict=True):
-            np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(g, e, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_graphs(seed):
+    check_graph(*random_graph(seed, Symbol("N", 4).dim if seed % 2 else 4))
 
 
 def plan_of(text: str) -> Schedule:
@@ -227,7 +238,7 @@ def test_loops_in_loops_and_symbols_bound_on_the_way(n, condition):
 @pytest.mark.parametrize("nests", [True, False])
 @pytest.mark.parametrize("index", [-1, 5])
 def test_a_bound_index_that_is_out_of_range_is_an_error_at_its_line(index, nests):
-    program = program_of(NESTED, nests)
+    program = program_of(graph_of(NESTED), nests)
     inputs = [np.ones(5), np.array(True), np.array(index)]
 
     with pytest.raises(DimensionError, match="index out of range") as raised:
@@ -433,7 +444,7 @@ ASSERTED = """
 
 @pytest.mark.parametrize("nests", [True, False])
 def test_failures_in_loops_and_after_them_are_told_apart(nests):
-    program = program_of(ASSERTED, nests)
+    program = program_of(graph_of(ASSERTED), nests)
 
     with pytest.raises(AssertionError, match="not at k"):
         program.run([np.array(1.0), np.array(4)])
@@ -510,7 +521,7 @@ def test_arrays_whose_size_the_program_computes(limit):
 
 
 def test_arrays_on_the_heap_are_freed_where_the_program_fails():
-    program = program_of(_tape("lt(%limit, 2.0)"), nests=False)
+    program = program_of(graph_of(_tape("lt(%limit, 2.0)")), nests=False)
 
     with pytest.raises(AssertionError, match="enough"):
         program.run([np.array(1.0), np.array(1e300)])

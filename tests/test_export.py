@@ -154,6 +154,28 @@ def test_c_refuses_wrong_arrays_and_keeps_state(mlp, binary, tmp_path):
 
 
 @needs_cc
+@pytest.mark.parametrize("size", [1, 7])
+def test_loops_and_branches_run_from_c(binary, tmp_path, rng, size):
+    def settle(w, x):
+        h = tjit.zeros(16)
+        for i in range(x.shape[0]):
+            h = tjit.tanh(w @ h + x[i])
+        while h.abs().sum() > 0.1:
+            h = h * 0.5 if h[0] > 0.0 else h * 0.25
+        return h
+
+    w, x = rng.standard_normal((16, 16)).astype(np.float32), rng.standard_normal((size, 16)).astype(np.float32)
+    rows = tjit.Dim("rows", min=1, max=64)
+    tjit.export(settle, (tjit.tensor(w), tjit.ones(5, 16)), tmp_path / "settle.tjit", dynamic={"x": {0: rows}})
+
+    run_native([binary, "run", tmp_path / "settle.tjit", "settle", 2, size, tmp_path], tmp_path, [w, x])
+
+    expected = tjit.load(tmp_path / "settle.tjit")["settle"](w, x)
+    assert np.fromfile(tmp_path / "out0", np.float32).tobytes() == expected.tobytes()
+    np.testing.assert_allclose(expected, settle(tjit.tensor(w), tjit.tensor(x)).numpy(), rtol=1e-4)
+
+
+@needs_cc
 def test_threads_share_one_handle(mlp, binary, tmp_path):
     run_native([binary, "threads", mlp], tmp_path)
 
