@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tjit
 from tjit.autograd.compiled import Joint, split_joint
 from tjit.dtypes import f64
 from tjit.errors import ArgumentError, DimensionError, ParseError, VerifyError
@@ -770,3 +771,17 @@ def test_a_loop_may_lose_a_zero_that_came_in_without_sign():
 
     assert narrow_sums(graph := _graph(text)) is graph
     assert narrow_sums(graph := _graph(text.replace("neg(%3)", "abs(%3)"))) is not graph
+
+
+def test_zeros_around_the_gradient_of_a_slice_change_no_bit_of_a_sum(rng):
+    def value(x):
+        return (x[1:] * 2).sum() + (x[:-1] ** 2).sum() + x[1:][2:5].exp().sum() + x[::2].sum() + x.sin().sum()
+
+    @tjit.compile
+    def gradient(x):
+        return tjit.autograd.grad(value(x), [x])[0]
+
+    x = tjit.tensor(rng.standard_normal(9), requires_grad=True)
+
+    assert gradient.lower(x).text("graph").count("value=-0.0)") >= 3
+    np.testing.assert_allclose(gradient(x).numpy(), tjit.autograd.grad(value(x), [x])[0].numpy(), rtol=1e-14)

@@ -294,7 +294,22 @@ def _slice_infer(x: TensorType, starts: Index, stops: Index, steps: tuple[int, .
 def _slice_vjp(g: Tensor, y: Tensor, x: Tensor, starts: Index, stops: Index, steps: tuple[int, ...]) -> tuple[Tensor]:
     high = tuple(d - stop for d, stop in zip(x.shape, stops, strict=True))
     spread = dilate(g, steps, tuple(b - a for a, b in zip(starts, stops, strict=True)))
-    return (pad_constant(spread, starts, high, 0),)
+    padded = pad_constant(spread, starts, high, 0)
+    if padded is not spread and padded.is_traced:
+        padded.__dict__["_part"] = spread, starts, high, padded._storage.version
+    return (padded,)
+
+
+def as_addend(g: Tensor) -> Tensor:
+    """A cotangent to be added to another: where it is a slice's, what lies around it changes no bit of a sum.
+
+    It is then padded with -0.0, so that a sum in a loop may leave all but the slice alone.
+    """
+    part = g.__dict__.get("_part")
+    if part is None or part[3] != g._storage.version or not g.dtype.is_floating_point:
+        return g
+    spread, low, high, _ = part
+    return pad_constant(as_addend(spread), low, high, -0.0)
 
 
 SLICE = register(
