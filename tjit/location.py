@@ -9,7 +9,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ["Location", "definition", "innermost", "is_internal", "is_users", "user_location"]
+__all__ = ["Location", "definition", "innermost", "is_internal", "is_raised_by_user", "is_users", "user_location"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -66,12 +66,22 @@ def definition(fn: Any) -> Location | None:
 
 def innermost(traceback: TracebackType | None) -> Location | None:
     """The user's line that a traceback passes last."""
-    found = None
+    found = generated = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        found = Location(file, traceback.tb_lineno) if is_users(file) else found
+        if is_users(file):
+            generated = Location(file, traceback.tb_lineno)
+            found = found if file.startswith("<") else generated  # a file says more than a dataclass's <string>
         traceback = traceback.tb_next
-    return found
+    return found or generated
+
+
+def is_raised_by_user(error: BaseException) -> bool:
+    """Whether an exception comes from a line of the user's, and not from what that line called."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and is_users(traceback.tb_frame.f_code.co_filename)
 
 
 def user_location() -> Location | None:

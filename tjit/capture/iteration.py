@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tjit.capture.leaves import is_dim
@@ -82,10 +82,32 @@ def zip_(*iterables: Any, strict: bool = False) -> Any:
     if not parts or any(p is None for p in parts) or all(isinstance(x, range) for x in iterables):
         return zip(*iterables, strict=strict)
     found = [p for p in parts if p is not None]
+    if strict:
+        _check_strict([p.trip for p in found])
     trip = found[0].trip
     for p in found[1:]:
         trip = minimum(trip, p.trip)
     return Iteration(trip, lambda i: tuple(p.item(i) for p in found))
+
+
+def _check_strict(trips: Sequence[Dim]) -> None:
+    """What `zip(..., strict=True)` asks of the numbers of items.
+
+    Raises:
+        ValueError: they differ, as Python says it.
+        CaptureError: they may differ from call to call.
+    """
+    for n, trip in enumerate(trips[1:], 2):
+        if trip == trips[0]:
+            continue
+        if isinstance(trip, int) and isinstance(trips[0], int):
+            before = "argument 1" if n == 2 else f"arguments 1-{n - 1}"
+            raise ValueError(f"zip() argument {n} is {'longer' if trip > trips[0] else 'shorter'} than {before}")
+        raise CaptureError(
+            f"zip(strict=True) of {trips[0]} and {trip} items, numbers that depend on the call",
+            user_location(),
+            hint="leave strict=True out, and assert that the lengths are equal",
+        )
 
 
 def enumerate_(items: Any, start: Any = 0) -> Any:

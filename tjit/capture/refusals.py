@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from types import TracebackType
 from typing import Any
 
 from tjit.capture.pytree import Tree
+from tjit.capture.state import Unassigned
 from tjit.errors import CaptureError
 from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Value
-from tjit.location import Location, definition, innermost
+from tjit.location import Location, definition, is_users
 from tjit.tensor import Tensor
 
 __all__ = ["check_keys", "check_kind", "check_plain", "endless", "leaked"]
@@ -42,9 +44,22 @@ def endless(error: RecursionError) -> CaptureError:
     """For a recursion that does not end while the function is captured."""
     return CaptureError(
         "the function calls itself without end while it is captured",
-        innermost(error.__traceback__),
+        _repeated(error.__traceback__),
         hint="let a Python value end the recursion, such as a depth; where a tensor ends it, write a loop",
     )
+
+
+def _repeated(traceback: TracebackType | None) -> Location | None:
+    """The user's line that a traceback passes most often; of several, the last in the file."""
+    counts: Counter[Location] = Counter()
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if is_users(file):
+            counts[Location(file, traceback.tb_lineno)] += 1
+        traceback = traceback.tb_next
+    most = max(counts.values(), default=0)
+    # where the limit was met by chance, lines of one cycle differ by one
+    return max((place for place, n in counts.items() if n >= most - 1), default=None)
 
 
 def leaked(value: Value, location: Location | None) -> CaptureError:
@@ -62,6 +77,8 @@ def check_plain(leaf: Any) -> None:
     Raises:
         CaptureError: it does, or computes when asked.
     """
+    if isinstance(leaf, Unassigned):
+        leaf.refuse("returned", None)  # the end of capture adds where
     found = (
         "tensors" if _holds_traced(leaf, 3) else "what it has yet to compute" if isinstance(leaf, Iterator) else None
     )

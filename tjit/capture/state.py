@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.errors import CaptureError
-from tjit.location import user_location
+from tjit.location import Location, user_location
 
 __all__ = [
     "INTERNAL", "UNDEFINED", "Contents", "State", "Unassigned", "is_local_flag", "rebuilt", "restore", "snapshot",
@@ -34,12 +34,16 @@ class Unassigned:
     def __init__(self, name: str, why: str) -> None:
         self.__dict__.update(name=name, why=why)
 
-    def _refuse(self, *_: Any, **__: Any) -> Any:
+    def refuse(self, use: str, location: Location | None) -> NoReturn:
+        """Say that it has no value where the program returns or uses it."""
         raise CaptureError(
-            f"the variable {self.__dict__['name']} is used, but {self.__dict__['why']}",
-            user_location(),
+            f"the variable {self.__dict__['name']} is {use}, but {self.__dict__['why']}",
+            location,
             hint=f"give {self.__dict__['name']} a value before",
         )
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        self.refuse("used", user_location())
 
     __getattr__ = __setattr__ = __getitem__ = __setitem__ = __call__ = __iter__ = __len__ = __bool__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _refuse

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, Union
 
 from tjit.errors import ArgumentError
-from tjit.location import is_internal
+from tjit.location import is_internal, user_location
 
 __all__ = [
     "Call",
@@ -127,6 +127,11 @@ class InconclusiveDimError(ArgumentError):
 
 class RuntimeDimError(InconclusiveDimError):
     """The same of a symbol that has its value only while the program runs: a loop's counter, a bound integer."""
+
+    def __init__(self, message: str, *dims: Dim) -> None:
+        super().__init__(message, *dims)
+        self.location = user_location()
+        self.hint = "compute with it, or index a tensor with it: a list of tensors is one as tjit.stack(items)"
 
 
 class _Capture(threading.local):
@@ -296,7 +301,10 @@ class DimExpr:
 
     def __index__(self, *_: object) -> int:
         if is_runtime(self):
-            raise RuntimeDimError(f"{_text(self)} has its value only when the program runs", self)
+            raise RuntimeDimError(
+                f"the integer {_text(self)} has its value only when the program runs, where Python is gone",
+                self,
+            )
         raise InconclusiveDimError(f"the symbolic dim {_text(self)} has no value while the function is captured", self)
 
     __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __divmod__ = __rdivmod__ = (
