@@ -28,6 +28,8 @@ def while_vjp(g: Any, y: Any, *operands: Any, record: ControlRecord) -> tuple[Te
     count = len(operands) - len(record.captured)
     again, found = _run_again(trace, record, operands, count)
     pulled = pull_back_for(trace, ends[:count], found, again)
+    if not state.grad:
+        trace.mark_untracked(again.node.results)
     outer = {id(t): p for t, p in zip(found[count:], pulled[count:], strict=True)}
     return (*pulled[:count], *(outer.get(id(t)) for t in operands[count:]))
 
@@ -68,8 +70,6 @@ def _on_tape(
     again = ControlRecord(node, trace.scope, captured, wanted)
     results = tuple(Tensor(Traced(v)) for v in node.results)
     again.tape = TapeNode(FOR, operands, {"record": again}, results)
-    if not state.grad:
-        trace.mark_untracked(node.results)
     return again
 
 
