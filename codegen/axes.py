@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tjit.codegen.items import EXPENSIVE
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -22,6 +21,7 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols
+from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["arrange", "kernel_buffers", "rebuild"]
 

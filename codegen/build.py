@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.items import EXPENSIVE, Group, Item, Program, pieces
+from tjit.codegen.items import Group, Item, Program, pieces
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -30,6 +30,7 @@ from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, product, substitute, symb
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
 from tjit.location import Location
+from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["BufferOf", "build_contract", "build_loops", "build_scatter", "copy_kernel"]
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from tjit.codegen.items import EXPENSIVE, INLINE_INDEX, Group, Index, Item, Program, Read, make_items
+from tjit.codegen.items import INLINE_INDEX, Group, Index, Item, Program, Read, make_items
 from tjit.codegen.storage import Storage
 from tjit.ir.dims import Dim, DimExpr, Symbol, is_one
 from tjit.ir.graph import Graph, Node, Value
+from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["fuse"]
 

@@ -17,7 +17,6 @@ from tjit.ir.types import TensorType
 from tjit.ops.movement import _reshape_index
 
 __all__ = [
-    "EXPENSIVE",
     "INLINE_INDEX",
     "Group",
     "Index",
@@ -32,42 +31,6 @@ __all__ = [
 
 Index = tuple[Dim, ...]
 
-EXPENSIVE = frozenset(
-    [
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-        "sinh",
-        "cosh",
-        "tanh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "erf",
-        "erfc",
-        "sigmoid",
-        "pow",
-        "rsqrt",
-        "sqrt",
-        "div",
-        "floor_divide",
-        "remainder",
-        "fmod",
-        "gelu",
-        "silu",
-    ]
-)
 INLINE_INDEX = frozenset(
     {"gather", "take", "concat", "slice_update"}
 )  # read in place; the others write at computed places

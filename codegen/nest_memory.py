@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tjit.codegen.items import EXPENSIVE
 from tjit.codegen.kernel import Axis, Buffer, Compute, Expr, Load, walk
 from tjit.ir.dims import (
     Dim,
@@ -18,6 +17,7 @@ from tjit.ir.dims import (
     symbols,
     upper_bound,
 )
+from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["are_apart", "is_disturbed", "is_small", "loads_of", "most_elements", "shared_loads"]
 
