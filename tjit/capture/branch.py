@@ -10,12 +10,12 @@ from tjit.capture.pytree import unflatten
 from tjit.capture.regions import Part, add_control, part, store_results, written_by
 from tjit.capture.state import INTERNAL, UNDEFINED, Contents, State, Unassigned, rebuilt, restore, snapshot
 from tjit.capture.trace import Trace
-from tjit.errors import CaptureError
-from tjit.location import user_location
-from tjit.ops.control import IF
+from tjit.errors import CaptureError, TjitError
+from tjit.location import Location, innermost, is_raised_by_user, user_location
+from tjit.ops.control import CHECK, IF
 from tjit.tensor import Tensor
 
-__all__ = ["branch"]
+__all__ = ["branch", "check"]
 
 
 class _Output(NamedTuple):
@@ -42,16 +42,21 @@ def branch(trace: Trace, test: Tensor, arms: Sequence[Callable[[], None]], state
     before = snapshot(state)
     parts: list[Part] = []
     ends: list[tuple[Contents, ...]] = []
-    try:
-        for name, arm in zip(("then", "else"), arms, strict=True):
+    for side, (name, arm) in enumerate(zip(("then", "else"), arms, strict=True)):
+        try:
             with part(trace, name) as captured:
                 arm()
                 ends.append(snapshot(state))
-            parts.append(captured)
+        except BaseException as error:
             restore(state, before)
-    except BaseException:
+            if not isinstance(error, Exception) or isinstance(error, TjitError) or not is_raised_by_user(error):
+                raise
+            # where this branch would run the program ends; behind it only the other one did
+            check(trace, test if side else ~test, _described(error), innermost(error.__traceback__))
+            arms[1 - side]()
+            return
+        parts.append(captured)
         restore(state, before)
-        raise
     merged = [_merge(state, i, before[i], ends[0][i], ends[1][i]) for i in range(len(before))]
     outputs = [leaf for m in merged for leaf in m.leaves if isinstance(leaf, _Output)]
     for side, captured in enumerate(parts):
@@ -63,6 +68,17 @@ def branch(trace: Trace, test: Tensor, arms: Sequence[Callable[[], None]], state
     results = add_control(trace, IF, [test], [], parts, [o.spec for o in outputs], {}, (True, True))
     store_results(trace, writes, results[: len(writes)])
     _set(state, before, ends, merged, iter(results[len(writes) :]))
+
+
+def check(trace: Trace, ok: Tensor, message: str, location: Location | None = None) -> None:
+    """Have the program end where `ok` is false. `message` is "<class>: <text>" of the error."""
+    where = location or trace.location()
+    trace.scope.builder.add(CHECK, (trace.value_of(ok),), {"message": message}, location=where)
+
+
+def _described(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _set(state: State, before: Any, ends: Any, merged: Sequence[_Merged], results: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tjit.capture.branch import branch
+from tjit.capture.branch import branch, check
 from tjit.capture.iteration import Iteration, enumerate_, iteration_of, len_, range_, reversed_, zip_
 from tjit.capture.leaves import is_dim
 from tjit.capture.loops import BreaksError, KnownTestError, NoTensorsError, capture_for, capture_while
@@ -20,7 +20,6 @@ from tjit.errors import CaptureError
 from tjit.ir.dims import as_number, at_least, is_runtime
 from tjit.location import user_location
 from tjit.ops.apply import state as active
-from tjit.ops.control import CHECK
 from tjit.tensor import Tensor, Traced
 
 __all__ = [
@@ -263,7 +262,7 @@ def not_(value: Any) -> Any:
     return not known if isinstance(known, bool) else known == 0 if known.dtype.kind != "bool" else ~known
 
 
-def assert_(test: Callable[[], Any], message: Callable[[], Any]) -> None:
+def assert_(test: Callable[[], Any], message: Callable[[], Any] = lambda: None) -> None:
     """`assert test, message`: checked when the program runs where the test is a tensor."""
     known = truth(test())
     if isinstance(known, bool):
@@ -273,5 +272,4 @@ def assert_(test: Callable[[], Any], message: Callable[[], Any]) -> None:
     trace = _trace()
     assert trace is not None
     text = message()
-    attrs = {"message": "" if text is None else str(text)}
-    trace.scope.builder.add(CHECK, (trace.value_of(known),), attrs, location=trace.location())
+    check(trace, known, "AssertionError" if text is None else f"AssertionError: {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import json
 from collections.abc import Callable, Sequence
@@ -32,8 +33,8 @@ class ProgramInfo:
         strides: of each input in elements, None where it is contiguous.
         writes: positions of inputs that the program writes.
         arena: bytes.
-        checks: for each step that can fail at run time, its number, file and line of the user's program, and the
-            message of an `assert` (of others None: an index is out of range).
+        checks: for each step that can fail at run time, its number, file and line of the user's program, and what a
+            `check` says, "<class>: <message>" (of others None: an index is out of range).
     """
 
     symbols: tuple[str, ...]
@@ -206,5 +207,19 @@ class Program:
         found = {n: (Location(file, line) if file else None, text) for n, file, line, text in self.info.checks}
         where, text = found.get(code - 1, (None, None))
         if text is not None:
-            raise CheckError(text, where)
+            raise _failed(text, where)
         raise DimensionError("index out of range", where, hint="an index must be in [-n, n) for a dim of extent n")
+
+
+def _failed(text: str, where: Any) -> Exception:
+    """The error of a failed check, which says "<class>: <message>"."""
+    name, _, message = text.partition(": ")
+    if name == "AssertionError":
+        return CheckError(message or "the assertion failed", where)
+    kind = getattr(builtins, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, Exception):
+        return CheckError(text, where)
+    error = kind(message)
+    if where is not None:
+        error.add_note(f"  at {where.describe()}")
+    return error
