@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from tjit.autograd.control.eager import run_eagerly
+from tjit.autograd.control.replay import replay
 from tjit.autograd.split import Parts
-from tjit.autograd.tape import grad_mode
 from tjit.capture.function import Captured
+from tjit.capture.trace import Trace
 from tjit.ir.clone import reading_nodes
-from tjit.ir.dims import evaluate
-from tjit.ir.graph import Graph, Literal, Operand, Value
+from tjit.ir.dims import Dim
+from tjit.ir.graph import Graph, Operand, Value
 from tjit.ir.op import Op
-from tjit.ops.apply import TapeNode, apply, state
+from tjit.ops.apply import TapeNode, state
 from tjit.tensor import Modified, Tensor
 
 __all__ = ["Joint", "split_joint"]
@@ -102,34 +104,26 @@ class Joint:
         """The gradients by applying the joint graph's ops one by one: they can be differentiated again."""
         joint = self.captured.joint
         assert joint is not None
-        env: dict[Value, Any] = dict(zip(joint.inputs, (*operands, *cotangents), strict=True))
-        sizes = {
+        tensors = [*operands, *cotangents]
+        sizes: dict[str, Dim] = {
             str(d): extent
-            for value, tensor in env.items()
+            for value, tensor in zip(joint.inputs, tensors, strict=True)
             for d, extent in zip(value.type.shape, tensor.shape, strict=True)
             if not isinstance(d, int)
         }
-        for node in joint.nodes:
-            inputs = [o if isinstance(o, Literal) else env[o] for o in node.operands]
-            attrs = {k: _concrete(v, sizes) for k, v in node.attrs.items()}
-            with grad_mode(state.grad and node.results[0] not in self.captured.untracked):
-                results = apply(node.op, *inputs, **attrs)
-            env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
-        found: list[Tensor] = []
-        for output in joint.outputs[-len(self.captured.requires) :]:
-            assert isinstance(output, Value)  # capture returns values
-            found.append(env[output])
-        return found
+        trace = state.trace
+        if isinstance(trace, Trace):
+            env = dict(zip(joint.inputs, tensors, strict=True))
+            trace.untracked |= self.captured.untracked
+            replay(trace, joint.nodes, env, sizes)
+            outputs = [env[o] for o in joint.outputs if isinstance(o, Value)]  # capture returns values
+        else:
+            outputs = run_eagerly(joint, tensors, sizes, self.captured.untracked)
+        return outputs[-len(self.captured.requires) :]
 
 
 def _never(*_: Any, **__: Any) -> Any:
     raise AssertionError("a compiled function is called as a program")
-
-
-def _concrete(attr: Any, sizes: dict[str, int]) -> Any:
-    if isinstance(attr, tuple):
-        return tuple(_concrete(a, sizes) for a in attr)
-    return evaluate(attr, sizes) if hasattr(attr, "terms") else attr
 
 
 def split_joint(captured: Captured, joint: Graph) -> Joint:
