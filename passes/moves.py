@@ -37,14 +37,31 @@ def simplify_move(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
 
 
 def _update_once(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
-    """Leaves out an update where the next is at the same place: `x[i:j] += y` writes a view, then assigns it."""
+    """Leaves out an update that writes what is there, as `x[i:j] += y` does, or what the next writes over unread."""
     base, value = node.operands
+    read = rewriter.producer(value)
+    if read is not None and read.op.name == "slice" and read.operands[0] is base and read.attrs == node.attrs:
+        return (base,)
     inner = rewriter.producer(base)
     if inner is None or inner.op is not node.op or inner.attrs != node.attrs:
+        return None
+    if inner.operands[1] is value:
+        return (base,)
+    if _is_read(rewriter, inner):
         return None
     return tuple(
         rewriter.emit(Node(node.op, [inner.operands[0], value], node.attrs, node.results, location=node.location))
     )
+
+
+def _is_read(rewriter: Rewriter, node: Node) -> bool:
+    """Whether a node of the same body reads a result of `node`, as far as there are nodes yet, or it has no such."""
+    for later in reversed(rewriter.nodes):
+        if later is node:
+            return False
+        if any(value in later.reads() for value in node.results):
+            return True
+    return True
 
 
 def _does_nothing(node: Node) -> bool:

@@ -14,6 +14,7 @@ from tjit.ir.dims import (
     DimExpr,
     Symbol,
     coefficient,
+    counter,
     evaluate,
     fold,
     lower_bound,
@@ -219,3 +220,11 @@ def test_the_truth_of_a_dim_that_may_be_zero_is_not_known():
     assert bool(B.dim)
     with pytest.raises(ArgumentError, match="whether the symbolic dim A is 0 depends on the sizes"):
         bool(A.dim)
+
+
+def test_a_counter_below_another_divides_by_it():
+    outer = counter("i0", Symbol("N").dim).dim
+    inner = counter("i1", outer).dim
+
+    assert inner // outer == 0
+    assert inner % outer is inner or inner % outer == inner

@@ -693,3 +693,33 @@ def test_no_pass_takes_more_than_a_second_on_10000_nodes():
     run_passes(g.finish([y]), observe=seen.append)
 
     assert max(run.seconds for run in seen) < 1.5
+
+
+WRITTEN_TWICE = """graph f(%x: f32[4], %y: f32[2], %z: f32[2]) -> f32[4] {{
+  %0: f32[4] = slice_update(%x, %y, starts=(1,), stops=(3,), steps=(1,))
+  {read}
+  return %1
+}}
+"""
+SAME_PLACE = "starts=(1,), stops=(3,), steps=(1,)"
+
+
+@pytest.mark.parametrize(
+    ("read", "left"),
+    [
+        (f"%1: f32[4] = slice_update(%0, %z, {SAME_PLACE})", ["slice_update"]),
+        (f"%2: f32[2] = slice(%0, {SAME_PLACE}) %1: f32[4] = slice_update(%0, %2, {SAME_PLACE})", ["slice_update"]),
+        (
+            f"%2: f32[2] = slice(%0, starts=(0,), stops=(2,), steps=(1,)) %3: f32[2] = add(%2, %z) "
+            f"%1: f32[4] = slice_update(%0, %3, {SAME_PLACE})",
+            ["slice_update", "slice", "add", "slice_update"],
+        ),
+    ],
+    ids=["unread", "what is there", "read between"],
+)
+def test_an_update_goes_where_the_next_is_at_its_place_if_no_one_reads_it(read, left):
+    graph = parse_graph(WRITTEN_TWICE.format(read=read.replace(" %1:", "\n  %1:").replace(" %3:", "\n  %3:")))
+
+    after = eliminate_dead_nodes(simplify_algebra(graph))
+
+    assert [node.op.name for node in after.nodes] == left

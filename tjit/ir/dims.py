@@ -586,6 +586,8 @@ def _extreme(d: Dim, upper: bool) -> Dim | None:
 
 def _below(a: Dim, b: Dim) -> bool:
     """Whether a < b is certain."""
+    if at_least(b - a, 1):  # where a's range mentions what b is made of
+        return True
     top = _extreme(a, upper=True)
     if top is not None and lower_bound(b - 1 - top) >= 0:
         return True
