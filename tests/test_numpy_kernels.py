@@ -25,7 +25,8 @@ from benchmarks.numpy_kernels.worker import measure  # noqa: E402
 
 # of the largest magnitude: sums of up to some hundred f64 terms in another order, amplified by a few steps
 TOLERANCE = 1e-12
-COMPILED = ("vertical_advection",)
+WAITING = {"mandelbrot", "crc16"}  # for complex masks without array arguments, and for bits of numbers
+COMPILED = [name for name in NAMES if name not in WAITING]
 
 
 @pytest.mark.parametrize("name", COMPILED)

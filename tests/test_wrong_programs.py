@@ -62,7 +62,8 @@ def shown(error: Exception, path: Path) -> str:
     if isinstance(error, TjitError):
         return str(error)
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return f"{error}\n  at {path.name}:{lines[-1]}: {linecache.getline(str(path), lines[-1] or 0).strip()}"
+    text = "\n".join([str(error), *getattr(error, "__notes__", [])])
+    return f"{text}\n  at {path.name}:{lines[-1]}: {linecache.getline(str(path), lines[-1] or 0).strip()}"
 
 
 FILES = sorted(FOLDER.glob("*.txt"))
