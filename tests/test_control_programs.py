@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_control import random_graph
+from random_regions import random_graph
 
 from tjit.codegen.kernel import Axis, ContractKernel, Kernel, LoopKernel
 from tjit.codegen.llvm.module import compile_schedule
@@ -566,3 +566,22 @@ def test_an_output_of_a_size_that_the_program_computes_is_an_error():
 
     with pytest.raises(CodegenError, match=r"output 0 is f64\[u0\], and u0 is known only while the program runs"):
         schedule(graph)
+
+
+@pytest.mark.parametrize(("extent", "kernel"), [(30, "for"), (40_000, "sin")])
+def test_a_loop_over_large_arrays_calls_kernels_that_threads_share(extent, kernel):
+    text = """
+        graph f(%x: f64[EXTENT]) -> f64[EXTENT] {
+          %0: f64[EXTENT] = for(%x, counter="i0", trip=3) {
+            body(%y: f64[EXTENT]) {
+              %1: f64[EXTENT] = exp(%y)
+              %2: f64[EXTENT] = sin(%1)
+              yield %2
+            }
+          }
+          return %0 to %x
+        }
+    """
+    plan = schedule(run_passes(graph_of(text.replace("EXTENT", str(extent)))))
+
+    assert [step.kernel.name.partition(".")[0].partition("_")[0] for step in kernel_steps(plan)] == [kernel]
