@@ -24,6 +24,7 @@ import numpy as np
 import tjit
 from tjit.devices import cpu
 from tjit.dtypes import bool_, f32, f64, i64
+from tjit.errors import CheckError, DimensionError
 from tjit.ir.dims import Dim, Symbol, at_least, counter, lower_bound, symbols
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph, GraphBuilder, Literal, Operand, Region, Value
@@ -272,6 +273,41 @@ class _Maker:
         )
         self.add("sin", made)
 
+    def join(self) -> None:
+        """Two arrays one after the other, of which a part is read again."""
+        x = self.array()
+        y = self.of(x.type) or x
+        dim = self.rng.randrange(x.type.ndim)
+        both = self.add("concat", x, y, dim=dim)
+        shape = both.type.shape
+        starts = tuple(1 if d == dim and at_least(x.type.shape[d], 1) else 0 for d in range(len(shape)))
+        stops = tuple(a + e for a, e in zip(starts, x.type.shape, strict=True))
+        self.add("slice", both, starts=starts, stops=stops, steps=(1,) * len(shape))
+
+    def pick(self) -> None:
+        """Elements at computed positions, all of them in range."""
+        x = self.value(lambda t: t.is_float and t.ndim == 1 and at_least(t.shape[0], 1))
+        if x is None:
+            return
+        size = self.add("full", value=x.type.shape[0], shape=(), dtype=i64, device=cpu)
+        at = self.add("remainder", self.of(INT) or size, size)
+        if self.rng.random() < 0.5:
+            made = self.add("take", x, at, dim=0)
+            if x.type.dtype is f64:
+                self.add("sin", made)
+            return
+        where = self.add("reshape", at, shape=(1,))
+        value = self.add("slice", x, starts=(0,), stops=(1,), steps=(1,))
+        self.add("tanh", self.add(self.rng.choice(("index_add", "index_copy")), x, where, value, dim=0))
+
+    def demand(self) -> None:
+        """A check that holds, mostly."""
+        x = self.of(INT)
+        if x is not None:
+            holds = self.add("lt", x, Literal(7 if self.rng.random() < 0.9 else 5, i64))
+            place = Location("random.py", self.line)
+            self.builder.add(OPS["check"], [holds], {"message": "AssertionError: too large"}, location=place)
+
     def contract(self) -> None:
         a = self.value(lambda t: t.is_float and t.ndim == 2)
         assert a is not None  # an input
@@ -394,7 +430,9 @@ class _Maker:
         """A computed number becomes a position or an extent."""
         extents = [d for v in self.values[:4] for d in v.type.shape if at_least(d, 1)]
         high: Dim | None = None
-        if self.rng.random() < 0.7:
+        if self.rng.random() < 0.04:  # which may be out of range
+            number, high = self.of(INT) or self.values[6], self.rng.choice(extents) - 1
+        elif self.rng.random() < 0.7:
             extent = self.rng.choice(extents)
             size = self.add("full", value=extent, shape=(), dtype=i64, device=cpu)
             number = self.add("remainder", self.of(INT) or size, size)
@@ -424,6 +462,9 @@ _STATEMENTS: tuple[Callable[[_Maker], None], ...] = (
     _Maker.reduce,
     _Maker.contract,
     _Maker.move,
+    _Maker.join,
+    _Maker.pick,
+    _Maker.demand,
     *((_Maker.branch,) * 2),
     *((_Maker.count,) * 4),
     _Maker.repeat,
@@ -440,14 +481,14 @@ def check(seed: int, depth: int = 3, passes: Sequence[Pass] = DEFAULT) -> None:
     verify(again)
     assert print_graph(again) == text, "the text that is parsed prints otherwise"
     arrays = random_arrays(graph, seed)
-    wanted = evaluate(graph, arrays)
-    _compare("parsing", evaluate(again, arrays), wanted)
+    wanted = _outcome(lambda: evaluate(graph, arrays))
+    _compare("parsing", _outcome(lambda: evaluate(again, arrays)), wanted)
     for one in passes:
         after = one(graph)
         if after is not graph:
             try:
                 verify(after)
-                _compare(one.__name__, evaluate(after, arrays), wanted)
+                _compare(one.__name__, _outcome(lambda after=after: evaluate(after, arrays)), wanted)
             except Exception as error:
                 error.add_note(f"before {one.__name__}:\n{print_graph(graph)}\nafter:\n{print_graph(after)}")
                 raise
@@ -456,19 +497,23 @@ def check(seed: int, depth: int = 3, passes: Sequence[Pass] = DEFAULT) -> None:
 
 
 def check_compiled(seed: int, depth: int = 3) -> None:
-    """The compiled program gives what the graph evaluates to, with what it writes back."""
+    """The compiled program gives what the graph evaluates to, with what it writes back, or fails alike."""
     from tjit.compiled import build_program
 
     graph = random_graph(seed, depth)
     arrays = random_arrays(graph, seed)
-    wanted = evaluate(graph, arrays)
+    wanted = _outcome(lambda: evaluate(graph, arrays))
     program = build_program(graph, (None,) * len(graph.inputs), False, {})
     inputs = [np.array(a) for a in arrays]
     sizes = program.bind(inputs)
     assert sizes is not None, "the program refuses the inputs"
-    returned = iter(program.run(inputs, sizes))
-    found = [inputs[graph.writes[i]] if i in graph.writes else next(returned) for i in range(len(graph.outputs))]
+    returned = _outcome(lambda: program.run(inputs, sizes))
     try:
+        if isinstance(returned, Exception):
+            _compare("the compiled program", returned, wanted)
+            return
+        rest = iter(returned)
+        found = [inputs[graph.writes[i]] if i in graph.writes else next(rest) for i in range(len(graph.outputs))]
         _compare("the compiled program", found, wanted)
         kept = [i for i in range(len(inputs)) if i not in graph.writes.values()]
         _compare("an input after the program", [inputs[i] for i in kept], [arrays[i] for i in kept])
@@ -477,7 +522,21 @@ def check_compiled(seed: int, depth: int = 3) -> None:
         raise
 
 
-def _compare(what: str, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
+Outcome = Sequence[np.ndarray] | Exception
+
+
+def _outcome(run: Callable[[], Sequence[np.ndarray]]) -> Outcome:
+    """The results, or the error of an index out of range or of a check."""
+    try:
+        return run()
+    except (DimensionError, CheckError) as error:
+        return error
+
+
+def _compare(what: str, found: Outcome, wanted: Outcome) -> None:
+    if isinstance(found, Exception) or isinstance(wanted, Exception):
+        assert type(found) is type(wanted), f"{what}: {found!r}, not {wanted!r}"
+        return
     for position, (a, b) in enumerate(zip(found, wanted, strict=True)):
         close = 1e-4 if b.dtype == np.float32 else 1e-9
         np.testing.assert_allclose(a, b, rtol=close, atol=close, err_msg=f"{what}: output {position}")

@@ -16,6 +16,7 @@ TjitError                      (message, location, hint)
 
 from __future__ import annotations
 
+import builtins
 import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -121,3 +122,17 @@ def located(fn: Callable[_P, _R]) -> Callable[_P, _R]:
             raise
 
     return call
+
+
+def failed_check(text: str, location: Location | None) -> Exception:
+    """The error of a check that does not hold, where `text` says "<class>: <message>" of a built-in class."""
+    name, _, message = text.partition(": ")
+    if name == "AssertionError":
+        return CheckError(message or "the assertion failed", location)
+    kind = getattr(builtins, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, Exception):
+        return CheckError(text, location)
+    error = kind(message)
+    if location is not None:
+        error.add_note(f"  at {location.describe()}")
+    return error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tjit.devices import Device
-from tjit.errors import ArgumentError, DimensionError
+from tjit.errors import ArgumentError, DimensionError, failed_check
 from tjit.ir import dims
 from tjit.ir.dims import DimExpr, symbols
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value
@@ -23,7 +23,7 @@ def evaluate(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     Raises:
         ArgumentError: the arrays do not fit the inputs' types, or a result does not fit its node's.
         DimensionError: an index is out of range.
-        AssertionError: a check fails.
+        Exception: a check fails; of the class and message that it names.
     """
     sizes = bind_symbols([value.type for value in graph.inputs], [array.shape for array in arrays])
     run = _Run(sizes)
@@ -116,7 +116,7 @@ class _Run:
 
     def run_check(self, node: Node, operands: list[Any]) -> list[Any]:
         if not operands[0]:
-            raise AssertionError(node.attrs["message"])
+            raise failed_check(node.attrs["message"], node.location)
         return []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import ctypes
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tjit import dtypes
-from tjit.errors import ArgumentError, CacheError, CheckError, DimensionError
+from tjit.errors import ArgumentError, CacheError, DimensionError, failed_check
 from tjit.ir.dims import Dim, evaluate
 from tjit.ir.parser import parse_dim
 from tjit.ir.types import TensorType
@@ -207,19 +206,5 @@ class Program:
         found = {n: (Location(file, line) if file else None, text) for n, file, line, text in self.info.checks}
         where, text = found.get(code - 1, (None, None))
         if text is not None:
-            raise _failed(text, where)
+            raise failed_check(text, where)
         raise DimensionError("index out of range", where, hint="an index must be in [-n, n) for a dim of extent n")
-
-
-def _failed(text: str, where: Any) -> Exception:
-    """The error of a failed check, which says "<class>: <message>"."""
-    name, _, message = text.partition(": ")
-    if name == "AssertionError":
-        return CheckError(message or "the assertion failed", where)
-    kind = getattr(builtins, name, None)
-    if not isinstance(kind, type) or not issubclass(kind, Exception):
-        return CheckError(text, where)
-    error = kind(message)
-    if where is not None:
-        error.add_note(f"  at {where.describe()}")
-    return error
