@@ -98,7 +98,7 @@ def _numpys(fn: Any, otherwise: Any) -> Any:
 def _builtin(fn: Any) -> Any:
     """A function written in C."""
     if fn in _CALLING or (fn.__name__ == "sort" and type(fn.__self__) is list):
-        return functools.partial(_calling, REPLACED.get(fn, fn))
+        return functools.partial(_calling, _replaced(fn))
     return _replaced(fn)
 
 

@@ -14,6 +14,7 @@ from tjit import dtypes
 from tjit.autograd.tape import grad
 from tjit.capture.calls import callee
 from tjit.capture.places import Place, replaced
+from tjit.capture.inputs import strides_of_argument
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
 from tjit.capture.trace import NumberTensor, Trace, tracing
@@ -271,19 +272,30 @@ def _argument(trace: _FunctionTrace, leaf: Any, shape: tuple[Dim, ...], name: st
     dtype = leaf.dtype if isinstance(leaf, Tensor) else dtypes.from_numpy(real_dtype(leaf.dtype))
     value = trace.builder.input(TensorType(dtype, (*shape, 2) if is_complex else shape), name)
     trace.sources.append(Source("argument", position))
+    strides = strides_of_argument(leaf, shape, name)
     if not isinstance(leaf, Tensor):
-        return _numpy_argument(trace, value, is_complex, position)
-    handle = Tensor(Traced(value), requires_grad=leaf.requires_grad)
-    if isinstance(leaf, Tensor) and leaf._grad_fn is not None:
+        return _numpy_argument(trace, value, strides, is_complex, position)
+    handle = _laid_out(Tensor(Traced(value), requires_grad=leaf.requires_grad), strides)
+    if leaf._grad_fn is not None:
         handle.__dict__["_computed_outside"] = True
     trace.inputs[value] = handle
     trace.arguments[id(handle)] = position
     return handle
 
 
-def _numpy_argument(trace: _FunctionTrace, value: Value, is_complex: bool, position: int) -> Any:
+def _laid_out(handle: Tensor, strides: tuple[Dim, ...] | None) -> Tensor:
+    if strides is not None:
+        handle.__dict__["_strides"] = strides
+    return handle
+
+
+def _numpy_argument(
+    trace: _FunctionTrace, value: Value, strides: tuple[Dim, ...] | None, is_complex: bool, position: int
+) -> Any:
     """What stands for an ndarray: it computes as NumPy does."""
-    handle = Tensor(Traced(value)) if is_complex else NumpyTensor(Traced(value))
+    if is_complex and strides is not None:
+        strides = (*(2 * s for s in strides), 1)
+    handle = _laid_out(Tensor(Traced(value)) if is_complex else NumpyTensor(Traced(value)), strides)
     trace.inputs[value] = handle
     array = split_complex(handle) if is_complex else handle
     trace.arguments[id(array)] = position

@@ -8,12 +8,13 @@ import numpy as np
 
 from tjit.capture.pytree import Tree
 from tjit.errors import CaptureError, DTypeError
+from tjit.ir.dims import Dim, Symbol, product
 from tjit.location import user_location
 from tjit.numpy_api.operands import complex_view
 from tjit.ops.apply import state
 from tjit.tensor import Tensor
 
-__all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature"]
+__all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature", "strides_of_argument"]
 
 
 def array_leaf(leaf: Any) -> bool:
@@ -117,4 +118,18 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
             user_location(),
             hint="pass a copy",
         )
-    return tuple(s // size if s in (0, size) else None for s in array.strides)
+    fixed = tuple(s // size if s in (0, size) else None for s in array.strides)
+    return (*fixed, "F") if array.flags.f_contiguous else fixed
+
+
+def strides_of_argument(leaf: Any, shape: tuple[Dim, ...], name: str) -> tuple[Dim, ...] | None:
+    """The strides in elements of an array argument as far as its signature fixes them, else symbols; None: row-major."""
+    array = leaf if isinstance(leaf, np.ndarray) else leaf.array
+    if array.flags.c_contiguous:
+        return None
+    if array.flags.f_contiguous:
+        return tuple(product(shape[:d]) for d in range(len(shape)))
+    fixed = {0: 0, array.itemsize: 1}
+    return tuple(
+        fixed[s] if s in fixed else Symbol(f"{name}_stride{d}", -(1 << 40)).dim for d, s in enumerate(array.strides)
+    )

@@ -161,6 +161,8 @@ def plain(x: Tensor) -> Tensor:
     if twin is None:
         twin = x.__dict__["_plain"] = Tensor(x._data)
         twin._requires_grad = x._requires_grad
+        if "_strides" in x.__dict__:
+            twin.__dict__["_strides"] = x.__dict__["_strides"]
     if twin._data is not x._data and x._view is None:
         twin._data = x._data
     if twin._storage is not x._storage:

@@ -143,9 +143,14 @@ def _holds_arrays(value: Any) -> bool:
 
 def _nested(value: Any, dtype: Any) -> Any:
     rows = [_nested(v, None) if isinstance(v, (list, tuple)) else operand(v) for v in value]
-    kind = np.dtype(dtype) if dtype is not None else result_type(*rows)
+    kind = np.dtype(dtype) if dtype is not None else np.result_type(*(_own_dtype(r) for r in rows))
     stacked = SHAPING[np.stack]([to_dtype(as_array(r), kind) for r in rows])
     return each(lambda t: t, stacked, scalar=False)
+
+
+def _own_dtype(x: Any) -> np.dtype[Any]:
+    """The dtype of an operand in an array: of a number that of an array of it."""
+    return x.dtype if is_array(x) or isinstance(x, np.generic) else np.dtype(type(x))
 
 
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, **ignored: Any) -> Any:
@@ -192,14 +197,14 @@ def linspace(
 ) -> Any:  # fmt: skip
     values = (start, stop, num)
     if not any(is_array(v) or isinstance(v, (Tensor, DimExpr)) for v in values):
-        made = np.linspace(start, stop, num, endpoint, dtype=dtype)
-        return (constant(made), (stop - start) / max(num - bool(endpoint), 1)) if retstep else constant(made)
+        made, step = np.linspace(start, stop, num, endpoint, retstep=True, dtype=dtype)
+        return (constant(made), step) if retstep else constant(made)
     count = _number(num)
     parts_of = count - 1 if endpoint else count
     first, last = operand(start), operand(stop)
     if any(is_array(v) and len(v.shape) for v in (first, last)):
         raise CaptureError("np.linspace between arrays", user_location(), hint="use a + t * (b - a)")
-    kind = np.result_type(*(v.dtype if is_array(v) and not v._number else float for v in (first, last)), float)
+    kind = result_type(first, last, 1.0)
     steps = call_ufunc(np.divide, call_ufunc(np.subtract, last, first), as_array(parts_of))
     positions = to_dtype(built([iota((count,), 0)], scalar=False), real_dtype(kind))
     result = call_ufunc(np.add, call_ufunc(np.multiply, positions, steps), first)

@@ -79,7 +79,7 @@ def _power(x: Any, y: Any) -> Tensor:
 
 
 def _integer_reciprocal(x: Tensor) -> Tensor:
-    return _f("floor_divide")(1, x) if x.dtype.kind == "int" else _f("reciprocal")(x)
+    return _f("where")(_f("abs")(x) == 1, x, 0) if x.dtype.kind == "int" else _f("reciprocal")(x)
 
 
 REAL: dict[str, Callable[..., Any]] = {

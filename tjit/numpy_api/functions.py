@@ -9,7 +9,7 @@ import numpy as np
 
 from tjit.errors import CaptureError
 from tjit.location import user_location
-from tjit.numpy_api.array import ArrayMethods, NumpyTensor, built, is_array, parts, plain
+from tjit.numpy_api.array import ArrayMethods, NumpyTensor, built, is_array, number, parts, plain
 from tjit.numpy_api.complex_math import angle as angle_of
 from tjit.numpy_api.creation import LIKE
 from tjit.numpy_api.elementwise import call_ufunc, where
@@ -60,7 +60,7 @@ def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: 
 
 def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     a, b = as_array(a1), as_array(a2)
-    return tuple(a.shape) == tuple(b.shape) and REDUCTIONS[np.all](call_ufunc(np.equal, a, b))
+    return tuple(a.shape) == tuple(b.shape) and number(REDUCTIONS[np.all](call_ufunc(np.equal, a, b)))
 
 
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
@@ -77,7 +77,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.imag: imag,
     np.angle: angle,
     np.isclose: _isclose,
-    np.allclose: lambda a, b, *args, **keywords: REDUCTIONS[np.all](_isclose(a, b, *args, **keywords)),
+    np.allclose: lambda a, b, *args, **keywords: number(REDUCTIONS[np.all](_isclose(a, b, *args, **keywords))),
     np.array_equal: _array_equal,
     np.isposinf: lambda x, out=None: call_ufunc(np.equal, x, np.inf, out=out),
     np.isneginf: lambda x, out=None: call_ufunc(np.equal, x, -np.inf, out=out),

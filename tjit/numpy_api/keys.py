@@ -12,7 +12,7 @@ from tjit.ir.dims import Dim, DimExpr, maximum, minimum
 from tjit.location import user_location
 from tjit.numpy_api.array import ComplexTensor, MaskedRead, NumpyTensor, built, is_array, parts, plain
 from tjit.numpy_api.elementwise import same_mask
-from tjit.numpy_api.operands import as_array, operand, to_dtype
+from tjit.numpy_api.operands import as_array, lifted, operand, to_dtype
 from tjit.ops.apply import apply, assign, state
 from tjit.ops.creation import full
 from tjit.ops.index import as_index, is_negative
@@ -54,6 +54,8 @@ def write(x: Any, key: Any, value: Any) -> None:
     at = _mask_at(key)
     if isinstance(value, MaskedRead):
         return _write_masked(x, key, at, value)
+    if at is not None:
+        return _write_where(x, key, at, value)
     if not is_array(value) and not isinstance(value, (complex, np.complexfloating)) and isinstance(x, NumpyTensor):
         value = value.item() if isinstance(value, np.generic) else value
         return set_item(plain(x), key, value)
@@ -80,7 +82,7 @@ def _split(x: Any, key: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     used = sum(_dims_of(part) for part in listed)
     if used > len(x.shape):
         raise DimensionError(f"too many indices: an array of {len(x.shape)} dims is indexed by {used}", user_location())
-    has_arrays = any(isinstance(p, (Tensor, np.ndarray)) and not _is_scalar_index(p) for p in listed)
+    has_arrays = any(map(_is_positions, listed))
     reversed_dims: list[int] = []
     dim, out = 0, 0
     for i, part in enumerate(listed):
@@ -115,8 +117,10 @@ def _part(part: Any) -> Any:
     if isinstance(part, NumpyTensor):
         known = part.known
         if known is not None and part._storage.version == 0:
-            return known if known.ndim else known.item()
+            return known.tolist()
         return plain(part)
+    if isinstance(part, np.ndarray) and part.dtype == np.bool_:
+        return plain(lifted(part))  # pyright: ignore[reportArgumentType]  # it is real
     if isinstance(part, (ComplexTensor, float, complex)):
         raise DimensionError(
             "only integers, slices, None, ... and arrays of ints or bools are indices", user_location()
@@ -137,8 +141,11 @@ def _bound(bound: Any) -> Any:
     return bound
 
 
-def _is_scalar_index(part: Any) -> bool:
-    return part.ndim == 0 and str(part.dtype) not in ("bool", "torch.bool")
+def _is_positions(part: Any) -> bool:
+    """Whether a part of a key is an array of positions, of at least one dim."""
+    if isinstance(part, Tensor):
+        return part.ndim > 0 and part.dtype is not bool_
+    return isinstance(part, (list, np.ndarray)) and np.ndim(part) > 0 and np.asarray(part).dtype != np.bool_
 
 
 def _dims_of(part: Any) -> int:
@@ -146,7 +153,10 @@ def _dims_of(part: Any) -> int:
         return 0
     if isinstance(part, Tensor):
         return part.ndim if part.dtype is bool_ else 1
-    return part.ndim if isinstance(part, np.ndarray) and part.dtype == np.bool_ else 1
+    if isinstance(part, (list, np.ndarray)):
+        known = np.asarray(part)
+        return known.ndim if known.dtype == np.bool_ else 1
+    return 1
 
 
 def _step(key: slice) -> int:
@@ -205,10 +215,7 @@ def _masked_view(x: Any, key: tuple[Any, ...], at: int) -> tuple[list[Tensor], T
         raise CaptureError("a bool mask beside arrays of positions", user_location(), hint=_MASK_HINT)
     whole = (*key[:at], *(slice(None),) * mask.ndim, *key[at + 1 :])
     views = [get_item(t, whole) for t in parts(x)]
-    lead = sum(1 for p in key[:at] if isinstance(p, slice) or p is None)
-    if any(p is Ellipsis for p in key[:at]):
-        after = sum(1 for p in key[at + 1 :] if isinstance(p, slice) or p is None)
-        lead = views[0].ndim - after - mask.ndim
+    lead = _lead(views[0], key, at)
     extents = tuple(views[0].shape[lead : lead + mask.ndim])
     if tuple(mask.shape) != extents:
         raise DimensionError(
@@ -220,11 +227,42 @@ def _masked_view(x: Any, key: tuple[Any, ...], at: int) -> tuple[list[Tensor], T
     return views, broadcast_to(wide, tuple(views[0].shape))
 
 
+def _lead(view: Tensor, key: tuple[Any, ...], at: int) -> int:
+    """How many dims of the result come before those that the mask selects from."""
+    before, after = (sum(1 for p in part if isinstance(p, slice) or p is None) for part in (key[:at], key[at + 1 :]))
+    return view.ndim - after - key[at].ndim if any(p is Ellipsis for p in key[:at]) else before
+
+
 def _masked_read(x: Any, key: tuple[Any, ...], at: int) -> MaskedRead:
     views, mask = _masked_view(x, key, at)
     assert state.trace is not None
     copies = [state.trace.snapshot(v) for v in views]
     return MaskedRead(built(copies, scalar=False), state.trace.snapshot(mask))
+
+
+def _write_where(x: Any, key: tuple[Any, ...], at: int, value: Any) -> None:
+    """x[mask] = a value that does not depend on how many elements the mask selects."""
+    _check_kind(x, value)
+    views, mask = _masked_view(x, key, at)
+    after = views[0].ndim - _lead(views[0], key, at) - key[at].ndim
+    for view, new in zip(views, parts(to_dtype(as_array(value), x.dtype)), strict=True):
+        fitted = _without_count(new, after, key[at].ndim)
+        assign(view, FUNCTIONS["where"](mask, broadcast_to(fitted, tuple(view.shape)), view))
+
+
+def _without_count(value: Tensor, after: int, selected: int) -> Tensor:
+    """The value with one dim of extent 1 for each of the mask's, instead of the one that counts what it selects."""
+    if value.ndim <= after:
+        return value
+    shape = tuple(value.shape)
+    at = value.ndim - after - 1
+    if shape[at] != 1:
+        raise CaptureError(
+            f"as many elements as a bool mask selects are written, from an array of {shape[at]}",
+            user_location(),
+            hint="write x[mask] = y[mask] with y of x's shape, or x = np.where(mask, y, x)",
+        )
+    return reshape(value, (*shape[:at], *(1,) * selected, *shape[at + 1 :]))
 
 
 def _write_masked(x: Any, key: tuple[Any, ...], at: int | None, value: MaskedRead) -> None:

@@ -96,7 +96,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     if not isinstance(axes, int):
         first, second = ([x] if isinstance(x, int) else list(x) for x in axes)
         axes = ([d % len(a.shape) for d in first], [d % len(b.shape) for d in second])
-    return _bilinear(lambda s, t: _f("tensordot")(s, t, axes), a, b)
+    return each(lambda t: t, _bilinear(lambda s, t: _f("tensordot")(s, t, axes), a, b), scalar=False)
 
 
 def einsum(*operands: Any, out: Any = None, **ignored: Any) -> Any:
@@ -139,7 +139,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> An
         along, over = (rows, columns) if abs(ord) == 1 else (columns, rows)
         sums = REDUCTIONS[np.sum](size, along, keepdims=True)
         result = REDUCTIONS[np.max if ord > 0 else np.min](sums, over, keepdims=True)
-        return result if keepdims else SHAPING[np.squeeze](result, (rows, columns))
+        return result if keepdims else built(parts(SHAPING[np.squeeze](result, (rows, columns))))
     raise CaptureError(f"the {ord} norm of a matrix takes singular values, which tjit has not", user_location())
 
 

@@ -23,11 +23,13 @@ def contiguous_strides(shape: Sequence[Dim]) -> tuple[Dim, ...]:
 
 
 def strides_of(x: Tensor) -> tuple[Dim, ...]:
-    """Strides in elements. A traced tensor has those that its chain of views gives it; its base is row-major."""
+    """Strides in elements. A traced tensor has those that its chain of views gives it; its base is row-major,
+    unless it stands for an argument that is not, whose strides are in its `_strides`.
+    """
     if isinstance(x._data, np.ndarray):
         return tuple(s // x._data.itemsize for s in x._data.strides)
     if x._view is None:
-        return contiguous_strides(x.shape)
+        return x.__dict__.get("_strides") or contiguous_strides(x.shape)
     base, op, attrs = x._view
     own = strides_of(base)
     if op.name == "permute":
@@ -49,7 +51,7 @@ def is_contiguous(x: Tensor) -> bool:
     if isinstance(x._data, np.ndarray):
         return x._data.flags.c_contiguous
     if x._view is None:
-        return True
+        return "_strides" not in x.__dict__
     pairs = zip(x.shape, strides_of(x), contiguous_strides(x.shape), strict=True)
     return 0 in x.shape or all(s == c or (isinstance(d, int) and d == 1) for d, s, c in pairs)
 
