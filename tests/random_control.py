@@ -1,246 +1,337 @@
-"""Random graphs with control flow, writes of parts, and values that change places."""
+"""Random functions with control flow on tensors: compiled they must be what they are eager.
+
+    python tests/random_control.py --count 1000 --start 0 [--show]
+
+A seed gives one function of a matrix, a vector and a tensor that it writes: nested `if`, `for` and `while` whose
+conditions, bounds and indices depend on tensors, counters and sizes, with `break`, `continue`, early `return`, writes
+to elements and slices, numbers that loops change, lists that grow, and calls. Results, what is written into the
+arguments, and gradients are compared with the function run eagerly. Values stay small: every assignment is squashed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import importlib.util
+import random
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tjit.devices import cpu
-from tjit.dtypes import f64, i64
-from tjit.ir.dims import Dim, Symbol, counter
-from tjit.ir.graph import Graph, GraphBuilder, Literal, Node, Operand, Region, Value
-from tjit.ir.op import OPS
-from tjit.ir.types import TensorType
+import tjit
+from tjit.errors import AutogradError
 
-__all__ = ["random_graph"]
-
-_COLUMNS = 3
+_HEADER = """import tjit
+from tjit import cos, sin, stack, tanh, where
 
 
-class _Scope:
-    """Where nodes go, and what they may read: values by kind ("scalar", "line", "grid")."""
-
-    def __init__(self, outer: _Scope | None = None) -> None:
-        self.nodes: list[Node] = []
-        self.values: dict[str, list[Value]] = {k: list(v) for k, v in outer.values.items()} if outer else {}
-        self.places: list[Dim] = list(outer.places) if outer else [0]
+def mix(a, b):
+    if a.sum() > b.sum():
+        return 0.5 * a + 0.25 * b
+    return tanh(a) - 0.25 * b
 
 
-class _Generator:
-    def __init__(self, rng: np.random.Generator, extent: Dim) -> None:
-        self.rng = rng
-        self.extent = extent
-        self.types = {
-            "scalar": TensorType(f64, ()),
-            "line": TensorType(f64, (extent,)),
-            "grid": TensorType(f64, (extent, _COLUMNS)),
-        }
+def settle(s, steps):
+    for _ in range(steps):
+        if s.abs() < 0.25:
+            return s + 0.125
+        s = 0.5 * s
+    return s
+
+
+"""
+
+
+class Writer:
+    """Writes one function. Variables keep their kind: v* vectors, m* matrices, s* 0-d, k* ints."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.lines: list[str] = []
+        self.depth = 1
+        self.vectors = ["x", "v0"]
+        self.matrices = ["w", "m0"]
+        self.scalars = ["s0", "s1"]
+        self.ints = ["k0"]
+        self.counters: list[str] = []
+        self.loops = 0
         self.names = 0
+        self.budget = self.random.randint(4, 14)
 
-    def pick(self, items: Sequence[Any]) -> Any:
-        return items[int(self.rng.integers(len(items)))]
+    def pick(self, items: list[Any]) -> Any:
+        return self.random.choice(items)
 
-    def add(self, scope: _Scope, op: str, *operands: Operand, regions: Sequence[Region] = (), **attrs: Any) -> Any:
-        builder = GraphBuilder("part")
-        types = None
-        if op in ("if", "for", "while"):
-            carried = operands[1:] if op == "if" else operands
-            types = [o.type for o in carried]
-        results = builder.add(OPS[op], operands, attrs, types=types, regions=regions)
-        scope.nodes += builder.nodes
-        return results[0] if len(results) == 1 else results
+    def add(self, line: str) -> None:
+        self.lines.append("    " * self.depth + line)
 
-    def keep(self, scope: _Scope, kind: str, value: Value) -> None:
-        scope.values.setdefault(kind, []).append(value)
+    # -- expressions -----------------------------------------------------------------------------------------------
 
-    def value(self, scope: _Scope, kind: str) -> Value:
-        found = scope.values[kind]
-        return found[-1] if self.rng.random() < 0.4 else self.pick(found)
+    def position(self) -> str:
+        """An index in [-n, n) of a vector or a matrix' dim."""
+        choices = ["0", "-1", "n - 1", "n // 2", f"{self.random.randint(0, 3)}", "k0 % n"]
+        choices += [f"{i}" for i in self.counters] + [f"n - 1 - {i}" for i in self.counters]
+        choices += [f"({i} + 1) % n" for i in self.counters] + [f"{i} - 1" for i in self.counters]
+        return self.pick(choices)
 
-    def tame(self, scope: _Scope, value: Operand) -> Value:
-        """Keeps numbers within [-1, 1]."""
-        return self.add(scope, "tanh", value)
+    def bound(self) -> str:
+        choices = ["", "1", "-1", "n // 2", "k0", *self.counters, *(f"{i} + 1" for i in self.counters)]
+        return self.pick(choices)
 
-    # -- statements ----------------------------------------------------------------------------------------------------
+    def scalar(self, depth: int = 0) -> str:
+        simple = [*self.scalars, f"{self.pick([0.5, -0.25, 1.5])}", f"x[{self.position()}]", "0.125 * k0"]
+        simple += [f"w[{self.position()}, {self.position()}]", f"a[{self.position()}]"]
+        simple += [f"0.0625 * {i}" for i in self.counters]
+        if depth > 1 or self.random.random() < 0.4:
+            return self.pick(simple)
+        form = self.pick(["+", "-", "*", "sum", "max", "@", "if", "part"])
+        if form in "+-*":
+            return f"({self.scalar(depth + 1)} {form} {self.scalar(depth + 1)})"
+        if form in ("sum", "max"):
+            return f"({self.vector(depth + 1)}).{form}()"
+        if form == "@":
+            return f"(({self.vector(depth + 1)}) @ ({self.vector(depth + 1)}))"
+        if form == "if":
+            return f"({self.scalar(depth + 1)} if {self.condition(depth + 1)} else {self.scalar(depth + 1)})"
+        return f"x[{self.bound()}:{self.bound()}].sum()"
 
-    def statements(self, scope: _Scope, count: int, depth: int) -> None:
-        simple = (
-            self.elementwise,
-            self.elementwise,
-            self.write,
-            self.write,
-            self.write,
-            self.reduce,
-            self.move,
-            self.fill,
-        )
-        rare = (self.product, self.scatter, self.bind)
-        control = (self.loop, self.branch, self.repeat)
-        for _ in range(count):
-            chance = self.rng.random()
-            if chance < 0.25 and depth:
-                self.pick(control)(scope, depth - 1)
-            else:
-                self.pick(rare if chance > 0.85 else simple)(scope)
+    def vector(self, depth: int = 0) -> str:
+        simple = [*self.vectors, f"w[{self.position()}]", f"w[:, {self.position()}]", "a"]
+        if depth > 1 or self.random.random() < 0.4:
+            return self.pick(simple)
+        form = self.pick(["+", "- 0.5 *", "*", "sin", "cos", "tanh", "where", "matrix", "scaled", "rows", "mix", "if"])
+        first = self.vector(depth + 1)
+        if form in ("+", "- 0.5 *", "*"):
+            return f"({first} {form} {self.vector(depth + 1)})"
+        if form == "where":
+            second = self.vector(depth + 1)
+            return f"where({first} > {second}, {first}, 0.5 * {second})"
+        if form == "matrix":
+            return f"(({self.matrix(depth + 1)}) @ ({first}))"
+        if form == "scaled":
+            return f"({first} * {self.scalar(depth + 1)})"
+        if form == "rows":
+            return f"({self.matrix(depth + 1)}).sum(0)"
+        if form == "mix":
+            return f"mix({first}, {self.vector(depth + 1)})"
+        if form == "if":
+            return f"({first} if {self.condition(depth + 1)} else {self.vector(depth + 1)})"
+        return f"{form}({first})"
 
-    def elementwise(self, scope: _Scope) -> None:
-        kind = self.pick(("scalar", "line", "grid"))
-        x, y = self.value(scope, kind), self.value(scope, kind)
-        other: Operand = Literal(float(self.rng.integers(-2, 3)) / 2, f64) if self.rng.random() < 0.3 else y
-        made = self.add(scope, self.pick(("add", "sub", "mul")), x, other)
-        self.keep(scope, kind, self.tame(scope, made))
+    def matrix(self, depth: int = 0) -> str:
+        first = self.pick(self.matrices)
+        if depth > 1 or self.random.random() < 0.5:
+            return first
+        second = self.matrix(depth + 1)
+        forms = [f"({first} + ({second}).T)", f"({second} * 0.5)", f"tanh({second})", f"({first} @ ({second}))"]
+        return self.pick([*forms, f"({first} * {self.vector(depth + 1)})"])
 
-    def fill(self, scope: _Scope) -> None:
-        kind = self.pick(("scalar", "line", "grid"))
-        attrs = {"value": 0.25, "shape": self.types[kind].shape, "dtype": f64, "device": cpu}
-        self.keep(scope, kind, self.add(scope, "full", **attrs))
+    def condition(self, depth: int = 0) -> str:
+        a, b = self.scalar(depth + 1), self.scalar(depth + 1)
+        forms = [f"{a} > {b}", f"{a} < 0.25", f"{self.vector(2)}.mean() > 0", "k0 % 2 == 0", f"0 < {a} < 1"]
+        forms += [f"{i} % 3 == 1" for i in self.counters] + [f"{i} > n // 2" for i in self.counters]
+        if depth < 1 and self.random.random() < 0.3:
+            return f"({self.pick(forms)}) {self.pick(['and', 'or', 'and not', 'or not'])} ({self.pick(forms)})"
+        return self.pick(forms)
 
-    def part(self, kind: str, scope: _Scope) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
-        """A row, the first or last of two halves that overlap, or all."""
-        n, place = self.extent, self.pick(scope.places)
-        start, stop = self.pick(((place, place + 1), (place, place + 1), (0, n - 1), (1, n), (0, n)))
-        return (start, *(0,) * (kind == "grid")), (stop, *(_COLUMNS,) * (kind == "grid"))
+    # -- statements ------------------------------------------------------------------------------------------------
 
-    def write(self, scope: _Scope) -> None:
-        """A part of one array becomes a part, of the same extents, of another or the same."""
-        kind = self.pick(("line", "grid"))
-        target, source = self.value(scope, kind), self.value(scope, kind)
-        ones = (1,) * self.types[kind].ndim
-        starts, stops = self.part(kind, scope)
-        found, ends = starts, stops
-        for _ in range(9):
-            a, b = self.part(kind, scope)
-            if b[0] - a[0] == stops[0] - starts[0]:
-                found, ends = a, b
-        value = self.add(scope, "slice", source, starts=found, stops=ends, steps=ones)
-        if self.rng.random() < 0.5:
-            value = self.add(scope, "mul", value, Literal(0.5, f64))
-        if self.rng.random() < 0.3:
-            own = self.add(scope, "slice", target, starts=starts, stops=stops, steps=ones)
-            value = self.add(scope, "sub", value, own)
-        if self.rng.random() < 0.3:
-            self.keep(scope, "scalar", self.total(scope, value))
-        self.keep(scope, kind, self.add(scope, "slice_update", target, value, starts=starts, stops=stops, steps=ones))
-
-    def total(self, scope: _Scope, value: Value) -> Value:
-        dims = tuple(range(value.type.ndim))
-        return self.tame(scope, self.add(scope, "sum", value, dims=dims, keepdim=False))
-
-    def reduce(self, scope: _Scope) -> None:
-        if self.rng.random() < 0.5:
-            self.keep(scope, "scalar", self.total(scope, self.value(scope, self.pick(("line", "grid")))))
-            return
-        line = self.add(scope, "sum", self.value(scope, "grid"), dims=(1,), keepdim=False)
-        self.keep(scope, "line", self.tame(scope, line))
-
-    def move(self, scope: _Scope) -> None:
-        choice = self.rng.integers(3)
-        if choice == 0:
-            self.keep(scope, "line", self.add(scope, "flip", self.value(scope, "line"), dims=(0,)))
-        elif choice == 1:
-            self.keep(scope, "line", self.add(scope, "broadcast_to", self.value(scope, "scalar"), shape=(self.extent,)))
+    def assign(self) -> None:
+        kind = self.random.random()
+        if kind < 0.25:
+            name = self.pick(self.vectors[1:])
+            self.add(f"{name} = tanh({self.vector()})")
+        elif kind < 0.4:
+            name = self.pick(self.matrices[1:])
+            self.add(f"{name} = tanh({self.matrix()})")
+        elif kind < 0.6:
+            self.add(f"{self.pick(self.scalars)} = tanh(1.0 * ({self.scalar()}) + 0.0 * x[0])")
+        elif kind < 0.7:
+            self.add(self.pick(["k0 = k0 + 1", "k0 += 2", "k0 = (3 * k0 + 1) % 7"]))
         else:
-            column = self.add(scope, "reshape", self.value(scope, "line"), shape=(self.extent, 1))
-            self.keep(scope, "grid", self.add(scope, "broadcast_to", column, shape=(self.extent, _COLUMNS)))
+            self.write()
 
-    def product(self, scope: _Scope) -> None:
-        a, b = self.value(scope, "grid"), self.value(scope, "grid")
-        across = self.add(scope, "permute", a, dims=(1, 0))
-        square = self.add(scope, "dot", across, b)
-        self.keep(scope, "grid", self.tame(scope, self.add(scope, "dot", self.value(scope, "grid"), square)))
+    def write(self) -> None:
+        targets = [
+            f"a[{self.position()}] = sin({self.scalar()} + 0.0 * x[0])",
+            "a[1:-1] = 0.5 * a[:-2] + 0.25 * a[2:]",
+        ]
+        targets += [
+            "a *= 0.5",
+            f"a += 0.125 * {self.vector(2)}",
+            f"m0[{self.position()}, {self.position()}] = {self.scalar(2)}",
+        ]
+        targets += [f"m0[{self.position()}] = tanh({self.vector(1)})", f"m0[:, {self.position()}] *= 0.5"]
+        targets += [f"v0[{self.position()}] += 0.25 * {self.scalar(2)}", f"a[{self.bound()}:] = 0.5"]
+        self.add(self.pick(targets))
 
-    def scatter(self, scope: _Scope) -> None:
-        index = self.add(scope, "iota", shape=(self.extent,), dim=0, dtype=i64)
-        half = self.add(scope, "floor_divide", index, Literal(2, i64))
-        name = self.pick(("index_add", "index_copy", "scatter", "scatter_add"))
-        line = self.add(scope, name, self.value(scope, "line"), half, self.value(scope, "line"), dim=0)
-        self.keep(scope, "line", self.tame(scope, line) if name.endswith("add") else line)
+    def block(self, statements: int) -> None:
+        self.depth += 1
+        before = len(self.lines)
+        for _ in range(statements):
+            self.statement()
+        if len(self.lines) == before:
+            self.add("pass")
+        self.depth -= 1
 
-    def bind(self, scope: _Scope) -> None:
-        """A place that numbers decide."""
-        name, last = self.name("bound"), self.extent - 1
-        scaled = self.add(scope, "mul", self.value(scope, "scalar"), Literal(1000.0, f64))
-        whole = self.add(scope, "cast", scaled, dtype=i64)
-        most = self.add(scope, "full", value=self.extent, shape=(), dtype=i64, device=cpu)
-        self.add(scope, "bind", self.add(scope, "remainder", whole, most), symbol=name, low=0, high=last)
-        scope.places.append(Symbol(name, 0, last).dim)
+    def statement(self) -> None:
+        self.budget -= 1
+        kind = self.random.random()
+        if self.budget < 0 or self.depth > 4 or kind < 0.5:
+            self.assign()
+        elif kind < 0.68:
+            self.branch()
+        elif kind < 0.86:
+            self.loop()
+        elif kind < 0.92:
+            self.repeat()
+        elif self.counters and kind < 0.95:
+            self.add(f"if {self.condition()}:")
+            self.add("    " + self.pick(["break", "continue"]))
+        elif kind < 0.965:
+            self.add(f"if {self.condition()}:")
+            self.add(f"    return {self.vector(1)} + 0.0 * x, {self.scalar(1)} + 0.0 * x[0]")
+        elif kind < 0.98:
+            self.add(f"s0 = settle(s0 + 0.0 * x[0], {self.random.randint(1, 9)})")
+        else:
+            self.grow()
 
-    # -- control -------------------------------------------------------------------------------------------------------
+    def branch(self) -> None:
+        self.add(f"if {self.condition()}:")
+        self.block(self.random.randint(1, 2))
+        if self.random.random() < 0.3:
+            self.add(f"elif {self.condition()}:")
+            self.block(1)
+        if self.random.random() < 0.6:
+            self.add("else:")
+            self.block(self.random.randint(1, 2))
 
-    def name(self, prefix: str) -> str:
+    def loop(self) -> None:
+        name = f"i{self.loops}"
+        self.loops += 1
+        ranges = ["range(n)", "range(1, n)", "range(n - 1)", "range(0, n, 2)", "range(n - 1, -1, -1)", "range(3)"]
+        ranges += [f"range({i}, n)" for i in self.counters] + [f"range({i})" for i in self.counters]
+        self.add(f"for {name} in {self.pick(ranges)}:")
+        self.counters.append(name)
+        self.block(self.random.randint(1, 3))
+        self.counters.pop()
+
+    def repeat(self) -> None:
         self.names += 1
-        return f"{prefix}{self.names}"
+        count = f"t{self.names}"
+        self.add(f"{count} = 0")
+        self.add(f"while {count} < {self.random.randint(1, 6)} and {self.condition(1)}:")
+        self.add(f"    {count} += 1")
+        counters, self.counters = self.counters, []
+        self.block(self.random.randint(1, 2))
+        self.counters = counters
 
-    def carried(self, scope: _Scope) -> tuple[list[str], list[Operand]]:
-        kinds = [self.pick(("scalar", "line", "grid")) for _ in range(int(self.rng.integers(1, 4)))]
-        operands: list[Operand] = [self.value(scope, kind) for kind in kinds]
-        if kinds[0] == "scalar" and self.rng.random() < 0.3:
-            operands[0] = Literal(0.5, f64)
-        return kinds, operands
+    def grow(self) -> None:
+        self.names += 1
+        rows, name = f"rows{self.names}", f"j{self.names}"
+        self.add(f"{rows} = []")
+        self.add(f"for {name} in range(n):")
+        self.add(f"    s1 = tanh(s1 + {self.scalar(1)} + 0.0 * x[0])")
+        self.add(f"    {rows}.append(s1 * x[{name}])")
+        self.add(f"v0 = tanh(stack({rows}))")
 
-    def region(self, outer: _Scope, name: str, kinds: Sequence[str], depth: int, place: Dim | None = None) -> Region:
-        scope = _Scope(outer)
-        inputs = [Value(self.types[kind], "v") for kind in kinds]
-        for kind, value in zip(kinds, inputs, strict=True):
-            self.keep(scope, kind, value)
-        scope.places += [] if place is None else [place, place]
-        self.statements(scope, int(self.rng.integers(1, 5)), depth)
-        outputs = [self.value(scope, kind) for kind in kinds]
-        return Region(name, tuple(inputs), tuple(scope.nodes), tuple(outputs))
-
-    def after(self, scope: _Scope, kinds: Sequence[str], results: Any) -> None:
-        for kind, value in zip(kinds, results if isinstance(results, tuple) else (results,), strict=True):
-            self.keep(scope, kind, value)
-
-    def loop(self, scope: _Scope, depth: int) -> None:
-        kinds, operands = self.carried(scope)
-        name, trip = self.name("at"), self.pick((self.extent, self.extent - 1, 2))
-        trip = trip if trip != 2 else 1
-        body = self.region(scope, "body", kinds, depth, counter(name, trip).dim)
-        self.after(scope, kinds, self.add(scope, "for", *operands, regions=[body], counter=name, trip=trip))
-
-    def branch(self, scope: _Scope, depth: int) -> None:
-        kinds, operands = self.carried(scope)
-        condition = self.add(scope, "gt", self.value(scope, "scalar"), Literal(0.1, f64))
-        regions = [self.region(scope, name, kinds, depth) for name in ("then", "else")]
-        self.after(scope, kinds, self.add(scope, "if", condition, *operands, regions=regions))
-
-    def repeat(self, scope: _Scope, depth: int) -> None:
-        kinds, operands = self.carried(scope)
-        body = self.region(scope, "body", kinds, depth)
-        count = Value(TensorType(i64, ()), "n")
-        builder = GraphBuilder("count")
-        (more,) = builder.add(OPS["add"], (count, Literal(1, i64)))
-        nodes, inputs = (*body.nodes, *builder.nodes), (*body.inputs, count)
-        body = Region("body", inputs, nodes, (*body.outputs, more))
-        tested = [Value(v.type, "t") for v in inputs]
-        builder = GraphBuilder("test")
-        (go_on,) = builder.add(OPS["lt"], (tested[-1], Literal(int(self.rng.integers(3)), i64)))
-        test = Region("test", tuple(tested), tuple(builder.nodes), (go_on,))
-        results = self.add(scope, "while", *operands, Literal(0, i64), regions=[test, body])
-        self.after(scope, kinds, results[:-1])
-
-    # -- the whole -----------------------------------------------------------------------------------------------------
-
-    def graph(self) -> Graph:
-        scope = _Scope()
-        inputs = [Value(self.types[kind], f"a{n}") for n, kind in enumerate(("scalar", "line", "line", "grid", "grid"))]
-        for value, kind in zip(inputs, ("scalar", "line", "line", "grid", "grid"), strict=True):
-            self.keep(scope, kind, value)
-        self.statements(scope, int(self.rng.integers(4, 10)), 2)
-        written = [k for k in range(1, 5) if self.rng.random() < 0.6]
-        kinds = ["line" if k < 3 else "grid" for k in written]
-        outputs = [self.value(scope, self.pick(("scalar", "line", "grid"))) for _ in range(2)]
-        outputs += [self.value(scope, kind) for kind in kinds]
-        writes = {2 + n: k for n, k in enumerate(written)}
-        return Graph("f", tuple(inputs), tuple(scope.nodes), tuple(outputs), writes)
+    def text(self) -> str:
+        self.lines = ["def f(w, x, a):"]
+        for line in ("n = x.shape[0]", "v0 = 0.5 * x", "m0 = 0.5 * w", "s0 = 0.0", "s1 = x[0] * 0.5", "k0 = 1"):
+            self.add(line)
+        while self.budget > 0:
+            self.statement()
+        self.add("return tanh(v0) + m0.sum(1) + 0.0 * x, s0 + s1 + 0.0 * k0")
+        return _HEADER + "\n".join(self.lines) + "\n\n\ndef g(w, x, a):\n    return f(w, x, 1.0 * a)\n"
 
 
-def random_graph(seed: int, extent: Dim) -> tuple[Graph, list[np.ndarray]]:
-    """A graph of five inputs, some of them written back, and arrays for it with 4 as the extent of its first dims."""
-    rng = np.random.default_rng(seed)
-    graph = _Generator(rng, extent).graph()
-    shapes = ((), (4,), (4,), (4, _COLUMNS), (4, _COLUMNS))
-    return graph, [np.asarray(rng.uniform(-1, 1, shape)) for shape in shapes]
+def load(text: str, folder: Path, seed: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The functions of a program's text, which lies in a file: the second one writes no argument."""
+    path = folder / f"program_{seed}.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.f, module.g
+
+
+def arguments(seed: int, size: int) -> list[tjit.Tensor]:
+    numbers = np.random.default_rng(seed)
+    arrays = (numbers.normal(size=(size, size)), numbers.normal(size=size), numbers.normal(size=size))
+    return [tjit.tensor(a) for a in arrays]
+
+
+def outcome(f: Callable[..., Any], seed: int, size: int, gradients: bool) -> list[np.ndarray]:
+    """Results, and the written argument, or the gradients of the results' sum."""
+    w, x, a = arguments(seed, size)
+    if not gradients:
+        results = f(w, x, a)
+        return [np.asarray(r) for r in (*results, a)]
+    w, x = w.requires_grad_(), x.requires_grad_()
+    results = f(w, x, a)
+    sum(r.sum() for r in results).backward()
+    zeros = [np.zeros(t.shape) if t.grad is None else np.asarray(t.grad) for t in (w, x)]
+    return [np.asarray(r.detach()) for r in results] + zeros
+
+
+def compared(f: Callable[..., Any], compiled: Any, seed: int, size: int, gradients: bool) -> str | None:
+    """What differs between a function and the compiled one; both may refuse arguments."""
+    try:
+        wanted: Any = outcome(f, seed, size, gradients)
+    except AutogradError:
+        return None  # eager has lost what backward needs
+    except (IndexError, RuntimeError) as error:
+        wanted = error
+    try:
+        found = outcome(compiled, seed, size, gradients)
+    except Exception as error:
+        if isinstance(wanted, Exception):
+            return None
+        return "".join(traceback.format_exception(error))
+    if isinstance(wanted, Exception):
+        return f"eager raises {type(wanted).__name__} {wanted}, compiled gives a result"
+    for i, (u, v) in enumerate(zip(wanted, found, strict=True)):
+        if not np.allclose(u, v, rtol=1e-7, atol=1e-9, equal_nan=True):
+            return f"result {i}: wanted\n{u}\nfound\n{v}"
+    return None
+
+
+def check(seed: int, folder: Path, gradients: bool = True) -> str | None:
+    """What is wrong with the program of a seed; None where all is well."""
+    f, g = load(Writer(seed).text(), folder, seed)
+    compiled = tjit.compile(f)
+    for size in (5, 6):
+        problem = compared(f, compiled, seed, size, gradients=False)
+        if problem is not None:
+            return f"size {size}: {problem}"
+    problem = compared(g, tjit.compile(g), seed, 5, gradients=True) if gradients else None
+    return None if problem is None else f"gradients: {problem}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--no-gradients", action="store_true")
+    options = parser.parse_args()
+    wrong = 0
+    with tempfile.TemporaryDirectory() as name:
+        for seed in range(options.start, options.start + options.count):
+            if options.show:
+                print(Writer(seed).text())
+            problem = check(seed, Path(name), not options.no_gradients)
+            if problem is not None:
+                wrong += 1
+                print(f"seed {seed}: {problem}", flush=True)
+    print(f"{options.count} programs, {wrong} wrong")
+    return wrong > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
