@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tjit.codegen.kernel import Axis, Buffer, Compute, Expr, Load, walk
@@ -12,7 +13,6 @@ from tjit.ir.dims import (
     coefficient,
     is_one,
     lower_bound,
-    product,
     substitute,
     symbols,
     upper_bound,
@@ -23,7 +23,7 @@ __all__ = ["are_apart", "is_disturbed", "is_small", "loads_of", "most_elements",
 
 Index = tuple[Dim, ...]
 
-_LINE_ELEMENTS = 1 << 16  # of one dim: beyond, kernels of many threads are faster
+_LINE_ELEMENTS = 1 << 15  # of one dim, if it is always so long: kernels share them out among threads
 _BLOCK_ELEMENTS = 1 << 10  # of several dims
 _FEW_FUNCTIONS = 64  # evaluations of exp and the like, which only explicit vectors make fast
 _VECTORISED = frozenset({"sqrt", "div", "floor_divide", "remainder", "rsqrt"})
@@ -110,16 +110,16 @@ def _most(extent: Dim, ranges: Mapping[Symbol, Dim]) -> Dim | None:
 
 def is_small(axes: Sequence[Axis], exprs: Iterable[Expr]) -> bool:
     """Whether one thread should walk these axes: a line of moderate length, or a small block."""
-    extents = [upper_bound(a.extent) for a in axes if not is_one(a.extent)]
+    extents = [a.extent for a in axes if not is_one(a.extent)]
     if not extents:
         return True
-    known = [e for e in extents if e is not None]
-    size = product(known) if len(known) == len(extents) else None
+    most = [upper_bound(e) for e in extents]
+    size = None if None in most else math.prod(e for e in most if e is not None)
     if _calls_functions(exprs) and (size is None or size > _FEW_FUNCTIONS):
         return False
     if len(extents) == 1:
-        return size is None or lower_bound(size) <= _LINE_ELEMENTS
-    return size is not None and lower_bound(size) <= _BLOCK_ELEMENTS
+        return lower_bound(extents[0]) <= _LINE_ELEMENTS
+    return size is not None and size <= _BLOCK_ELEMENTS
 
 
 def _calls_functions(exprs: Iterable[Expr]) -> bool:

@@ -7,44 +7,20 @@ from typing import TYPE_CHECKING
 
 from tjit.codegen.steps import AnyStep, Bind, Body, Check, For, If, Placed, While
 from tjit.dtypes import u8
-from tjit.ir.dims import Dim, DimExpr, maximum, symbols, upper_bound
+from tjit.ir.dims import maximum
 from tjit.ir.graph import Graph, Node, Region, Value
 from tjit.ir.types import TensorType
 
 if TYPE_CHECKING:
     from tjit.codegen.schedule import Scheduler
 
-__all__ = ["control_step", "has_large_work"]
-
-_LARGE = 1 << 15  # elements: kernels share them out among threads
+__all__ = ["control_step"]
 
 
 def control_step(outer: Scheduler, node: Node) -> AnyStep:
     """The step of an `if`, `for`, `while`, `bind` or `check`; all that it reads is in memory."""
     make = {"if": _if, "for": _for, "while": _while, "bind": _bind, "check": _check}
     return make[node.op.name](outer, node)
-
-
-def has_large_work(node: Node) -> bool:
-    """Whether some one op inside the regions has work for several threads each time that it runs."""
-    inside = (inner for region in node.regions for inner in region.nodes)
-    return any(_is_large(_elements(inner)) or has_large_work(inner) for inner in inside)
-
-
-def _elements(node: Node) -> Dim:
-    """How many elements an op computes: a slice_update writes its part, a reduction reads all."""
-    if node.op.kind not in ("elementwise", "reduce", "contract", "index"):
-        return 0
-    if node.op.kind == "contract":
-        return node.result.type.size * node.operands[0].type.shape[-1]
-    read = {"reduce": 0, "slice_update": 1}.get(node.op.name if node.op.kind == "index" else node.op.kind)
-    return node.results[0].type.size if read is None else node.operands[read].type.size
-
-
-def _is_large(elements: Dim) -> bool:
-    """Also where two dims or more of an array are known only when the program is called."""
-    most = upper_bound(elements)
-    return isinstance(elements, DimExpr) and len(symbols(elements)) > 1 if most is None else most >= _LARGE
 
 
 def _bind(outer: Scheduler, node: Node) -> AnyStep:

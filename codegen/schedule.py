@@ -19,7 +19,7 @@ from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import Axis, Buffer, Const, ContractKernel, Kernel, Load, Loop, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
-from tjit.codegen.regions import control_step, has_large_work
+from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
 from tjit.codegen.split import split_reduction
 from tjit.codegen.steps import Allocate, AnyStep, Placed, Schedule, Step, touched
@@ -307,7 +307,7 @@ class Scheduler:
         """One kernel where threads have nothing to share, else a step around the schedules of the regions."""
         from tjit.codegen.nest import build_nest, is_nest  # few programs have loops
 
-        if not self.nests or has_large_work(node) or not is_nest(node):
+        if not self.nests or not is_nest(node):
             self.steps.append(control_step(self, node))
             return
         inside = {value: made for made in _nodes_inside(node) for value in made.results}
