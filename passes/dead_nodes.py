@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from tjit.ir.clone import reading
 from tjit.ir.graph import Graph, Node, Operand, Region, Value
-from tjit.passes.rewrite import with_operands
 
 __all__ = ["eliminate_dead_nodes"]
 
@@ -41,83 +40,99 @@ def eliminate_dead_nodes(graph: Graph) -> Graph:
           return %0
         }
     """
-    nodes = _live_nodes(graph.nodes, graph.outputs, set())
+    nodes = _Liveness().nodes(graph.nodes, graph.outputs, set())
     return graph if nodes is graph.nodes else replace(graph, nodes=nodes)
 
 
-def _live_nodes(nodes: tuple[Node, ...], outputs: Iterable[Operand], live: set[Operand]) -> tuple[Node, ...]:
-    """The nodes that count; adds what they and the outputs read to `live`. The same object if all count."""
-    live.update(outputs)
-    kept: list[Node] = []
-    changed = False
-    for node in reversed(nodes):
-        if not any(value in live for value in node.results) and not node.has_effect():
-            changed = True
-            continue
-        after = _live_control(node, live) if node.regions else node
-        changed = changed or after is not node
-        live.update(after.operands)
-        kept.append(after)
-    return tuple(reversed(kept)) if changed else nodes
+class _Liveness:
+    """What counts, from the end to the start. Bodies are looked at once for each choice of what they have to yield."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[tuple[Region, tuple[int, ...]], tuple[tuple[Node, ...], set[Operand]]] = {}
+
+    def nodes(self, nodes: tuple[Node, ...], outputs: Iterable[Operand], live: set[Operand]) -> tuple[Node, ...]:
+        """The nodes that count; adds what they and the outputs read to `live`. The same object if all count."""
+        live.update(outputs)
+        kept: list[Node] = []
+        changed = False
+        for node in reversed(nodes):
+            if not any(value in live for value in node.results) and not node.has_effect():
+                changed = True
+                continue
+            after = self.control(node, live) if node.regions else node
+            changed = changed or after is not node
+            live.update(after.operands)
+            kept.append(after)
+        return tuple(reversed(kept)) if changed else nodes
+
+    def body(self, region: Region, kept: tuple[int, ...]) -> tuple[tuple[Node, ...], set[Operand]]:
+        """The nodes that count where the outputs at the positions `kept` do, and what they read."""
+        found = self._bodies.get((region, kept))
+        if found is None:
+            live: set[Operand] = set()
+            nodes = self.nodes(region.nodes, [region.outputs[j] for j in kept], live)
+            live.difference_update(value for node in region.nodes for value in node.results)
+            found = self._bodies[region, kept] = nodes, live
+        return found
+
+    def control(self, node: Node, live: set[Operand]) -> Node:
+        """A node with regions, without what it carries or yields for nothing."""
+        kept = self.positions(node, live)
+        carries = node.op.name in ("if", "for", "while")
+        carried = node.operands[1:] if node.op.name == "if" else node.operands
+        outside: dict[Value, Operand] = {}
+        if node.op.name == "if":
+            outside = {v: carried[j] for r in node.regions for j, v in enumerate(r.inputs) if j not in kept}
+        regions: list[Region] = []
+        for region in node.regions:
+            outputs = kept if _yields_results(node, region) else tuple(range(len(region.outputs)))
+            nodes, reads = self.body(region, outputs)
+            live.update(outside.get(o, o) if isinstance(o, Value) else o for o in reads)
+            regions.append(_with_body(region, nodes, kept if carries else None, outputs, outside))
+        results = [node.results[j] for j in kept]
+        if len(results) == len(node.results) and all(a is b for a, b in zip(regions, node.regions, strict=True)):
+            return node
+        operands = [*node.operands[: len(node.operands) - len(carried)]]
+        operands += [o for j, o in enumerate(carried) if j in kept or not carries]
+        return Node(node.op, operands, node.attrs, results, regions=regions, location=node.location)
+
+    def positions(self, node: Node, live: set[Operand]) -> tuple[int, ...]:
+        """The results that count: those read and, in a loop, those that the next values of others depend on."""
+        kept = {j for j, value in enumerate(node.results) if value in live}
+        if node.op.name == "if":
+            # a number that is read inside stays carried: not every op of the branches may take one
+            read = self.inputs(node, kept)
+            return tuple(sorted(kept | {j for j in read if not isinstance(node.operands[1 + j], Value)}))
+        if node.op.name not in ("for", "while"):
+            return tuple(range(len(node.results)))
+        while not (more := self.inputs(node, kept)) <= kept:
+            kept |= more
+        return tuple(sorted(kept))
+
+    def inputs(self, node: Node, kept: set[int]) -> set[int]:
+        """The positions of the inputs that the regions read, where the results at the positions `kept` count."""
+        found: set[int] = set()
+        for region in node.regions:
+            outputs = sorted(kept) if _yields_results(node, region) else range(len(region.outputs))
+            _, reads = self.body(region, tuple(outputs))
+            found.update(j for j, value in enumerate(region.inputs) if value in reads)
+        return found
 
 
-def _live_control(node: Node, live: set[Operand]) -> Node:
-    """A node with regions, without what it carries or yields for nothing."""
-    kept = _live_positions(node, live)
-    if len(kept) < len(node.results):
-        node = _with_results(node, kept) if node.op.name == "if" else _with_carried(node, kept)
-    regions = tuple(_live_region(region, live) for region in node.regions)
-    return node if regions == node.regions else with_operands(node, node.operands, regions)
+def _yields_results(node: Node, region: Region) -> bool:
+    return node.op.name in ("if", "for", "while") and region.name != "test"
 
 
-def _live_positions(node: Node, live: set[Operand]) -> list[int]:
-    """The results that count: those that are read and, in a loop, those that the next values of others depend on."""
-    kept = {j for j, value in enumerate(node.results) if value in live}
-    if node.op.name == "if":
-        # a number that is read inside stays carried: not every op of the branches may take one
-        read = _read_inputs(node, node.regions, kept)
-        return sorted(kept | {j for j in read if not isinstance(node.operands[1 + j], Value)})
-    if node.op.name not in ("for", "while"):
-        return list(range(len(node.results)))
-    while True:
-        more = _read_inputs(node, node.regions[-1:], kept)
-        if more <= kept:
-            return sorted(kept)
-        kept |= more
-
-
-def _read_inputs(node: Node, last: Sequence[Region], kept: Iterable[int]) -> set[int]:
-    """The positions of the inputs that regions read, where those of `last` yield the positions `kept` alone."""
-    read: set[Operand] = set()
-    for region in node.regions:
-        _live_nodes(region.nodes, [region.outputs[j] for j in kept] if region in last else region.outputs, read)
-    return {j for region in node.regions for j, value in enumerate(region.inputs) if value in read}
-
-
-def _with_carried(node: Node, kept: Sequence[int]) -> Node:
-    """A loop that carries the values at the positions `kept` alone."""
-    *tests, body = node.regions
-    regions = [replace(test, inputs=tuple(test.inputs[j] for j in kept)) for test in tests]
-    inputs, outputs = tuple(body.inputs[j] for j in kept), tuple(body.outputs[j] for j in kept)
-    regions.append(replace(body, inputs=inputs, outputs=outputs))
-    operands, results = [node.operands[j] for j in kept], [node.results[j] for j in kept]
-    return Node(node.op, operands, node.attrs, results, regions=regions, location=node.location)
-
-
-def _with_results(node: Node, kept: Sequence[int]) -> Node:
-    """An `if` with the results at the positions `kept`; what it no longer carries is read from outside."""
-    condition, *carried = node.operands
-    regions: list[Region] = []
-    for region in node.regions:
-        outside = {v: carried[j] for j, v in enumerate(region.inputs) if j not in kept}
-        region = reading(region, outside)
-        inputs = tuple(v for j, v in enumerate(region.inputs) if j in kept)
-        regions.append(replace(region, inputs=inputs, outputs=tuple(region.outputs[j] for j in kept)))
-    operands = [condition, *(o for j, o in enumerate(carried) if j in kept)]
-    results = [node.results[j] for j in kept]
-    return Node(node.op, operands, node.attrs, results, regions=regions, location=node.location)
-
-
-def _live_region(region: Region, live: set[Operand]) -> Region:
-    nodes = _live_nodes(region.nodes, region.outputs, live)
-    return region if nodes is region.nodes else replace(region, nodes=nodes)
+def _with_body(
+    region: Region,
+    nodes: tuple[Node, ...],
+    inputs: Sequence[int] | None,
+    outputs: Sequence[int],
+    outside: dict[Value, Operand],
+) -> Region:
+    """`region` of other nodes, with the inputs (None: all) and outputs at these positions; others read from outside."""
+    kept = region.inputs if inputs is None else tuple(v for j, v in enumerate(region.inputs) if j in inputs)
+    if nodes is region.nodes and len(kept) == len(region.inputs) and len(outputs) == len(region.outputs):
+        return region
+    after = Region(region.name, kept, nodes, tuple(region.outputs[j] for j in outputs))
+    return reading(after, outside) if outside else after
