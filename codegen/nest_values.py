@@ -30,7 +30,7 @@ from tjit.codegen.kernel import (
 )
 from tjit.codegen.nest_memory import are_apart, is_disturbed, is_small, loads_of, most_elements, shared_loads
 from tjit.dtypes import DType
-from tjit.ir.dims import Dim, DimExpr, Symbol, counter, is_one, product
+from tjit.ir.dims import Dim, DimExpr, Symbol, counter, is_one, product, symbols
 from tjit.ir.graph import Graph, Node, Operand, Value
 from tjit.ir.op import OPS
 
@@ -56,7 +56,7 @@ class NestValues(Expander):
         arrays: values in memory. `current` is the latest of each buffer, `written` where each was written to become so.
         owned: the buffers that the present region may write.
         pending: arrays that are computed where they are used, and the place of the last use in their region.
-        ranges: the largest value of each counter and bound symbol.
+        ranges: the largest value of each counter and bound symbol; `unbounded` are those that have none.
         scratch: memory of the nest's own, and how many elements it has at most.
         failure: the number of a node's check.
     """
@@ -70,6 +70,7 @@ class NestValues(Expander):
         self.owned: set[str] = set()
         self.pending: dict[Value, int] = {}
         self.ranges: dict[Symbol, Dim] = {}
+        self.unbounded: set[Symbol] = set()
         self.scratch: list[tuple[Buffer, Dim]] = []
         self.body: list[NestStatement] = []
         self.failure: Callable[[Node], int] = lambda node: 0
@@ -113,7 +114,9 @@ class NestValues(Expander):
 
     def symbol(self, name: str, low: int, high: Dim | None) -> Symbol:
         found = Symbol(name, low, high)
-        if high is not None:
+        if high is None:
+            self.unbounded.add(found)
+        else:
             self.ranges[found] = high
         return found
 
@@ -266,7 +269,7 @@ class NestValues(Expander):
         """Compute an array now, into scratch memory; `source` is what it is a copy of."""
         shape = value.type.shape
         most = most_elements(shape, self.ranges)
-        if most is None:
+        if most is None or any(s in self.unbounded for d in shape for s in symbols(d)):
             raise NotNestError(f"the size of {value!r} has no bound")
         strides = tuple(product(shape[d + 1 :]) for d in range(len(shape)))
         buffer = Buffer(f"m{len(self.scratch)}", value.type.dtype, shape, strides, row=True)
