@@ -72,6 +72,8 @@ class _Generator:
             self.write,
             self.write,
             self.write,
+            self.swap,
+            self.peek,
             self.reduce,
             self.move,
             self.fill,
@@ -123,6 +125,23 @@ class _Generator:
         if self.rng.random() < 0.3:
             self.keep(scope, "scalar", self.total(scope, value))
         self.keep(scope, kind, self.add(scope, "slice_update", target, value, starts=starts, stops=stops, steps=ones))
+
+    def peek(self, scope: _Scope) -> None:
+        """One element, which may be used after it was overwritten."""
+        place = self.pick(scope.places)
+        element = self.add(scope, "slice", self.value(scope, "line"), starts=(place,), stops=(place + 1,), steps=(1,))
+        self.keep(scope, "scalar", self.add(scope, "reshape", element, shape=()))
+
+    def swap(self, scope: _Scope) -> None:
+        """Two elements, or rows, of the latest array change places."""
+        kind = self.pick(("line", "grid"))
+        array, ones = scope.values[kind][-1], (1,) * self.types[kind].ndim
+        rows = [self.pick(scope.places) for _ in range(2)]
+        ends = [((r, *(0,) * (kind == "grid")), (r + 1, *(_COLUMNS,) * (kind == "grid"))) for r in rows]
+        parts = [self.add(scope, "slice", array, starts=a, stops=b, steps=ones) for a, b in ends]
+        for part, (a, b) in zip(reversed(parts), ends, strict=True):
+            array = self.add(scope, "slice_update", array, part, starts=a, stops=b, steps=ones)
+        self.keep(scope, kind, array)
 
     def total(self, scope: _Scope, value: Value) -> Value:
         dims = tuple(range(value.type.ndim))
