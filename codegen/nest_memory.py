@@ -13,6 +13,7 @@ from tjit.ir.dims import (
     coefficient,
     is_one,
     lower_bound,
+    maximum,
     substitute,
     symbols,
     upper_bound,
@@ -89,7 +90,7 @@ def most_elements(shape: Index, ranges: Mapping[Symbol, Dim]) -> Dim | None:
         found = _most(extent, ranges)
         if found is None:
             return None
-        most = most * found
+        most = most * maximum(found, 0)  # a loop that does not run has a negative extent
     return most
 
 
