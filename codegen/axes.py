@@ -20,7 +20,7 @@ from tjit.codegen.kernel import (
     Store,
     walk,
 )
-from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
 from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["arrange", "kernel_buffers", "rebuild"]
@@ -232,6 +232,9 @@ def _tasks(kernel: LoopKernel) -> Dim:
         cost = sum(_cost(s) for s in loop.body)
         total = total + product(substitute(a.extent, first) for a in loop.axes) * max(1, round(cost))
     work = points * total
+    most = upper_bound(work)
+    if most is not None and most < 2 * _TASK_COST:
+        return 1  # whatever the symbols are: no task to hand out
     if isinstance(work, int):
         return max(1, min(_MAX_TASKS, int(work / _TASK_COST))) if points != 1 else 1
     return minimum(work // int(_TASK_COST) + 1, _MAX_TASKS)

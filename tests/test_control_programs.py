@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from random_regions import random_graph
 
+import tjit
 from tjit.codegen.kernel import Axis, ContractKernel, Kernel, LoopKernel
 from tjit.codegen.llvm.module import compile_schedule
 from tjit.codegen.llvm.program import costs
@@ -585,3 +587,30 @@ def test_a_loop_over_large_arrays_calls_kernels_that_threads_share(extent, kerne
     plan = schedule(run_passes(graph_of(text.replace("EXTENT", str(extent)))))
 
     assert [step.kernel.name.partition(".")[0].partition("_")[0] for step in kernel_steps(plan)] == [kernel]
+
+
+def test_the_text_shows_bodies_and_what_is_written_in_place():
+    plan = plan_of(FILLED)
+    lines = [re.sub(r"\.[0-9a-f]{12}", "", line) for line in str(plan).splitlines()]
+
+    assert [line for line in lines if line.startswith(("  k", "    body", "      k"))] == [
+        "  k0 for i0 < N",
+        "    body (inout a = x), 0 B",
+        "      k1 slice_update () -> a: f64[N, M] in place",
+        "  k2 for i1 < N",
+        "    body (inout b = x), 0 B",
+        "      k3 slice_update () -> b: f64[N, M] in place",
+    ]
+
+
+def test_every_stage_of_a_loop_prints():
+    def power(x):
+        y = tjit.ones(4)
+        for _ in range(x.shape[0]):
+            y = y * x[0]
+        return y
+
+    lowered = tjit.compile(power).lower(tjit.rand(5))
+
+    assert all(lowered.text(stage) for stage in ("graph", "passes", "schedule", "llvm", "asm", "triton"))
+    assert tjit.explain(tjit.compile(power), tjit.rand(5)).kernels

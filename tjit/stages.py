@@ -74,10 +74,15 @@ class Lowered:
         return self.target or host_target()
 
     def _triton_kernels(self) -> list[Any]:
+        from tjit.codegen.kernel import NestKernel
+        from tjit.codegen.schedule import schedule
         from tjit.codegen.steps import kernel_steps
         from tjit.codegen.triton import emit_kernel
 
-        return [emit_kernel(k) for k in {s.kernel.name: s.kernel for s in kernel_steps(self.schedule())}.values()]
+        steps = kernel_steps(self.schedule())
+        if any(isinstance(s.kernel, NestKernel) for s in steps):  # which run on one thread of a processor
+            steps = kernel_steps(schedule(self.passes(), nests=False))
+        return [emit_kernel(k) for k in {s.kernel.name: s.kernel for s in steps}.values()]
 
     def _triton(self) -> str:
         return "\n\n".join(k.source for k in self._triton_kernels())
