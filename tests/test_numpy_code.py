@@ -45,9 +45,9 @@ def assert_same(found: Any, wanted: Any, what: str, single: bool = False) -> Non
         return
     assert found.dtype == wanted.dtype, what
     exact: Any = np.asarray(wanted)
-    single = single or exact.dtype in SINGLE
+    single = single or np.result_type(wanted) in SINGLE
     tolerance = 2e-3 if exact.dtype == np.float16 else 2e-6 if single else 1e-13
-    scale = np.max(np.abs(exact[np.isfinite(exact)]), initial=0) if exact.dtype.kind in "fc" else 0
+    scale = np.max(np.abs(exact[np.isfinite(exact)]), initial=0) if np.result_type(wanted).kind in "fc" else 0
     np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance * float(scale), err_msg=what)
 
 
@@ -660,3 +660,35 @@ def test_what_cannot_be_captured_says_so(fn, error, message):
         tjit.compile(fn)(np.linspace(-1, 2, 4))
 
     assert isinstance(raised.value, TjitError)
+
+
+def test_functions_without_arrays_among_their_arguments():
+    def fn(n, scale):
+        x = np.linspace(0.0, scale, n)
+        z = np.zeros(n, dtype=np.complex64)
+        z[x > 0.5] += 1j
+        return x, z, x.sum(), n
+
+    check(fn, 5, 2.0)
+
+
+def test_bits_of_python_numbers():
+    def crc(data):
+        total = 0xFFFF
+        for byte in data:
+            total ^= int(byte)
+            total = np.where(total & 1, (total >> 1) ^ 0x8408, total >> 1)
+        return int(total) ^ 0xFFFF
+
+    check(crc, np.arange(3, dtype=np.uint8))
+
+
+def test_loops_return_python_numbers():
+    def count(x):
+        n = 0
+        while x[0] < 100:
+            x = x * 2
+            n += 1
+        return n, x
+
+    check(count, np.array([1.5, 2.0]))

@@ -209,7 +209,9 @@ class _Builder(SpecBuilder):
         """Whether the i-th output is returned as a Tensor."""
         if self.in_python or self.variant.returns_numpy:
             return False
-        return any(r.kind == "output" and r.position == i for r in self.variant.captured.results)
+        return any(
+            r.kind == "output" and r.position == i and r.value is None for r in self.variant.captured.results
+        )
 
     def _grads(self) -> list[list[int]]:
         """The tensors whose `.grad` is set."""
@@ -250,7 +252,8 @@ class _Builder(SpecBuilder):
         if self.in_python:
             counts = (len(self.positions), len(self.variant.sources))
             return {"finish": self.id(partial(_finish, self.variant, *counts))}
-        forms = tuple(r.value if r.kind == "output" else None for r in self.variant.captured.results)
+        results = self.variant.captured.results
+        forms = tuple(None if r.kind != "output" or r.value == "array" else r.value for r in results)
         if any(forms):
             return {"finish": self.id(partial(_formed, tree, forms))}
         if tree.kind is None:

@@ -13,8 +13,8 @@ import numpy as np
 from tjit import dtypes
 from tjit.autograd.tape import grad
 from tjit.capture.calls import callee
-from tjit.capture.places import Place, replaced
 from tjit.capture.inputs import strides_of_argument
+from tjit.capture.places import Place, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
 from tjit.capture.trace import NumberTensor, Trace, tracing
@@ -56,9 +56,10 @@ class Source:
 class Result:
     """What a leaf of the returned value is.
 
-    kind: "output" (the `position`-th returned output; `value` says if it is "complex", a NumPy "scalar", a Python
-    "number"), "number" (that output as a Python float), "argument" (an argument handed back), "tensor" (an eager tensor
-    handed back), "dim" (a symbolic dim or a shape of such), or "value" (a Python value).
+    kind: "output" (the `position`-th returned output; `value` says what NumPy code returns: "array", "scalar",
+        "complex array", "complex scalar", or a Python "number"), "number" (that output as a Python float), "argument"
+        (an argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a shape of such), or
+        "value" (a Python value).
     """
 
     kind: str
@@ -246,7 +247,7 @@ def _capture(
     args, kwargs = unflatten(tree, handles)
     recording = state.grad
     trace.converts = True
-    trace.numpy = not any(isinstance(leaf, Tensor) for leaf in leaves) and bool(arrays)
+    trace.numpy = not any(isinstance(leaf, Tensor) for leaf in leaves)
     try:
         with tracing(trace), runtime_symbols(trace.number):
             returned = callee(fn)(*args, **kwargs)
@@ -374,18 +375,19 @@ class _Finish:
             return Result("tensor", value=leaf)
         freed = id(leaf._grad_fn) in self.freed
         position = self._output(self.trace.value_of(leaf))
-        return Result("output", position, requires_grad=leaf.requires_grad and not freed, freed=freed)
+        form = "number" if leaf._number and self.trace.numpy else None
+        return Result("output", position, form, requires_grad=leaf.requires_grad and not freed, freed=freed)
 
     def _numpy_result(self, leaf: Any) -> Result:
         """An array of NumPy code: as ndarray, NumPy scalar or Python number."""
         if id(leaf) in self.trace.arguments:
             return Result("argument", self.trace.arguments[id(leaf)])
         tensors = parts(as_array(leaf))
-        form = "number" if leaf._number else "scalar" if leaf.scalar else None
+        form = "number" if leaf._number else "scalar" if leaf.scalar else "array"
         if len(tensors) == 1:
             return Result("output", self._output(self.trace.value_of(tensors[0])), form)
         joined = stack(list(tensors), -1)
-        return Result("output", self._output(self.trace.value_of(joined)), f"complex {form}" if form else "complex")
+        return Result("output", self._output(self.trace.value_of(joined)), f"complex {form}")
 
     def _unchanged(self, tensor: Tensor, grad: Tensor | None) -> bool:
         """Whether `.grad` is the tensor it was, perhaps written in place (then it is among the writes)."""

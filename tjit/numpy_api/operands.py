@@ -128,6 +128,8 @@ def resolve(ufunc: np.ufunc, kinds: tuple[Any, ...], dtype: Any = None) -> tuple
     Raises:
         TypeError: NumPy has no loop for them.
     """
+    if not any(isinstance(k, np.dtype) for k in kinds):  # of Python numbers alone NumPy would make objects
+        kinds = tuple(map(np.dtype, kinds))
     named: dict[str, Any] = {"casting": "same_kind"}
     if dtype is not None:
         named["signature"] = (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout
