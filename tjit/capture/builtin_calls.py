@@ -178,7 +178,7 @@ def _guarded(plain: Callable[..., Any], unknown: Callable[..., Any]) -> Callable
 
 
 REPLACED: dict[Any, Callable[..., Any]] = {
-    range: operators.range_,
+    range: _guarded(range, operators.range_),
     len: operators.len_,
     zip: operators.zip_,
     enumerate: operators.enumerate_,

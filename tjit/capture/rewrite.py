@@ -155,6 +155,7 @@ class Expressions:
             ast.IfExp: self._choice,
             ast.Compare: self._compare,
             ast.Lambda: self._lambda,
+            ast.NamedExpr: self._walrus,
             ast.ListComp: self._comprehension,
             ast.SetComp: self._comprehension,
             ast.DictComp: self._comprehension,
@@ -215,6 +216,13 @@ class Expressions:
         finally:
             scope.frame = frame
             scope.bound = bound
+
+    @contextmanager
+    def perhaps(self):
+        """Rewrite what may not be evaluated: the names that it binds may be unbound behind it."""
+        bound = set(self.scope.bound)
+        yield
+        self.scope.bound = bound
 
     @contextmanager
     def hoisting(self):
@@ -375,7 +383,8 @@ class Expressions:
     def _boolean(self, node: ast.BoolOp) -> ast.expr:
         operands = None if is_static(node) else self.delayed_all(node.values)
         if operands is None:
-            self.inner(node)
+            with self.perhaps():
+                self.inner(node)
             return node
         return call("and_" if isinstance(node.op, ast.And) else "or_", operands, node)
 
@@ -393,7 +402,8 @@ class Expressions:
         if not static:
             branches = self.delayed_all([node.body, node.orelse])
         if branches is None:
-            node.test, node.body, node.orelse = test, self.expr(node.body), self.expr(node.orelse)
+            with self.perhaps():
+                node.test, node.body, node.orelse = test, self.expr(node.body), self.expr(node.orelse)
             return node
         return call("if_expr", [test, *branches], node)
 
@@ -402,12 +412,20 @@ class Expressions:
         later = None if len(node.ops) == 1 or is_static(node) else self.delayed_all(node.comparators)
         if later is None:
             node.left = left
-            node.comparators = [self.expr(c) for c in node.comparators]
+            first, *rest = node.comparators
+            node.comparators = [self.expr(first)]
+            with self.perhaps():
+                node.comparators += map(self.expr, rest)
             return node
         operands = [left]
         for op, right in zip(node.ops, later, strict=True):
             operands += [constant(_COMPARISONS[type(op)], node), right]
         return call("compare", operands, node)
+
+    def _walrus(self, node: ast.NamedExpr) -> ast.expr:
+        node.value = self.expr(node.value)
+        node.target = self.expr(node.target)  # pyright: ignore[reportAttributeAccessIssue]  # a target stays one
+        return node
 
     def _lambda(self, node: ast.Lambda) -> ast.expr:
         self.inner(node.args)
@@ -426,6 +444,7 @@ class Expressions:
         first = node.generators[0]
         first.iter = self.expr(first.iter)
         self.scope.hidden.append(frozenset().union(*(target_names(g.target) for g in node.generators)))
+        bound = set(self.scope.bound)
         try:
             for generator in node.generators:
                 generator.target = self.expr(generator.target)
@@ -437,4 +456,5 @@ class Expressions:
                     setattr(node, part, self.expr(getattr(node, part)))
         finally:
             self.scope.hidden.pop()
+            self.scope.bound = bound
         return node

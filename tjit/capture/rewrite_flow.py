@@ -114,7 +114,7 @@ class Statements(Expressions):
             if jumps or (isinstance(node, LOOPS) and node.orelse and not self._is_native_loop(node, place.native)):
                 return out + self._jumping(node, list(body[i + 1 :]), place, jumps, after[i], live)
             out += self.statement(node, replace(place, tail=_NONE), after[i])
-            if isinstance(node, ast.Raise):
+            if not self.flows.of(node).completes:
                 return out
         return out + self._end(place, body[-1] if body else None)
 
@@ -203,25 +203,43 @@ class Statements(Expressions):
 
     def _lowered_block(self, body: Sequence[ast.stmt], native: frozenset[str]) -> frozenset[str]:
         """The jumps out of a block that cannot be written as such, where `native` could."""
-        return _NONE.union(*(self._lowered(node, native) for node in body))
+        found = _NONE
+        for node in body:
+            found |= self._lowered(node, native)
+            if not self.flows.of(node).completes:
+                break
+        return found
 
     def _lowered(self, node: ast.stmt, native: frozenset[str]) -> frozenset[str]:
         jumps = self.flows.of(node).jumps
         if not jumps or isinstance(node, (ast.Return, ast.Break, ast.Continue)):
             return jumps - native
         if isinstance(node, ast.If):
-            return self._lowered_block([*node.body, *node.orelse], native) if is_static(node.test) else jumps
+            return self._jumps(node.body, node.orelse, native) if is_static(node.test) else jumps
         if isinstance(node, LOOPS):
             return _NONE if self._is_native_loop(node, native) else jumps
-        return _NONE.union(*(self._lowered_block(b, native) for b in _blocks(node)))
+        return _NONE.union(*(self._lowered_block(b, native) for b in self._blocks(node)))
 
     def _is_native_loop(self, node: ast.stmt, native: frozenset[str]) -> bool:
         """Whether a loop is surely Python's, and so is every jump in it."""
         assert isinstance(node, LOOPS)
+        if node in self.scope.numbers:  # its flag is asked for
+            return False
         if not (is_static(node.test) if isinstance(node, ast.While) else _is_display(node.iter)):
             return False
         inside = native | {"break", "continue"}
         return not self._lowered_block(node.body, inside) and not self._lowered_block(node.orelse, native)
+
+    def _blocks(self, node: ast.stmt) -> list[list[ast.stmt]]:
+        """The blocks of a `with`, `try` or `match` that can be reached."""
+        if isinstance(node, ast.With):
+            return [node.body]
+        if isinstance(node, ast.Match):
+            return [c.body for c in node.cases]
+        if not isinstance(node, TRIES):
+            return []
+        orelse = [node.orelse] if self.flows.block(node.body).completes else []
+        return [node.body, *orelse, node.finalbody, *(h.body for h in node.handlers)]
 
     # -- statements ----------------------------------------------------------------------------------------------------
 
@@ -289,16 +307,24 @@ class Statements(Expressions):
         node.targets = [self.expr(t) for t in node.targets]
         if self.scope.frame.own:
             return [node]
-        return [self._python_only("`del` takes a value away", node), node]
+        out = [self._python_only("`del` takes a value away", node)]
+        for target in node.targets:
+            out += self._checked(target, node)
+            out.append(put(ast.Delete([target]), node))
+        return out
+
+    def _checked(self, target: ast.expr, like: ast.stmt) -> list[ast.stmt]:
+        """Read a name first that may be unbound, so that the error is Python's."""
+        read = self.read(load(target.id, target)) if isinstance(target, ast.Name) else None
+        return [put(ast.Expr(read), like)] if isinstance(read, ast.Call) else []
 
     def _assert(self, node: ast.Assert) -> list[ast.stmt]:
         if not __debug__:
             return []
-        message = node.msg or constant(None, node)
-        operands = self.delayed_all([node.test, message])
+        operands = self.delayed_all([node.test] if node.msg is None else [node.test, node.msg])
         assert operands is not None  # a statement can be preceded by definitions
         if node.msg is None:
-            operands = operands[:1]
+            operands.append(operator("nothing", node))
         return [put(ast.Expr(call("assert_", operands, node)), node)]
 
     def _annotated(self, node: ast.AnnAssign) -> list[ast.stmt]:
@@ -308,11 +334,7 @@ class Statements(Expressions):
         return self._simple(put(ast.Assign([node.target], node.value), node))
 
     def _augmented(self, node: ast.AugAssign) -> list[ast.stmt]:
-        before: list[ast.stmt] = []
-        if isinstance(node.target, ast.Name):
-            read = self.read(load(node.target.id, node.target))
-            if isinstance(read, ast.Call):  # it may be unbound, and Python says so first
-                before = [put(ast.Expr(read), node)]
+        before = self._checked(node.target, node)
         node.value = self.expr(node.value)
         node.target = self.expr(node.target)  # pyright: ignore[reportAttributeAccessIssue]  # a target stays one
         return [*before, *self._globals_bound(node), node]
@@ -360,7 +382,7 @@ class Statements(Expressions):
         return [*hoisted, *functions, put(ast.Expr(run), test)]
 
     def _jumps(self, body: Sequence[ast.stmt], orelse: Sequence[ast.stmt], native: frozenset[str]) -> frozenset[str]:
-        return self._lowered_block([*body, *orelse], native)
+        return self._lowered_block(body, native) | self._lowered_block(orelse, native)
 
     def _live_flags(self, jumps: frozenset[str], place: _Place) -> frozenset[str]:
         flags = {self._flag_name(j, place) for j in jumps}
@@ -530,8 +552,10 @@ class Statements(Expressions):
         everything = live | self.flows.of(node).reads
         before = set(self.scope.bound)
         jumps = self._lowered_block(node.body, place.native)
+        before_else = list(node.body)
         body = self.block(node.body, place, everything)
-        node.orelse = self._guarded(jumps, node.orelse, place, everything, node)
+        reached = self.flows.block(before_else).completes
+        node.orelse = self._guarded(jumps, node.orelse, place, everything, node) if reached else []
         if node.handlers:
             guard = put(ast.withitem(call("trying", [], node), None), node)
             node.body = [put(ast.With([guard], body or [put(ast.Pass(), node)]), node)]
@@ -544,9 +568,10 @@ class Statements(Expressions):
             if handler.name:
                 self.bind(handler.name)
             handler.body = self.block(handler.body, place, everything) or [put(ast.Pass(), handler)]
-        if node.handlers:
-            self.scope.bound = before
+        behind = before if node.handlers else self.scope.bound
+        self.scope.bound = set(before)
         node.finalbody = self.block(node.finalbody, place, live)
+        self.scope.bound |= behind
         return [node]
 
     def _guarded(
@@ -579,17 +604,6 @@ def _captures(pattern: ast.pattern) -> list[str]:
         if isinstance(node, ast.pattern) and name:
             found.append(name)
     return found
-
-
-def _blocks(node: ast.stmt) -> list[list[ast.stmt]]:
-    """The blocks of a `with`, `try` or `match`."""
-    if isinstance(node, ast.With):
-        return [node.body]
-    if isinstance(node, ast.Match):
-        return [c.body for c in node.cases]
-    if isinstance(node, TRIES):
-        return [node.body, node.orelse, node.finalbody, *(h.body for h in node.handlers)]
-    return []
 
 
 def _is_display(node: ast.expr) -> bool:

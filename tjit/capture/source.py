@@ -26,6 +26,7 @@ __all__ = ["converted", "is_convertible"]
 
 _FUTURE = 0x1FF0000  # the bits of co_flags that `from __future__ import` sets
 _FACTORY = "_tjit_factory"
+_FUNCTION = "_tjit_function"
 _GENERATES = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -123,11 +124,13 @@ def _new_code(node: ast.FunctionDef | ast.Lambda, code: CodeType, space: dict[st
         body: list[ast.stmt] = [put(ast.Return(node), node)]
     else:
         rewriter.function(node, names)
+        node.name = _FUNCTION  # its own name may be a global's or a variable's that it uses
         body = [node]
     module = _module(body, (*code.co_freevars, RUNTIME), owner, node)
     made = compile(module, code.co_filename, "exec", flags=code.co_flags & _FUTURE, dont_inherit=True)
     found = _inner(_inner(made, owner) if owner else made, _FACTORY)
-    return _named(_inner(found, code.co_name), code.co_name, code.co_qualname)
+    name = code.co_name if isinstance(node, ast.Lambda) else _FUNCTION
+    return _named(_inner(found, name), code.co_name, code.co_qualname)
 
 
 def _owner(qualname: str) -> str | None:
