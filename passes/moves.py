@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64
-from tjit.ir.dims import Dim, lower_bound
+from tjit.ir.dims import Dim, is_one, lower_bound
 from tjit.ir.graph import Node, Operand
 from tjit.passes.rewrite import Rewriter
 
@@ -26,6 +26,8 @@ def simplify_move(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
         return (x,)
     join = _JOINS.get(node.op.name)
     inner = rewriter.producer(x)
+    if inner is not None and node.op.name == "slice" and inner.op.name == "slice_update":
+        return _read_update(inner, node)
     if join is None or inner is None or inner.op is not node.op:
         return None
     attrs = join(inner, node)
@@ -34,6 +36,12 @@ def simplify_move(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
     (source,) = inner.operands
     joined = Node(node.op, [source], attrs, node.results, location=node.location)
     return (source,) if _does_nothing(joined) else tuple(rewriter.emit(joined))
+
+
+def _read_update(update: Node, read: Node) -> tuple[Operand, ...] | None:
+    """A single element that was just written. More of them may be dear to compute again, and are in memory now."""
+    value = update.operands[1]
+    return (value,) if update.attrs == read.attrs and is_one(value.type.size) else None
 
 
 def _update_once(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:

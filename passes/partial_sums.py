@@ -91,7 +91,7 @@ def _narrow(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence
 def _is_in_memory(rewriter: Rewriter, base: Value) -> bool:
     """Whether a value is not written out where it is read, so that there is something to save."""
     node = rewriter.producer(base)
-    return node is None or node.op.kind in ("index", "control", "contract", "reduce")
+    return node is None or node.op.kind in ("index", "control", "contract", "reduce") or node.op.name == "clone"
 
 
 def _part(rewriter: Rewriter, operand: Operand) -> _Part | None:
@@ -106,20 +106,25 @@ def _part(rewriter: Rewriter, operand: Operand) -> _Part | None:
 
 
 def _padded(rewriter: Rewriter, node: Node) -> _Part | None:
-    """The part of a pad of zeros, perhaps of an array spread by steps."""
-    low, high = node.attrs["low"], node.attrs["high"]
-    if not all(at_least(d, 0) for d in (*low, *high)):
-        return None  # it cuts, or one cannot tell
-    (value,) = node.operands
-    extents: tuple[Dim, ...] = value.type.shape
-    steps = (1,) * len(extents)
-    zero = float(node.attrs["value"])
-    inner = rewriter.producer(value)
+    """The part of a pad of zeros, perhaps of another one or of an array spread by steps."""
+    starts: tuple[Dim, ...] = (0,) * node.result.type.ndim
+    zero = -0.0
+    inner: Node | None = node
+    value: Operand = node.result
+    while inner is not None and inner.op.name == "pad" and inner.attrs["value"] == 0:
+        low, high = inner.attrs["low"], inner.attrs["high"]
+        if not all(at_least(d, 0) for d in (*low, *high)):
+            return None  # it cuts, or one cannot tell
+        (value,) = inner.operands
+        starts = tuple(a + b for a, b in zip(starts, low, strict=True))
+        zero = zero + float(inner.attrs["value"])  # -0.0 only if all are
+        inner = rewriter.producer(value)
+    stops = tuple(a + d for a, d in zip(starts, value.type.shape, strict=True))
+    steps = (1,) * len(starts)
     if inner is not None and inner.op.name == "dilate":
         (value,) = inner.operands
         steps, zero = inner.attrs["steps"], 0.0  # between the steps
-    stops = tuple(a + d for a, d in zip(low, extents, strict=True))
-    return _Part(value, {"starts": low, "stops": stops, "steps": steps}, zero)
+    return _Part(value, {"starts": starts, "stops": stops, "steps": steps}, zero)
 
 
 def _fits(base: Value, part: _Part) -> bool:

@@ -29,9 +29,9 @@ DEFAULT: tuple[Pass, ...] = (
     merge_common_nodes,  # before matmul chains: a product written twice is one that is read twice
     reorder_matmul_chains,  # before decompose: products of vectors are still products, not reshapes around them
     decompose,  # before algebra: identities are of primitives
-    fold_constants,  # before algebra: rules then see plain numbers
+    fold_constants,  # before what follows: rules then see plain numbers
+    narrow_sums,  # before algebra: what is written and read at one place is then seen
     simplify_algebra,
-    narrow_sums,  # after algebra: zeros are then around an array once
     uncarry_invariants,  # after algebra: a value times one is the value that came in
     merge_common_nodes,  # after algebra: identities make equal nodes equal in text
     hoist_invariants,  # after merging: what is computed outside already needs no second place

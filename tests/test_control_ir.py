@@ -24,11 +24,13 @@ from tjit.ir.printer import print_graph
 from tjit.ir.scope import bound_names, each_node, mentioned, used_names
 from tjit.ir.types import TensorType
 from tjit.ir.verify import verify
+from tjit.passes.algebra import simplify_algebra
 from tjit.passes.carried import uncarry_invariants
 from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.loop_invariants import hoist_invariants
 from tjit.passes.partial_sums import narrow_sums
+from tjit.passes.pipeline import run_passes
 
 
 def _graph(text: str) -> Graph:
@@ -785,3 +787,49 @@ def test_zeros_around_the_gradient_of_a_slice_change_no_bit_of_a_sum(rng):
 
     assert gradient.lower(x).text("graph").count("value=-0.0)") >= 3
     np.testing.assert_allclose(gradient(x).numpy(), tjit.autograd.grad(value(x), [x])[0].numpy(), rtol=1e-14)
+
+
+def test_zeros_around_zeros_around_a_part_are_one():
+    inner = "%2: f64[7] = pad(%v, low=(i0,), high=(-i0 + 5,), value=0) "
+    graph = _sum_of_parts(ZEROS, inner + "%3: f64[8] = pad(%2, low=(1,), high=(0,), value=-0.0)")
+    after = eliminate_dead_nodes(narrow_sums(graph))
+
+    verify(after)
+    assert [n.op.name for n in after.nodes[-1].regions[0].nodes] == ["slice", "add", "slice_update"]
+    _same_bits(graph, after, [SIGNED, np.array([-0.0, 2.0])])
+
+
+def test_an_element_that_was_just_written_is_not_read_from_memory():
+    text = """
+        graph f(%x: f64[8], %v: f64[V]) -> f64[8] {{
+          %0: f64[8] = slice_update(%x, %v, starts=(1,), stops=({},), steps=(1,))
+          %1: f64[V] = slice(%0, starts=(1,), stops=({},), steps=(1,))
+          %2: f64[V] = exp(%1)
+          %3: f64[8] = slice_update(%0, %2, starts=(3,), stops=({},), steps=(1,))
+          return %3
+        }}"""
+    one = _graph(text.replace("V", "1").format(2, 2, 4))
+    two = _graph(text.replace("V", "2").format(3, 3, 5))
+
+    assert [n.op.name for n in simplify_algebra(one).nodes] == ["slice_update", "exp", "slice_update"]
+    assert simplify_algebra(two) is two  # written and read in kernels of their own
+
+
+def test_the_gradient_of_a_recurrence_touches_single_elements(rng):
+    def value(y):
+        y = y.clone()
+        for i in range(1, y.shape[0]):
+            y[i] = tjit.tanh(y[i - 1]) + y[i]
+        return y.sum()
+
+    @tjit.compile
+    def gradient(y):
+        return tjit.autograd.grad(value(y), [y])[0]
+
+    y = tjit.tensor(rng.standard_normal(30), requires_grad=True)
+    loops = [n for n in run_passes(gradient.lower(y).graph).nodes if n.op.name == "for"]
+    inner = [n for loop in loops for n in loop.regions[0].nodes if n.op.name != "slice_update"]
+
+    assert len(loops) == 2
+    assert {v.type.size for n in inner for v in n.results} == {1}
+    np.testing.assert_allclose(gradient(y).numpy(), tjit.autograd.grad(value(y), [y])[0].numpy(), rtol=1e-13)
