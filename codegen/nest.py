@@ -36,7 +36,8 @@ from tjit.codegen.kernel import (
 )
 from tjit.codegen.nest_memory import loads_of
 from tjit.codegen.nest_split import counted
-from tjit.codegen.nest_values import NestValues, NotNestError, is_scalar
+from tjit.codegen.nest_values import NotNestError, is_scalar
+from tjit.codegen.nest_writes import NestWrites
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, counter, product
 from tjit.ir.graph import Node, Operand, Region, Value
@@ -44,6 +45,7 @@ from tjit.ir.graph import Node, Operand, Region, Value
 __all__ = ["build_nest", "is_nest"]
 
 _CONTROL = ("for", "while", "if")
+_SCATTERS = ("scatter", "scatter_add", "index_add", "index_copy")
 
 
 def is_nest(node: Node) -> bool:
@@ -93,7 +95,7 @@ class _Nest:
     def __init__(self, node: Node, buffer_of: BufferOf) -> None:
         self.node = node
         self.buffer_of = buffer_of
-        self.values = NestValues(_all_nodes(node), buffer_of)
+        self.values = NestWrites(_all_nodes(node), buffer_of)
         self.checks: list[Node] = []
         self.values.failure = self._failure
 
@@ -172,6 +174,8 @@ class _Nest:
             raise NotNestError(f"{name} has no place in a nest")
         elif name == "slice_update":
             values.update(node, n)
+        elif name in _SCATTERS:
+            values.scatter(node, n)
         elif is_scalar(node.result):
             values.evaluate(node)
         elif node.op.kind in ("reduce", "contract"):

@@ -25,16 +25,14 @@ from tjit.codegen.kernel import (
     Local,
     NestStatement,
     Store,
-    nest_statements,
-    statement_exprs,
 )
-from tjit.codegen.nest_memory import are_apart, is_disturbed, is_small, loads_of, most_elements, shared_loads
+from tjit.codegen.nest_memory import are_apart, is_small, most_elements
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, DimExpr, Symbol, counter, is_one, product, symbols
 from tjit.ir.graph import Graph, Node, Operand, Value
 from tjit.ir.op import OPS
 
-__all__ = ["NestValues", "NotNestError", "is_scalar"]
+__all__ = ["Indices", "NestValues", "NotNestError", "at", "is_scalar", "whole"]
 
 Indices = tuple[Dim, ...]
 
@@ -134,7 +132,7 @@ class NestValues(Expander):
         self.memo.clear()
         self.let(node.result, self.node(node, (0,) * node.result.type.ndim), node)
 
-    def _domain(self, shape: Indices) -> tuple[tuple[Axis, ...], Indices]:
+    def domain(self, shape: Indices) -> tuple[tuple[Axis, ...], Indices]:
         """Axes over a shape, and the index of the element that they are at."""
         axes: list[Axis] = []
         index: list[Dim] = []
@@ -200,7 +198,7 @@ class NestValues(Expander):
     def _reduce(self, node: Node, index: Indices) -> Local:
         operand, dims = node.operands[0], node.attrs["dims"]
         shape = operand.type.shape
-        axes, places = self._domain(tuple(shape[d] for d in dims))
+        axes, places = self.domain(tuple(shape[d] for d in dims))
         at: list[Dim] = list(index) if node.attrs["keepdim"] else [0] * len(shape)
         if not node.attrs["keepdim"]:
             kept = [d for d in range(len(shape)) if d not in dims]
@@ -212,7 +210,7 @@ class NestValues(Expander):
 
     def _dot(self, node: Node, index: Indices) -> Local:
         a, b = node.operands
-        axes, (k,) = self._domain(a.type.shape[-1:])
+        axes, (k,) = self.domain(a.type.shape[-1:])
 
         def term() -> Expr:
             x, y = self.operand(a, (*index[:-1], k)), self.operand(b, (*index[:-2], k, index[-1]))
@@ -224,7 +222,7 @@ class NestValues(Expander):
         local = self.local(node.result.type.dtype)
         with self.statements() as body:
             value = term()
-        self._refuse_large((*self._around, *axes), [value])
+        self.refuse_large((*self._around, *axes), [value])
         self.body.append(Fold(local, kind, axes, tuple(body), value, node.location))
         return local
 
@@ -238,11 +236,14 @@ class NestValues(Expander):
         else:
             pick = self.operand(picks, index[dim : dim + rank])
             before, after = index[:dim], index[dim + rank :]
+        return self.operand(source, (*before, self.checked(node, pick, source.type.shape[dim]), *after))
+
+    def checked(self, node: Node, pick: Expr, extent: Dim) -> Dim:
+        """A computed place as an index; the nest ends where it is none of the extent's."""
         self.bindings += 1
-        last = source.type.shape[dim] - 1
-        symbol = self.symbol(f"g{self.bindings}", 0, last)
-        self.body.append(Bind(symbol, pick, 0, last, self.failure(node), node.location))
-        return self.operand(source, (*before, symbol.dim, *after))
+        symbol = self.symbol(f"g{self.bindings}", 0, extent - 1)
+        self.body.append(Bind(symbol, pick, 0, extent - 1, self.failure(node), node.location))
+        return symbol.dim
 
     def _guarded(self, operand: Value, index: Indices, conditions: Any, fill: Any) -> Expr:
         with self._guard(conditions):
@@ -274,7 +275,7 @@ class NestValues(Expander):
         strides = tuple(product(shape[d + 1 :]) for d in range(len(shape)))
         buffer = Buffer(f"m{len(self.scratch)}", value.type.dtype, shape, strides, row=True)
         self.scratch.append((buffer, most))
-        self._fill(value if source is None else source, buffer, *_whole(value))
+        self.fill(value if source is None else source, buffer, *whole(value))
         self.place(value, buffer)
         self.own(value)
         self.pending.pop(value, None)
@@ -284,36 +285,25 @@ class NestValues(Expander):
         if value in self.arrays:
             self.owned.add(self.arrays[value].name)
 
-    def writable(self, value: Value, *, kept: bool) -> Value:
-        """An array in memory that may be written over: `value`, or a copy of it where it is `kept`."""
-        if value not in self.arrays and not kept:
-            self.materialise(value)
-            return value
-        if not kept and self.arrays[value].name in self.owned and self.current[self.arrays[value].name] is value:
-            return value
-        copy = Value(value.type)
-        self.materialise(copy, value)
-        return copy
-
-    def _fill(self, value: Operand, buffer: Buffer, starts: Indices, steps: Indices) -> None:
+    def fill(self, value: Operand, buffer: Buffer, starts: Indices, steps: Indices) -> None:
         """Store an array into part of a buffer, point by point."""
-        axes, index = self._domain(value.type.shape)
-        with self._inside(axes), self.loops(axes):
+        axes, index = self.domain(value.type.shape)
+        with self.inside(axes), self.loops(axes):
             expr = self.operand(value, index)
-            self._refuse_large(self._around, [expr])
-            self.body.append(Store(buffer, _at(starts, steps, index), expr, self._location(value)))
+            self.refuse_large(self._around, [expr])
+            self.body.append(Store(buffer, at(starts, steps, index), expr, self._location(value)))
 
     _around: tuple[Axis, ...] = ()
 
     @contextmanager
-    def _inside(self, axes: tuple[Axis, ...]) -> Iterator[None]:
+    def inside(self, axes: tuple[Axis, ...]) -> Iterator[None]:
         before, self._around = self._around, axes
         try:
             yield
         finally:
             self._around = before
 
-    def _refuse_large(self, axes: tuple[Axis, ...], exprs: Sequence[Expr]) -> None:
+    def refuse_large(self, axes: tuple[Axis, ...], exprs: Sequence[Expr]) -> None:
         if not is_small(axes, exprs):
             raise NotNestError("kernels of many threads walk such arrays faster")
 
@@ -321,84 +311,11 @@ class NestValues(Expander):
         node = self.program.producer.get(value) if isinstance(value, Value) else None
         return None if node is None else node.location
 
-    def update(self, node: Node, n: int) -> None:
-        """slice_update: stores into the base's memory, after what is still to be read there was put aside."""
-        base, value = node.operands
-        if not isinstance(base, Value):
-            raise NotNestError("a part of one number is written")
-        base = self.writable(base, kept=False)
-        buffer, starts, steps = self.arrays[base], node.attrs["starts"], node.attrs["steps"]
-        if isinstance(value, Value) and self._reads_disturbed(value, buffer, starts, steps):
-            self.materialise(value)
-        at = _at(starts, steps, self._domain(value.type.shape)[1])
-        self._put_aside(buffer, n, lambda load: not are_apart(load.index, at))
-        self._fill(value, buffer, starts, steps)
-        self.place(node.result, buffer)
-        self.written[node.result] = (base, at)
 
-    def _reads_disturbed(self, value: Value, buffer: Buffer, starts: Indices, steps: Indices) -> bool:
-        if value in self.scalars:
-            return False
-        axes, index = self._domain(value.type.shape)
-        at = _at(starts, steps, index)
-        loads = shared_loads(self._tried(value, index), buffer)
-        return any(is_disturbed(load.index, at, axes) for load in loads)
-
-    def _tried(self, value: Value, index: Indices) -> list[Expr]:
-        """Everything that a value's element would load, without keeping it."""
-        with self.statements() as body:
-            expr = self.operand(value, index)
-        return [expr, *(e for statement in nest_statements(tuple(body)) for e in statement_exprs(statement))]
-
-    def _put_aside(self, buffer: Buffer, n: int, touches: Callable[[Load], bool]) -> None:
-        """Compute what is used after node `n` and reads elements of `buffer` that will not be there then."""
-        for value, last in list(self.pending.items()):
-            if last <= n:
-                continue
-            _, index = self._domain(value.type.shape)
-            if any(map(touches, shared_loads(self._tried(value, index), buffer))):
-                self.materialise(value)
-
-    def set_aside(self, buffers: set[str], n: int) -> None:
-        """Before a control node that may write `buffers`: compute what it, or a later node, reads of them."""
-        for value, last in list(self.pending.items()):
-            if last < n:
-                continue
-            _, index = self._domain(value.type.shape)
-            if any(load.buffer.name in buffers for load in loads_of(self._tried(value, index))):
-                self.materialise(value)
-
-    def replace_arrays(self, pairs: Sequence[tuple[Value, Operand]]) -> None:
-        """At a region's end: each carried array's memory becomes what the region yields for it."""
-        moved: list[tuple[Buffer, Value]] = []
-        for carried, output in pairs:
-            buffer = self.arrays[carried]
-            if not isinstance(output, Value):
-                raise NotNestError(f"an array {carried.type} of one number is carried")
-            if self.arrays.get(output) is buffer and self.current[buffer.name] is output:
-                continue
-            moved.append((buffer, output))
-        sources = [self._kept(buffer, output, alone=len(moved) == 1) for buffer, output in moved]
-        for (buffer, _), source in zip(moved, sources, strict=True):
-            self._fill(source, buffer, *_whole(source))
-
-    def _kept(self, buffer: Buffer, output: Value, *, alone: bool) -> Value:
-        """What holds `output` while `buffer`, and others if not `alone`, are overwritten."""
-        if output not in self.arrays:
-            if not alone or self._reads_disturbed(output, buffer, *_whole(output)):
-                self.materialise(output)
-            return output
-        if self.arrays[output].row or (alone and self.arrays[output] is not buffer):
-            return output
-        copy = Value(output.type)
-        self.materialise(copy, output)
-        return copy
-
-
-def _whole(value: Value) -> tuple[Indices, Indices]:
+def whole(value: Value) -> tuple[Indices, Indices]:
     """The starts and steps of all of an array."""
     return (0,) * value.type.ndim, (1,) * value.type.ndim
 
 
-def _at(starts: Indices, steps: Indices, index: Indices) -> Indices:
+def at(starts: Indices, steps: Indices, index: Indices) -> Indices:
     return tuple(a + i * s for a, i, s in zip(starts, index, steps, strict=True))

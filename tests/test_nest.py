@@ -628,3 +628,21 @@ def test_nests_of_random_graphs(start):
             for found, wanted in zip(run(graph, *inputs), expected, strict=True):
                 loose = found.dtype == np.float32
                 np.testing.assert_allclose(found, wanted, rtol=1e-4 if loose else 1e-9, atol=1e-6 if loose else 1e-9)
+
+
+@pytest.mark.parametrize("op", ["scatter", "scatter_add", "index_add", "index_copy"])
+def test_elements_written_at_computed_places(op, rng):
+    def body(p, i, x, places, values):
+        row, new = p.part(places, i, slice(None)), p.part(values, i, slice(None))
+        return [p.op(op, x, row, p.mul(new, 2.0), dim=0)]
+
+    graph = graph_of(
+        [matrix(N), TensorType(i64, (M, 3)), matrix(M, 3)],
+        lambda p, x, places, values: p.loop(M, [x], lambda p, i, x: body(p, i, x, places, values)),
+    )
+    places = rng.integers(0, 5, (4, 3))
+
+    check(graph, rng.random(5), places, rng.random((4, 3)))
+    places[2, 1] = 5
+    with pytest.raises(FailedError):
+        run(graph, rng.random(5), places, rng.random((4, 3)))
