@@ -25,11 +25,9 @@ from benchmarks.numpy_kernels.worker import measure  # noqa: E402
 
 # of the largest magnitude: sums of up to some hundred f64 terms in another order, amplified by a few steps
 TOLERANCE = 1e-12
-WAITING = {"mandelbrot", "crc16"}  # for complex masks without array arguments, and for bits of numbers
-COMPILED = [name for name in NAMES if name not in WAITING]
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", NAMES)
 def test_compiled_kernels_compute_what_numpy_does(name):
     kernel = load(name)
     compiled = tjit.compile(kernel.function)
