@@ -6,8 +6,10 @@ Works on the syntax tree as the user wrote it. Sets of reads may be too large, s
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 __all__ = ["Flow", "Flows", "Names", "find_names", "parameters", "reads", "walk"]
 
@@ -18,25 +20,37 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _YIELDS = (ast.Yield, ast.YieldFrom, ast.Await)
 
 
-def children(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes directly in `node`."""
-    for name in node._fields:
+# Fields that hold no nodes, or only those of operators and contexts.
+_PLAIN = frozenset(
+    "ctx op ops id attr arg name names module level kind type_comment conversion rest kwd_attrs is_async simple".split()
+)
+
+
+@cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """The fields of a kind of node that may hold nodes."""
+    return () if kind in (ast.Constant, ast.MatchSingleton) else tuple(f for f in kind._fields if f not in _PLAIN)
+
+
+def children(node: ast.AST) -> list[Any]:
+    """The nodes directly in `node`, operators and contexts aside."""
+    found: list[Any] = []
+    for name in _fields(type(node)):
         value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
-            yield value
-        elif isinstance(value, list):
-            for item in value:
-                if isinstance(item, ast.AST):
-                    yield item
+        if type(value) is list:
+            found += value
+        elif value is not None:
+            found.append(value)
+    return found if None not in found else [n for n in found if n is not None]  # keys of {**a}
 
 
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """`node` and all nodes inside."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack.extend(children(node))
+def walk(node: ast.AST) -> list[Any]:
+    """`node` and all nodes inside, operators and contexts aside."""
+    found: list[Any] = [node]
+    for node in found:
+        if node.__class__ is not ast.Name and node.__class__ is not ast.Constant:
+            found += children(node)
+    return found
 
 
 def reads(*nodes: ast.AST | None) -> set[str]:
@@ -115,7 +129,7 @@ def _find(root: ast.AST, found: Names) -> None:
             _find_comprehension(node, found)
         else:
             _find_other(node, found)
-            stack += list(children(node))[::-1]
+            stack += children(node)[::-1]
 
 
 def _find_name(node: ast.Name, found: Names) -> None:

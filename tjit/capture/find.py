@@ -33,7 +33,7 @@ def find_function(code: CodeType) -> Function:
     if not 0 < first <= len(lines):
         raise UnreadableError(f"{code.co_filename} has no line {first}")
     for tree in _trees(code, lines):
-        found = [node for node in _functions(tree, code.co_name) if _fits(node, code)]
+        found = [node for node in _functions(tree, code.co_name) if _fits(node, code, lines)]
         if code.co_name == "<lambda>":
             found = _innermost(sorted(found, key=lambda n: (_start(n), [-x for x in _end(n)])), code)
         if found:
@@ -79,8 +79,7 @@ def _depth(line: str) -> int:
 
 def _lines(code: CodeType) -> Iterator[int]:
     yield code.co_firstlineno
-    for start, end, _, _ in code.co_positions():
-        line = end if end is not None else start
+    for _, _, line in code.co_lines():
         if line is not None:
             yield line
     for const in code.co_consts:
@@ -97,7 +96,7 @@ def _functions(tree: ast.AST, name: str) -> Iterator[Function]:
             yield node
 
 
-def _fits(node: Function, code: CodeType) -> bool:
+def _fits(node: Function, code: CodeType, lines: Sequence[str]) -> bool:
     """Whether `code` can have been made from `node`: by line, parameters and names."""
     first = node.lineno
     if isinstance(node, ast.FunctionDef):
@@ -106,27 +105,17 @@ def _fits(node: Function, code: CodeType) -> bool:
     count += bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
     given = parameters(node.args)
     same = len(given) == count and all(_same_name(a, b) for a, b in zip(given, code.co_varnames, strict=False))
-    return first == code.co_firstlineno and same and _uses(node, code)
+    return first == code.co_firstlineno and same and _uses(node, code, lines)
 
 
 def _same_name(written: str, compiled: str) -> bool:
     return compiled == written or compiled.endswith(written)
 
 
-def _uses(node: Function, code: CodeType) -> bool:
+def _uses(node: Function, code: CodeType, lines: Sequence[str]) -> bool:
     """Whether the attributes and globals that the code names are in the text."""
-    written = set()
-    for n in walk(node):
-        if isinstance(n, ast.Name):
-            written.add(n.id)
-        elif isinstance(n, ast.Attribute):
-            written.add(n.attr)
-    plain = {n for n in code.co_names if not n.startswith("_") and "." not in n}
-    return plain <= written or _imports(node)
-
-
-def _imports(node: Function) -> bool:
-    return any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in walk(node))
+    text = "".join(lines[node.lineno - 1 : node.end_lineno])
+    return all(name in text for name in code.co_names if "__" not in name)
 
 
 def _innermost(found: list[Function], code: CodeType) -> list[Function]:
