@@ -11,7 +11,7 @@ from tjit.codegen.kernel import kernel_symbols
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.nest import emit_nest
 from tjit.codegen.llvm.objects import assembly
-from tjit.codegen.llvm.target import named_target
+from tjit.codegen.llvm.target import TARGETS, named_target
 from tjit.codegen.nest import is_nest
 from tjit.dtypes import bool_, f32, f64, i32, i64, u8
 from tjit.errors import CheckError, DimensionError
@@ -646,3 +646,30 @@ def test_elements_written_at_computed_places(op, rng):
     places[2, 1] = 5
     with pytest.raises(FailedError):
         run(graph, rng.random(5), places, rng.random((4, 3)))
+
+
+@pytest.mark.parametrize("kind", ["max", "min", "argmax", "argmin"])
+@pytest.mark.parametrize("dtype", [f32, f64])
+def test_a_nan_is_extreme(kind, dtype, rng):
+    x = rng.standard_normal((4, 37)).astype(dtype.numpy)
+    x[1, 30] = x[2, 0] = np.nan
+    x[3] = -np.inf
+
+    def body(p, i, y, x):
+        return [p.put(y, p.op(kind, p.part(x, i, slice(None)), dims=(0,), keepdim=False), i)]
+
+    result = i64 if kind.startswith("arg") else dtype
+    graph = graph_of(
+        [TensorType(result, (M,)), TensorType(dtype, (M, N))],
+        lambda p, y, x: p.loop(M, [y], lambda p, i, y: body(p, i, y, x)),
+    )
+
+    check(graph, np.zeros(4, result.numpy), x)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_compiles_nests(target):
+    for types, make in (([matrix(M, N), matrix(M, N), matrix(N, N)], gram_schmidt), (HISTOGRAM, histogram)):
+        kernel, _ = kernel_of(graph_of(types, make))
+
+        assert kernel.name in assembly(emit_nest(kernel, named_target(target)), named_target(target), scalar=True)

@@ -33,7 +33,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation, neutral
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, stack
+from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, stack
 from tjit.dtypes import bf16, bool_, f16
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, is_one, product
@@ -41,6 +41,7 @@ from tjit.ir.dims import Dim, is_one, product
 __all__ = ["emit_nest", "nest_scratch_bytes"]
 
 _LINE = 64
+_FLOAT_FOLDS = {"sum": "fadd", "prod": "fmul", "max": "maximum", "min": "minimum"}  # nan goes through all of them
 _STACK_BYTES = 2048  # scratch arrays up to here are in the frame, where LLVM may make registers of them
 
 
@@ -269,7 +270,7 @@ class _Nest:
     # -- reductions ----------------------------------------------------------------------------------------------------
 
     def _fold(self, fold: Fold) -> Lane:
-        if fold.kind in ("sum", "prod") and fold.local.dtype.is_floating_point:
+        if fold.kind in _FLOAT_FOLDS and fold.local.dtype.is_floating_point:
             return self._float_fold(fold)
         reduce = Reduce(fold.local.name, fold.kind, fold.value, fold.local.dtype)
         running = Accumulation(self.exprs, [reduce], 1, entry=self.entry)
@@ -282,19 +283,24 @@ class _Nest:
         return running.finish()[id(reduce)]
 
     def _float_fold(self, fold: Fold) -> Lane:
-        """Additions that LLVM may spread over several accumulators; nothing else may change its rounding."""
+        """Steps that LLVM may spread over several accumulators; nothing else may change its rounding."""
         b, scalars, dtype = self.b, self.exprs.scalars, fold.local.dtype
         kind = scalars.register_type(dtype)
         slot = stack(b, kind, block=self.entry)
         b.store(scalars.constant(neutral(fold.kind, dtype), dtype).value, slot)
-        combine = b.fadd if fold.kind == "sum" else b.fmul
 
         def step() -> None:
             value = scalars.cast(self.exprs.fresh(fold.value), dtype).value
-            b.store(combine(b.load(slot, typ=kind), value, flags=("reassoc",)), slot)
+            b.store(self._combined(fold.kind, b.load(slot, typ=kind), value), slot)
 
         self._over(fold, step)
         return Lane(b.load(slot, typ=kind), dtype)
+
+    def _combined(self, kind: str, x: ir.Value, y: ir.Value) -> ir.Value:
+        if kind in ("sum", "prod"):
+            return (self.b.fadd if kind == "sum" else self.b.fmul)(x, y, flags=("reassoc",))
+        name = f"llvm.{_FLOAT_FOLDS[kind]}.{'f64' if isinstance(x.type, ir.DoubleType) else 'f32'}"
+        return self.b.call(declare(self.b, name, ir.FunctionType(x.type, [x.type] * 2)), [x, y])
 
     def _over(self, fold: Fold, step: Callable[[], None], depth: int = 0) -> None:
         if depth < len(fold.axes):
