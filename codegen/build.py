@@ -32,7 +32,7 @@ from tjit.ir.op import OPS
 from tjit.location import Location
 from tjit.passes.costs import EXPENSIVE
 
-__all__ = ["BufferOf", "build_contract", "build_loops", "build_scatter", "copy_kernel"]
+__all__ = ["BufferOf", "build_contract", "build_loops", "build_scatter", "copy_axes", "copy_kernel"]
 
 Indices = tuple[Dim, ...]
 BufferOf = Callable[[Value], Buffer]
@@ -148,7 +148,7 @@ class Expander:
             pick = self.operand(picks, index[dim : dim + rank])
             at = (*index[:dim], None, *index[dim + rank :])
         extent = source.type.shape[dim]
-        symbol = Symbol(f"g{self.bindings}", 0, extent - 1)
+        symbol = self.program.named(f"g{self.bindings}", extent)
         where = tuple(symbol.dim if d is None else d for d in at)
         return Load(self.buffer_of(source), where, bindings=((symbol, pick, extent),))
 
@@ -184,10 +184,6 @@ def _select(conditions: Any, value: Expr, other: Expr) -> Expr:
         both = Compute(OPS["bitwise_and"], (low, high), (), bool_)
         test = both if test is None else Compute(OPS["bitwise_and"], (test, both), (), bool_)
     return Compute(OPS["where"], (test, value, other), (), value.dtype) if test is not None else value
-
-
-def _axis_symbol(prefix: str, number: int, extent: Dim) -> Symbol:
-    return Symbol(f"{prefix}{number}", 0, extent - 1)
 
 
 # -- loop kernels ------------------------------------------------------------------------------------------------------
@@ -228,7 +224,7 @@ class _Loops:
                 extents[group.axis[s]] = d
         self.extents = extents
         for s in group.parallel:
-            axis = Axis(_axis_symbol("p", len(self.parallel), extents[s]), extents[s])
+            axis = Axis(program.named(f"p{len(self.parallel)}", extents[s]), extents[s])
             self.names[s] = axis.symbol
             self.parallel.append(axis)
 
@@ -279,7 +275,7 @@ class _Loops:
         else:
             at = len(self.loops)
             # loops of equal extents use the same symbols: what they share is then the same expression
-            self.loops.append([Axis(_axis_symbol("r", k, d), d) for k, d in enumerate(extents)])
+            self.loops.append([Axis(self.program.named(f"r{k}", d), d) for k, d in enumerate(extents)])
         self.loop_of[item] = at
         values: dict[Symbol, Dim] = {}
         for s, axis in zip(own, self.loops[at], strict=True):
@@ -438,8 +434,8 @@ def build_contract(
     item = next(i for i in group.items if i.kind == "contract")
     node, domain = item.node, item.domain
     a, b = node.operands
-    axes = [Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(domain)]
-    k = Axis(Symbol("k", 0, a.type.shape[-1] - 1), a.type.shape[-1])
+    axes = [Axis(program.named(f"p{n}", d), d) for n, d in enumerate(domain)]
+    k = Axis(program.named("k", a.type.shape[-1]), a.type.shape[-1])
     *batch, m, n = axes
     names = {item_symbol: axis.index for item_symbol, axis in zip(item.symbols, axes, strict=True)}
     by_axis = {group.axis[s]: d for s, d in names.items()}
@@ -490,10 +486,10 @@ def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: B
     expander = Expander(program, buffer_of)
     whole = node.op.name in ("index_add", "index_copy")  # the index picks whole slices
     spanned = source.type.shape if whole else picks.type.shape
-    axes = tuple(Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(spanned))
+    axes = tuple(Axis(program.named(f"p{n}", d), d) for n, d in enumerate(spanned))
     at = tuple(a.index for a in axes)
     extent = item.value.type.shape[dim]
-    symbol = Symbol("g0", 0, extent - 1)
+    symbol = program.named("g0", extent)
     if whole:
         rank = picks.type.ndim
         pick = expander.operand(picks, at[dim : dim + rank])
@@ -507,12 +503,14 @@ def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: B
     return ScatterKernel(name, (), (target,), axes, target, index, ((symbol, pick, extent),), value, add, node.location)
 
 
-def copy_kernel(
-    source: Expr | Callable[[Indices], Expr], target: Buffer, name: str, location: Location | None = None
-) -> LoopKernel:
+def copy_axes(program: Program, shape: Indices) -> tuple[Axis, ...]:
+    """An axis for each dim of what is copied."""
+    return tuple(Axis(program.named(f"p{n}", d), d) for n, d in enumerate(shape))
+
+
+def copy_kernel(program: Program, source: Expr | Callable[[Indices], Expr], target: Buffer, name: str) -> LoopKernel:
     """target[...] = source, element by element."""
-    axes = tuple(Axis(_axis_symbol("p", n, d), d) for n, d in enumerate(target.shape))
+    axes = copy_axes(program, target.shape)
     at = tuple(a.index for a in axes)
     value = source(at) if callable(source) else source
-    store = Store(target, at, value, location)
-    return LoopKernel(name, (), (target,), axes, (Loop((), (store,)),), None, 1, location)
+    return LoopKernel(name, (), (target,), axes, (Loop((), (Store(target, at, value),)),), None, 1)

@@ -28,11 +28,15 @@ _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
 
 
-def fuse(storage: Storage) -> Program:
-    """Items and groups of a graph, in an order in which they can run."""
+def fuse(storage: Storage, mark: str = "") -> Program:
+    """Items and groups of a graph, in an order in which they can run.
+
+    Args:
+        mark: what the names of kernels' own symbols begin with.
+    """
     stored = storage.stored
     while True:
-        program = Program(storage.graph, storage.overwrites)
+        program = Program(storage.graph, storage.overwrites, mark)
         program.stored = stored
         make_items(program)
         _merge_groups(program)

@@ -120,10 +120,15 @@ class Group:
 
 
 class Program:
-    """A graph seen by the scheduler: who makes what, what must be in memory, and the groups."""
+    """A graph seen by the scheduler: who makes what, what must be in memory, and the groups.
 
-    def __init__(self, graph: Graph, overwrites: dict[Value, Value] | None = None) -> None:
+    Attributes:
+        mark: what the names of kernels' own symbols begin with.
+    """
+
+    def __init__(self, graph: Graph, overwrites: dict[Value, Value] | None = None, mark: str = "") -> None:
         self.graph = graph
+        self.mark = mark
         self.producer: dict[Value, Node] = graph.producers()
         self.overwrites = overwrites or {}
         self.stored: set[Value] = set()
@@ -136,7 +141,11 @@ class Program:
 
     def symbol(self, prefix: str, extent: Dim) -> Symbol:
         self._counter += 1
-        return Symbol(f"{prefix}{self._counter}", 0, extent - 1)
+        return self.named(f"{prefix}{self._counter}", extent)
+
+    def named(self, name: str, extent: Dim) -> Symbol:
+        """A symbol of kernels, whatever the program calls its own."""
+        return Symbol(self.mark + name, 0, extent - 1)
 
     def in_memory(self, value: Value) -> bool:
         """Whether kernels other than its own read `value` from a buffer."""

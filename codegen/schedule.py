@@ -13,11 +13,11 @@ import numpy as np
 
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import Lifetime, largest, plan_arena
-from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_kernel
+from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_axes, copy_kernel
 from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
-from tjit.codegen.kernel import Axis, Buffer, Const, ContractKernel, Kernel, Load, Loop, LoopKernel, Store, walk
+from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, Loop, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
@@ -26,9 +26,10 @@ from tjit.codegen.steps import Allocate, AnyStep, Placed, Schedule, Step, touche
 from tjit.codegen.storage import plan_storage
 from tjit.dtypes import u8
 from tjit.errors import CodegenError
-from tjit.ir.dims import Dim, Symbol, symbols
+from tjit.ir.dims import Dim, symbols
 from tjit.ir.graph import Graph, Literal, Node, Value
 from tjit.ir.op import OPS
+from tjit.ir.scope import bound_names
 from tjit.ir.types import TensorType
 
 __all__ = ["Costs", "Placed", "Schedule", "Scheduler", "Step", "schedule"]
@@ -63,9 +64,18 @@ def schedule(
     """
     names = {s.name for v in graph.inputs for d in v.type.shape for s in symbols(d)}
     names |= {s.name for dims in strides for d in dims or () for s in symbols(d)}
-    scheduler = Scheduler(graph, costs or Costs(), strides, names, nests=nests)
+    mark = _mark(names | bound_names(graph.nodes))
+    scheduler = Scheduler(graph, costs or Costs(), strides, names, nests=nests, mark=mark)
     scheduler.check_outputs()
     return scheduler.run()
+
+
+def _mark(names: Collection[str]) -> str:
+    """What kernels' own symbols begin with where the program's have names like them."""
+    mark = ""
+    while any(re.fullmatch(mark + r"([dgprxy]\d+s?|k\d*|part)", name) for name in names):
+        mark += "_"
+    return mark
 
 
 def _input_names(graph: Graph) -> list[str]:
@@ -74,7 +84,7 @@ def _input_names(graph: Graph) -> list[str]:
     names: list[str] = []
     for i, value in enumerate(graph.inputs):
         name = value.name or f"in{i}"
-        reserved = value.name is not None and re.fullmatch(r"(b|c|in|out)\d+", value.name)
+        reserved = value.name is not None and re.fullmatch(r"(b|c|in|out|tape)\d+", value.name)
         while name in taken or reserved:
             name, reserved = f"{name}.{i}", None
         taken.add(name)
@@ -87,6 +97,7 @@ class Scheduler:
 
     Attributes:
         known: the symbols that the program's inputs give; others are bound while it runs.
+        mark: what the names of kernels' own symbols begin with.
     """
 
     def __init__(
@@ -97,14 +108,16 @@ class Scheduler:
         known: Collection[str],
         numbers: Iterator[int] | None = None,
         nests: bool = True,
+        mark: str = "",
     ) -> None:
         self.nests = nests
+        self.mark = mark
         self.numbers = count() if numbers is None else numbers  # of temps: one count for regions inside too
         self.storage = plan_storage(graph)
         self.graph = graph = self.storage.graph
         self.costs = costs
         self.known = known
-        self.program: Program = fuse(self.storage)
+        self.program: Program = fuse(self.storage, mark)
         self.buffers: dict[Placed, Buffer] = {}
         self.placed_as: dict[Buffer, Placed] = {}
         self.overwritten = set(self.storage.overwrites.values())
@@ -154,7 +167,7 @@ class Scheduler:
 
     def inner(self, graph: Graph, strides: Sequence[tuple[Dim, ...] | None]) -> Scheduler:
         """The scheduler of a region inside."""
-        return Scheduler(graph, self.costs, strides, self.known, self.numbers, self.nests)
+        return Scheduler(graph, self.costs, strides, self.known, self.numbers, self.nests, self.mark)
 
     def check_outputs(self) -> None:
         """
@@ -224,10 +237,10 @@ class Scheduler:
     def _copy(self, source: Placed | Literal, target: Placed) -> None:
         buffer = self.buffer(target)
         if isinstance(source, Literal):
-            self._loop_step(copy_kernel(Const(source.value, source.dtype), buffer, "fill"))
+            self._loop_step(copy_kernel(self.program, Const(source.value, source.dtype), buffer, "fill"))
         else:
             read = self.buffer(source)
-            self._loop_step(copy_kernel(lambda at: Load(read, at), buffer, "copy"))
+            self._loop_step(copy_kernel(self.program, lambda at: Load(read, at), buffer, "copy"))
 
     def _constant(self, value: Value) -> Placed:
         node = self.program.producer[value]
@@ -352,7 +365,7 @@ class Scheduler:
         """Write the parts that the last kernel left elsewhere where they belong."""
         for value, item in self.aside:
             attrs, read = item.node.attrs, self._buffer_of(value)
-            axes = tuple(Axis(Symbol(f"p{n}", 0, d - 1), d) for n, d in enumerate(value.type.shape))
+            axes = copy_axes(self.program, value.type.shape)
             at = tuple(a.index for a in axes)
             index = tuple(start + i * step for start, i, step in zip(attrs["starts"], at, attrs["steps"], strict=True))
             target = self._buffer_of(item.value)

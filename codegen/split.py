@@ -32,8 +32,9 @@ def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffe
     axis = first.axes[0]
     length = -(-axis.extent // _PARTS)
     parts = -(-axis.extent // length)
-    part = Axis(Symbol("part", 0, parts - 1), parts)
-    inside = Axis(Symbol(f"{axis.symbol.name}s", 0, length - 1), minimum(length, axis.extent - part.index * length))
+    name = axis.symbol.name
+    part = Axis(Symbol("_" * (len(name) - len(name.lstrip("_"))) + "part", 0, parts - 1), parts)
+    inside = Axis(Symbol(f"{name}s", 0, length - 1), minimum(length, axis.extent - part.index * length))
     values = {axis.symbol: part.index * length + inside.index}
     at = (part.index, *(a.index for a in kernel.parallel))
     shape: tuple[Dim, ...] = (parts, *(a.extent for a in kernel.parallel))

@@ -614,3 +614,23 @@ def test_every_stage_of_a_loop_prints():
 
     assert all(lowered.text(stage) for stage in ("graph", "passes", "schedule", "llvm", "asm", "triton"))
     assert tjit.explain(tjit.compile(power), tjit.rand(5)).kernels
+
+
+@pytest.mark.parametrize("name", ["k", "p0", "r0", "part", "d1"])
+def test_symbols_may_be_called_like_those_of_kernels(name, rng):
+    text = """
+        graph f(%x: f64[NAME, 6], %y: f64[6, NAME]) -> f64[NAME, NAME], f64[NAME], f64[NAME, 6] {
+          %0: f64[NAME, NAME] = dot(%x, %y)
+          %1: f64[NAME] = sum(%0, dims=(1,), keepdim=False)
+          %2: f64[NAME, 6] = for(%x, counter="i0", trip=NAME) {
+            body(%z: f64[NAME, 6]) {
+              %3: f64[1, 6] = slice(%z, starts=(i0, 0), stops=(i0 + 1, 6), steps=(1, 1))
+              %4: f64[1, 6] = sin(%3)
+              %5: f64[NAME, 6] = slice_update(%z, %4, starts=(i0, 0), stops=(i0 + 1, 6), steps=(1, 1))
+              yield %5
+            }
+          }
+          return %0, %1, %2
+        }
+    """
+    check(text.replace("NAME", name), rng.standard_normal((4, 6)), rng.standard_normal((6, 4)))
