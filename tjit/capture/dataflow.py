@@ -21,9 +21,10 @@ _YIELDS = (ast.Yield, ast.YieldFrom, ast.Await)
 
 
 # Fields that hold no nodes, or only those of operators and contexts.
-_PLAIN = frozenset(
-    "ctx op ops id attr arg name names module level kind type_comment conversion rest kwd_attrs is_async simple".split()
-)
+_PLAIN = frozenset({
+    "ctx", "op", "ops", "id", "attr", "arg", "name", "names", "module", "level", "kind", "type_comment", "conversion",
+    "rest", "kwd_attrs", "is_async", "simple",
+})  # fmt: skip
 
 
 @cache

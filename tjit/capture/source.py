@@ -15,9 +15,10 @@ from functools import cache
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from tjit.capture.branches import THUNKS
 from tjit.capture.dataflow import find_names
 from tjit.capture.find import UnreadableError, find_function
-from tjit.capture.rewrite_flow import THUNKS, Statements
+from tjit.capture.statements import Statements
 from tjit.capture.syntax import RUNTIME, define, put
 from tjit.errors import CaptureError
 from tjit.location import Location, is_users, user_location
