@@ -29,7 +29,9 @@ from tjit.ir.dims import Dim, Symbol, add_runtime, counter, substitute, symbols
 from tjit.ir.graph import Value
 from tjit.ir.types import TensorType
 from tjit.location import user_location
+from tjit.ops.apply import state as active
 from tjit.ops.control import FOR, WHILE
+from tjit.ops.movement import alias
 from tjit.tensor import Tensor, Traced
 
 __all__ = ["BreaksError", "KnownTestError", "NoTensorsError", "capture_for", "capture_while"]
@@ -122,7 +124,7 @@ class _Loop:
     def _inside(self, p: Part, place: Place, leaf: Any) -> _Slot:
         found = _slot(place, leaf, self.wider.get(place) or spec_of(leaf), self.state.names[place[0]])
         if isinstance(leaf, Tensor):
-            found.inside._requires_grad = leaf.requires_grad and found.inside.dtype.is_floating_point
+            _with_history(found.inside, leaf)
             if place not in self.wider and isinstance(found.inside._data, Traced):
                 p.scope.variables[found.inside._data] = leaf
         return found
@@ -340,6 +342,19 @@ class _Loop:
                 restore(self.state, self.before)
                 raise
         raise CaptureError("the types of what a loop carries do not settle", user_location())
+
+
+def _with_history(inside: Tensor, before: Tensor) -> None:
+    """Have what stands for a variable require grad as it does before the loop: as a leaf, or as a result."""
+    if not before.requires_grad or not inside.dtype.is_floating_point:
+        return
+    leaf = Tensor(inside._data)
+    leaf._requires_grad = True
+    if before._grad_fn is None or not active.grad:
+        inside._requires_grad = True
+        return
+    result = alias(leaf)
+    inside._grad_fn, inside._index = result._grad_fn, result._index
 
 
 def _is_rewritten(p: Part, slot: _Slot) -> bool:
