@@ -38,6 +38,8 @@ def uncarry_invariants(graph: Graph) -> Graph:
           return %0, %w
         }
     """
+    if not any(node.regions for node in graph.nodes):
+        return graph
     while True:  # what an inner loop no longer carries, an outer one may not change either
         after = rewrite(graph, _uncarry)
         if after is graph:

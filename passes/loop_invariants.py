@@ -48,7 +48,7 @@ def hoist_invariants(graph: Graph) -> Graph:
           return %2
         }
     """
-    return rewrite(graph, _hoist)
+    return rewrite(graph, _hoist) if any(node.regions for node in graph.nodes) else graph
 
 
 def _hoist(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
