@@ -27,7 +27,7 @@ from tjit.codegen.storage import plan_storage
 from tjit.dtypes import u8
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, symbols
-from tjit.ir.graph import Graph, Literal, Node, Value
+from tjit.ir.graph import TAPE, Graph, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
 from tjit.ir.scope import bound_names
 from tjit.ir.types import TensorType
@@ -84,7 +84,7 @@ def _input_names(graph: Graph) -> list[str]:
     names: list[str] = []
     for i, value in enumerate(graph.inputs):
         name = value.name or f"in{i}"
-        reserved = value.name is not None and re.fullmatch(r"(b|c|in|out|tape)\d+", value.name)
+        reserved = value.name is not None and re.fullmatch(r"(b|c|in|out|tape_b|tape_out)\d+", value.name)
         while name in taken or reserved:
             name, reserved = f"{name}.{i}", None
         taken.add(name)
@@ -188,7 +188,8 @@ class Scheduler:
     def _place_outputs(self) -> None:
         """Give outputs their buffers; a written-back value goes straight to the input's if nothing reads that later."""
         returned = [i for i in range(len(self.graph.outputs)) if i not in self.graph.writes]
-        self.output_of = {i: Placed(f"out{n}", self.graph.outputs[i].type, "output", n) for n, i in enumerate(returned)}
+        outputs = [(n, i, self.graph.outputs[i]) for n, i in enumerate(returned)]
+        self.output_of = {i: Placed(f"{_stem(o, 'out')}{n}", o.type, "output", n) for n, i, o in outputs}
         self.outputs = tuple(self.output_of[i] for i in returned)
         self.copies: list[tuple[Any, Placed]] = []
         for i, value in enumerate(self.graph.outputs):
@@ -271,7 +272,7 @@ class Scheduler:
             node = self.program.producer.get(root)
             if node is not None and node.op.name == "constant":
                 return self._constant(root)
-            found = self.placed[root] = self.temp(root.type)
+            found = self.placed[root] = self.temp(root.type, _stem(root, "b"))
         return found
 
     def temp(self, type: TensorType, name: str = "b") -> Placed:
@@ -442,6 +443,11 @@ class Scheduler:
             seen.update(new)
             steps.append(step)
         self.steps = steps
+
+
+def _stem(value: Operand, other: str) -> str:
+    """How a buffer's name begins: what gradients keep of a loop's trips is a tape."""
+    return f"{TAPE}_{other}" if isinstance(value, Value) and value.name == TAPE else other
 
 
 def _nodes_inside(node: Node) -> Iterator[Node]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tjit.codegen.kernel import Kernel, NestKernel
 from tjit.ir.dims import Dim, Symbol
+from tjit.ir.graph import TAPE
 from tjit.ir.types import TensorType
 from tjit.location import Location
 
@@ -29,6 +30,7 @@ __all__ = [
     "failures",
     "kernel_steps",
     "numbered",
+    "tapes_of",
     "touched",
 ]
 
@@ -54,6 +56,11 @@ class Placed:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"
+
+    @property
+    def is_tape(self) -> bool:
+        """Whether it is what a loop's gradient keeps of each trip, as the name says."""
+        return self.kind != "input" and self.name.startswith(TAPE)
 
 
 @dataclass(eq=False)
@@ -232,3 +239,9 @@ def _each(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:
 def kernel_steps(plan: Schedule) -> list[Step]:
     """Every kernel call of a schedule, inside loops and branches too."""
     return [step for _, step in numbered(plan) if isinstance(step, Step)]
+
+
+def tapes_of(plan: Schedule) -> list[Placed]:
+    """The memory in which a program keeps what gradients need of loops' trips, inside loops and branches too."""
+    inner = [p for _, step in numbered(plan) for body in bodies(step) for p in body.plan.temps if p.is_tape]
+    return [p for p in (*plan.outputs, *plan.temps) if p.is_tape] + inner

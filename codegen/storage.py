@@ -124,7 +124,9 @@ class _Planner:
             return self._number(node, operand)
         if self._may_overwrite(at, node, operand, result):
             return operand
-        return self._new(node, "alias", (operand,), {}, operand.type)
+        made = self._new(node, "alias", (operand,), {}, operand.type)
+        made.name = operand.name if isinstance(operand, Value) else None
+        return made
 
     def _number(self, node: Node, number: Literal) -> Value:
         """A number in memory."""

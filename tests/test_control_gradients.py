@@ -370,3 +370,27 @@ def test_torch_has_the_same_gradients():
     found = _run(tjit.compile(_recurrent), arrays)
 
     _agree(found[1:], [t.grad.numpy() for t in (x, w, h)])
+
+
+def _loss_and_gradients(x, w, h):
+    loss = _recurrent(x, w, h)
+    loss.backward()
+    return loss.detach()
+
+
+def test_the_schedule_prints_the_bytes_of_tapes():
+    x, w, h = _normal(12, 5), _normal(5, 5), _normal(5)
+    leaves = [tjit.tensor(x), *_leaves([w, h])]
+
+    text = str(tjit.compile(_loss_and_gradients).lower(*leaves).schedule())
+
+    tapes = [line.split(" at ")[0].strip() for line in text.splitlines() if line.strip().startswith("tape ")]
+    assert tapes == ["tape tape_b1: f64[12, 5] 480 B", "tape tape_b2: f64[12, 5] 480 B"]
+
+
+def test_explain_adds_up_the_bytes_of_tapes():
+    leaves = [tjit.tensor(_normal(12, 5)), *_leaves([_normal(5, 5), _normal(5)])]
+
+    page = str(tjit.explain(tjit.compile(_recurrent), *leaves))
+
+    assert ", 960 B on tapes" in page

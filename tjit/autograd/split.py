@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from tjit.autograd.minimum_cut import Network
+from tjit.capture.trace import inline
 from tjit.ir.dims import Dim, evaluate, symbols
-from tjit.ir.graph import Node, Operand, Value
+from tjit.ir.graph import GraphBuilder, Literal, Node, Operand, Value
 from tjit.ir.scope import mentioned
 
 __all__ = ["Parts"]
 
 _TYPICAL = 64  # a symbolic dim's extent, where sizes are compared
 _KEPT = frozenset({"contract", "reduce", "index", "control"})
+_DEAR: dict[Any, bool] = {}  # of composites
 
 
 class Parts:
@@ -120,7 +123,22 @@ class Parts:
         return None if self._is_hidden(value) else 8 + _bytes(value)
 
     def _may_recompute(self, node: Node) -> bool:
-        return node.op.kind not in _KEPT or any(map(self._is_hidden, node.results)) or _is_cheap_control(node)
+        return not _is_dear(node) or any(map(self._is_hidden, node.results)) or _is_cheap_control(node)
+
+
+def _is_dear(node: Node) -> bool:
+    """Whether a node sums or moves data by rules of its own: a composite where its decomposition does."""
+    if node.op.kind != "composite":
+        return node.op.kind in _KEPT
+    signature = tuple(o if isinstance(o, Literal) else o.type for o in node.operands)
+    key = (node.op.name, signature, tuple(sorted(node.attrs.items())))
+    if key not in _DEAR:
+        assert node.op.decompose is not None
+        builder = GraphBuilder(node.op.name)
+        operands = [s if isinstance(s, Literal) else builder.input(s) for s in signature]
+        inline(builder, node.op.decompose, operands, dict(node.attrs))
+        _DEAR[key] = any(map(_is_dear, builder.nodes))
+    return _DEAR[key]
 
 
 def _is_cheap_control(node: Node) -> bool:
@@ -128,7 +146,7 @@ def _is_cheap_control(node: Node) -> bool:
     if node.op.name != "if" or any(v.type.ndim for v in node.results):
         return False
     inner = [n for region in node.regions for n in region.nodes]
-    return all(n.op.kind not in _KEPT or _is_cheap_control(n) for n in inner)
+    return all(not _is_dear(n) or _is_cheap_control(n) for n in inner)
 
 
 def _bytes(value: Value) -> int:

@@ -66,6 +66,7 @@ class _ProgramPart:
     final: int
     kernels: tuple[KernelLine, ...]
     arena: Dim
+    tapes: Dim
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _guards(guards: Guards) -> tuple[str, ...]:
 
 
 def _program(lowered: Lowered, symbols: dict[str, int]) -> _ProgramPart:
-    from tjit.codegen.steps import kernel_steps
+    from tjit.codegen.steps import kernel_steps, tapes_of
     from tjit.inspect.work import kernel_bytes, kernel_operations
 
     plan = lowered.schedule()
@@ -154,7 +155,8 @@ def _program(lowered: Lowered, symbols: dict[str, int]) -> _ProgramPart:
         for step in kernel_steps(plan)
     )
     sizes = len(lowered.graph.nodes), len(lowered.passes().nodes)
-    return _ProgramPart(lowered.graph.name, *sizes, kernels, _number(plan.arena, symbols))
+    tapes = sum((p.type.nbytes for p in tapes_of(plan)), 0)
+    return _ProgramPart(lowered.graph.name, *sizes, kernels, _number(plan.arena, symbols), _number(tapes, symbols))
 
 
 def _number(d: Dim, symbols: dict[str, int]) -> Dim:
@@ -170,7 +172,8 @@ def _number(d: Dim, symbols: dict[str, int]) -> Dim:
 
 def _print_program(program: _ProgramPart) -> list[str]:
     head = f"program {program.name}: {program.captured} nodes captured, {program.final} after the passes,"
-    lines = [f"{head} {len(program.kernels)} kernels, {_size(program.arena)} for intermediates"]
+    tapes = "" if isinstance(program.tapes, int) and program.tapes == 0 else f", {_size(program.tapes)} on tapes"
+    lines = [f"{head} {len(program.kernels)} kernels, {_size(program.arena)} for intermediates{tapes}"]
     width = max([len(k.name) for k in program.kernels], default=0)
     for n, k in enumerate(program.kernels):
         lines.append(

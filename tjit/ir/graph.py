@@ -27,7 +27,7 @@ from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location
 
-__all__ = ["Graph", "GraphBuilder", "Literal", "Node", "Operand", "Region", "Value", "infer_types"]
+__all__ = ["TAPE", "Graph", "GraphBuilder", "Literal", "Node", "Operand", "Region", "Value", "infer_types"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,9 @@ def _rounded(value: bool | int | float, dtype: DType) -> bool | int | float:
         return (int(value) - low) % (1 << dtype.bits) + low
     with np.errstate(all="ignore"):
         return np.asarray(value).astype(dtype.numpy).item()
+
+
+TAPE = "tape"  # the name of values that have what a loop's gradient keeps of each trip
 
 
 class Value:

@@ -11,7 +11,7 @@ from tjit.capture.regions import ControlRecord
 from tjit.capture.trace import Trace
 from tjit.ir.clone import clone_nodes
 from tjit.ir.dims import Call, Dim, DimExpr, Symbol, counter, lower_bound, maximum, minimum, product, symbols
-from tjit.ir.graph import GraphBuilder, Literal, Node, Operand, Region, Value
+from tjit.ir.graph import TAPE, GraphBuilder, Literal, Node, Operand, Region, Value
 from tjit.ir.types import TensorType
 from tjit.ops.control import FOR
 from tjit.ops.creation import FULL
@@ -55,11 +55,11 @@ class _Extension:
         """Replace the node. `before`: tapes that it has."""
         starts = GraphBuilder("tapes")
         for type in self.types:
-            starts.add(FULL, (), _zeros_attrs(type), location=self.node.location)
+            starts.add(FULL, (), _zeros_attrs(type), location=self.node.location)[0].name = TAPE
         own = {v: v for v in (*self.node.regions[0].inputs, *self.node.regions[0].captured())}
         values: dict[Value, Operand] = {self.joint.env[v]: v for v in own}
         region = self._region(values)
-        tapes = [Value(t, "tape") for t in self.types]
+        tapes = [Value(t, TAPE) for t in self.types]
         operands = (*self.node.operands, *(v for n in starts.nodes for v in n.results))
         results = (*self.node.results, *tapes)
         node = Node(FOR, operands, self.node.attrs, results, regions=(region,), location=self.node.location)
@@ -75,7 +75,7 @@ class _Extension:
         builder = GraphBuilder("body")
         builder.nodes.extend(clone_nodes(self.joint.first, values))
         mirror_untracked(self.trace, values)
-        inputs = [Value(t, "tape") for t in self.types]
+        inputs = [Value(t, TAPE) for t in self.types]
         symbol = counter(self.node.attrs["counter"], self.node.attrs["trip"]).dim
         outputs = [o if isinstance(o, Literal) else values.get(o, o) for o in self.joint.outputs]
         for value, tape in zip(self.new, inputs, strict=True):
