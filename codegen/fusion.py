@@ -15,7 +15,7 @@ from typing import Any
 
 from tjit.codegen.items import INLINE_INDEX, Group, Index, Item, Program, Read, make_items
 from tjit.codegen.storage import Storage
-from tjit.ir.dims import Dim, DimExpr, Symbol, is_one
+from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, upper_bound
 from tjit.ir.graph import Graph, Node, Value
 from tjit.passes.costs import EXPENSIVE
 
@@ -191,7 +191,7 @@ def _overwrites(program: Program, ga: Group, gb: Group) -> bool:
 def _too_serial(program: Program, ga: Group, gb: Group, parallel: list[Symbol], extents: dict[Symbol, Dim]) -> bool:
     """Whether gb, which waits for reductions of ga, would do much work at few parallel points."""
     points = _size(tuple(extents[s] for s in parallel))
-    work = [_size(item.domain) for item in gb.items]
+    work = [upper_bound(_size(item.domain)) for item in gb.items]
     if not isinstance(points, int) or points >= _FEW_POINTS or not any(i.kind == "reduce" for i in ga.items):
         return False
     waits = any(
@@ -199,7 +199,7 @@ def _too_serial(program: Program, ga: Group, gb: Group, parallel: list[Symbol], 
         for item in gb.items
         for read in item.reads
     )
-    return waits and any(not isinstance(w, int) or w >= _MUCH_WORK for w in work)
+    return waits and any(w is None or w >= _MUCH_WORK for w in work)
 
 
 def _common_parallel(ga: Group, gb: Group, pairs: dict[Symbol, Symbol], ea: Any, eb: Any) -> list[Symbol] | None:
