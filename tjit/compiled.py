@@ -312,7 +312,7 @@ def numpy_result(output: np.ndarray, form: str) -> Any:
     """What NumPy code returns: an array, perhaps complex from its parts, a NumPy scalar, or a Python number."""
     if form.startswith("complex"):
         output = output.view(np.complex64 if output.dtype == np.float32 else np.complex128)[..., 0]
-    return output if form.endswith("array") else output.item() if form == "number" else output[()]
+    return output if form.endswith("array") else output.item() if form.endswith("number") else output[()]
 
 
 def _tensor_of(source: Source) -> Tensor:

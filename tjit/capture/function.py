@@ -57,7 +57,7 @@ class Result:
     """What a leaf of the returned value is.
 
     kind: "output" (the `position`-th returned output; `value` says what NumPy code returns: "array", "scalar",
-        "complex array", "complex scalar", or a Python "number"), "number" (that output as a Python float), "argument"
+        "complex array", "complex scalar", "complex number", or a Python "number"), "number" (that output as a Python float), "argument"
         (an argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a shape of such), or
         "value" (a Python value).
     """

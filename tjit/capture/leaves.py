@@ -9,10 +9,12 @@ import numpy as np
 
 from tjit.capture.pytree import Tree
 from tjit.capture.trace import NumberTensor
-from tjit.dtypes import DType, bool_, f64, i64, promote
+from tjit.dtypes import DType, bool_, f64, from_numpy, i64, promote
 from tjit.ir.dims import DimExpr, as_number
 from tjit.ir.graph import Value
 from tjit.ir.types import TensorType
+from tjit.numpy_api.array import NumpyScalar
+from tjit.ops.apply import state
 from tjit.tensor import Tensor, Traced
 
 __all__ = ["Spec", "common_spec", "fitted", "handle", "is_value", "outline", "shown", "spec_of"]
@@ -42,7 +44,13 @@ def spec_of(x: Any) -> Spec:
     """The spec of what `is_value`."""
     if isinstance(x, Tensor):
         return Spec(x.type_, type(x) if x.is_traced else Tensor)
+    if isinstance(x, np.generic) and _in_numpy_code():
+        return Spec(TensorType(from_numpy(x.dtype), ()), NumpyScalar)
     return Spec(TensorType(_dtype(x), ()), NumberTensor)
+
+
+def _in_numpy_code() -> bool:
+    return state.trace is not None and state.trace.numpy
 
 
 def _dtype(x: Any) -> DType:
@@ -69,6 +77,8 @@ def handle(x: Any) -> Tensor:
         return as_number(x)
     from tjit.ops.creation import full
 
+    if isinstance(x, np.generic) and _in_numpy_code():
+        return NumpyScalar(full((), x.item(), dtype=from_numpy(x.dtype))._data)
     return NumberTensor(full((), x.item() if isinstance(x, np.generic) else x, dtype=_dtype(x))._data)
 
 

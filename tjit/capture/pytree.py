@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tjit.numpy_api.array import ComplexTensor
+from tjit.numpy_api.array import ComplexScalar, ComplexTensor
 
 __all__ = ["Tree", "flatten", "flatten_call", "unflatten"]
 
@@ -32,17 +32,17 @@ _PLAIN = [Tree(tuple, (Tree(tuple, (_LEAF,) * n), Tree(dict))) for n in range(17
 def flatten_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Tree]:
     """What `flatten((args, kwargs))` gives."""
     if kwargs or len(args) >= len(_PLAIN):
-        return flatten((args, kwargs))
+        return flatten((args, kwargs), whole=True)
     for value in args:
         if isinstance(value, _CONTAINERS):
-            return flatten((args, kwargs))
+            return flatten((args, kwargs), whole=True)
     return list(args), _PLAIN[len(args)]
 
 
 def flatten(value: Any, whole: bool = False) -> tuple[list[Any], Tree]:
     """The leaves of nested tuples, lists and dicts, and the structure they came from.
 
-    A traced complex array is a container of its two parts, unless `whole`.
+    A complex number and a traced complex array are containers of two parts, unless `whole`.
     """
     leaves: list[Any] = []
     return leaves, _flatten(value, leaves, whole)
@@ -56,6 +56,9 @@ def _flatten(value: Any, leaves: list[Any], whole: bool) -> Tree:
         return Tree(kind, tuple(_flatten(v, leaves, whole) for v in value.values()), tuple(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return Tree(kind, tuple(_flatten(v, leaves, whole) for v in value))
+    if isinstance(value, complex) and not whole:
+        leaves += (value.real, value.imag)
+        return Tree(ComplexScalar, (_LEAF, _LEAF))
     if isinstance(value, ComplexTensor) and not whole:
         return Tree(kind, (_flatten(value.re, leaves, whole), _flatten(value.im, leaves, whole)))
     if hasattr(kind, "stacked"):  # what a loop appended to

@@ -21,6 +21,7 @@ from tjit.tensor import Tensor
 __all__ = [
     "Array",
     "ArrayMethods",
+    "ComplexScalar",
     "ComplexTensor",
     "MaskedRead",
     "NumpyNumber",
@@ -85,14 +86,17 @@ class NumpyNumber(NumpyScalar):
 class ComplexTensor(ArrayMethods):
     """A complex array: two real tensors, of one float dtype and one shape."""
 
-    __slots__ = ("im", "re", "scalar")
+    __slots__ = ("im", "re")
     __hash__ = object.__hash__
-    _number = False
+    scalar = False
 
-    def __init__(self, re: Tensor, im: Tensor, scalar: bool = False) -> None:
+    @property
+    def _number(self) -> bool:
+        return False
+
+    def __init__(self, re: Tensor, im: Tensor) -> None:
         self.re = re
         self.im = im
-        self.scalar = scalar
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -105,6 +109,21 @@ class ComplexTensor(ArrayMethods):
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+
+class ComplexScalar(ComplexTensor):
+    """A complex NumPy scalar; of two traced Python numbers a complex Python number, of two known ones Python's own."""
+
+    __slots__ = ()
+
+    scalar = True
+
+    def __new__(cls, re: Any, im: Any) -> Any:
+        return complex(re, im) if isinstance(re, float) and isinstance(im, float) else object.__new__(cls)
+
+    @property
+    def _number(self) -> bool:
+        return self.re._number and self.im._number
 
 
 class MaskedRead(ArrayMethods):
@@ -150,7 +169,7 @@ def is_array(x: Any) -> bool:
 
 def is_number(x: Any) -> bool:
     """Whether x promotes as a Python number does: one, or a traced one."""
-    return type(x) in (bool, int, float, complex) or (isinstance(x, Tensor) and x._number)
+    return type(x) in (bool, int, float, complex) or (isinstance(x, (Tensor, ComplexTensor)) and x._number)
 
 
 def plain(x: Tensor) -> Tensor:
@@ -193,7 +212,7 @@ def built(tensors: Sequence[Tensor], scalar: bool = True) -> Any:
     if scalar:
         assert state.trace is not None
         re, im = (state.trace.snapshot(t) if t._view is not None and t.is_traced else t for t in (re, im))
-    return ComplexTensor(re, im, scalar)
+    return (ComplexScalar if scalar else ComplexTensor)(re, im)
 
 
 def parts(x: Any) -> tuple[Tensor, ...]:

@@ -116,6 +116,8 @@ def kind_of(x: Any) -> Any:
     """An operand for NumPy's promotion: its dtype; of a number Python's type."""
     if isinstance(x, NumpyTensor) and x._number:
         return weak_kind(x.type_.dtype)
+    if isinstance(x, ComplexTensor) and x._number:
+        return complex
     if type(x) in (int, float, complex):
         return type(x)
     return np.dtype(bool) if type(x) is bool else x.dtype

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import DType, as_dtype, bool_, default_dtype, i64, promote, scalar_dtype
+from tjit.dtypes import DType, as_dtype, bool_, default_dtype, f64, i64, promote, scalar_dtype
 from tjit.errors import DimensionError, DTypeError, TypeRuleError
 from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.graph import Literal
@@ -22,7 +22,13 @@ __all__ = ["as_tensor_operand", "broadcast_shapes", "common_dtype", "elementwise
 
 def common_dtype(*operands: Any) -> DType:
     """The promoted dtype of tensors and numbers."""
-    return promote(*(_ranked(o) for o in operands))
+    dtype = promote(*(_ranked(o) for o in operands))
+    return f64 if dtype.is_floating_point and _of_numbers(operands) else dtype
+
+
+def _of_numbers(operands: Sequence[Any]) -> bool:
+    """Whether Python numbers are combined that the program computes: their floats have Python's precision."""
+    return any(isinstance(o, Tensor) and o._number for o in operands) and all(_ranked(o)[1] == 0 for o in operands)
 
 
 def _ranked(operand: Any) -> tuple[DType, int]:
@@ -117,7 +123,7 @@ def elementwise(op: Op, *xs: Any, to: DType | str | None = "common", keep: tuple
     if to == "common" or to == "float":
         dtype = common_dtype(*free)
         if to == "float" and not dtype.is_floating_point:
-            dtype = default_dtype()
+            dtype = f64 if _of_numbers(free) else default_dtype()
     elif to is not None:
         dtype = as_dtype(to)
     shape = broadcast_shapes(*(o.shape for o in operands if isinstance(o, Tensor)), what=op.name)
