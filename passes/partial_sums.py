@@ -75,17 +75,42 @@ def _narrow(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence
     if node.op.name != "add":
         return None
     for base, other in (node.operands, node.operands[::-1]):
-        part = _part(rewriter, other)
-        if part is None or not isinstance(base, Value) or base.type != node.result.type:
+        if not isinstance(base, Value) or base.type != node.result.type or not _is_in_memory(rewriter, base):
+            continue
+        parts = _parts(rewriter, other)
+        if parts is None:
             continue
         # -0.0 + 0.0 is 0.0, any number and -0.0 is the number
-        same = plus is None or base in plus or copysign(1.0, part.zero) < 0 or base.type.dtype.kind != "float"
-        if same and _is_in_memory(rewriter, base) and _fits(base, part):
-            result = _added(rewriter, node, base, part)
+        nothing = all(copysign(1.0, part.zero) < 0 for part in parts) or base.type.dtype.kind != "float"
+        same = plus is None or base in plus or nothing
+        if same and all(_fits(base, part) for part in parts):
+            result = base
+            for part in parts:
+                result = _added(rewriter, node, result, part)
             if plus is not None and node.result in plus:
                 plus.add(result)
             return (result,)
     return None
+
+
+def _parts(rewriter: Rewriter, operand: Operand) -> list[_Part] | None:
+    """The parts that an operand is zero but for: none of them has elements of another one."""
+    node = rewriter.producer(operand)
+    if node is None or node.op.name != "add":
+        part = _part(rewriter, operand)
+        return None if part is None else [part]
+    found: list[_Part] = []
+    for inner in node.operands:
+        parts = _parts(rewriter, inner)
+        if parts is None or not all(_are_apart(a, b) for a in parts for b in found):
+            return None  # their sum has an order, which may not change
+        found.extend(parts)
+    return found
+
+
+def _are_apart(a: _Part, b: _Part) -> bool:
+    bounds = zip(*(part.attrs[key] for part in (a, b) for key in ("starts", "stops")), strict=True)
+    return any(at_least(b0 - a1, 0) or at_least(a0 - b1, 0) for a0, a1, b0, b1 in bounds)
 
 
 def _is_in_memory(rewriter: Rewriter, base: Value) -> bool:

@@ -833,3 +833,32 @@ def test_the_gradient_of_a_recurrence_touches_single_elements(rng):
     assert len(loops) == 2
     assert {v.type.size for n in inner for v in n.results} == {1}
     np.testing.assert_allclose(gradient(y).numpy(), tjit.autograd.grad(value(y), [y])[0].numpy(), rtol=1e-13)
+
+
+TWO_PARTS = """
+    graph f(%x: f64[8], %u: f64[2], %v: f64[1]) -> f64[8] {
+      %0: f64[8] = full(value=0.0, shape=(8,), dtype=f64, device=cpu)
+      %1: f64[8] = for(%0, counter="i0", trip=5) {
+        body(%d: f64[8]) {
+          %2: f64[8] = pad(%u, low=(i0,), high=(-i0 + 6,), value=0)
+          %3: f64[8] = pad(%v, low=(i0 + AT,), high=(-i0 + 7 - AT,), value=-0.0)
+          %4: f64[8] = add(%2, %3)
+          %5: f64[8] = add(%d, %4)
+          yield %5
+        }
+      }
+      return %1
+    }"""
+
+
+def test_parts_that_are_apart_are_added_one_after_the_other():
+    graph = _graph(TWO_PARTS.replace("AT", "2"))
+    after = eliminate_dead_nodes(narrow_sums(graph))
+
+    verify(after)
+    assert [n.op.name for n in after.nodes[-1].regions[0].nodes] == ["slice", "add", "slice_update"] * 2
+    _same_bits(graph, after, [SIGNED, np.array([-0.0, 2.0]), np.array([-0.0])])
+
+
+def test_parts_that_may_meet_keep_the_order_of_their_sum():
+    assert narrow_sums(graph := _graph(TWO_PARTS.replace("AT", "1"))) is graph
