@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
-from tjit.codegen.buffers import Lifetime, largest, plan_arena
+from tjit.codegen.buffers import largest
 from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_axes, copy_kernel
 from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, Loop, LoopKernel, Store, walk
 from tjit.codegen.kernel_text import print_kernel
+from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
 from tjit.codegen.split import split_reduction
-from tjit.codegen.steps import Allocate, AnyStep, Placed, Schedule, Step, touched
+from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
 from tjit.dtypes import u8
 from tjit.errors import CodegenError
@@ -149,7 +150,7 @@ class Scheduler:
         for group in self.program.groups:
             self._group(group)
         self._finish_outputs()
-        arena = self._plan()
+        steps, temps, arena = plan_memory(self.steps, self.temps, self.known)
         names = {s for p in (*self.inputs, *self.outputs) for d in p.type.shape for s in symbols(d)}
         names |= {s for p in self.inputs for d in p.strides or () for s in symbols(d)}
         names = {s for s in names if s.name in self.known}
@@ -160,9 +161,9 @@ class Scheduler:
             self.outputs,
             tuple(self.constants),
             tuple(sorted(self.graph.writes.values())),
-            tuple(self.steps),
+            tuple(steps),
             arena,
-            temps=tuple(self.temps),
+            temps=tuple(temps),
         )
 
     def inner(self, graph: Graph, strides: Sequence[tuple[Dim, ...] | None]) -> Scheduler:
@@ -408,41 +409,6 @@ class Scheduler:
         if not (isinstance(nbytes, int) and nbytes == 0):
             scratch = self.temp(TensorType(u8, (nbytes,)), "scratch")
         self.steps.append(Step(kernel, arguments, kernel.location, scratch))
-
-    def _plan(self) -> Dim:
-        """Place the temps in the arena by their lifetimes; have the others allocated."""
-        self._allocate()
-        first: dict[Placed, int] = {}
-        last: dict[Placed, int] = {}
-        for n, step in enumerate(self.steps):
-            for placed in touched(step):
-                first.setdefault(placed, n)
-                last[placed] = n
-        self.temps = [p for p in self.temps if p in first]
-        live = [p for p in self.temps if p.kind == "temp"]
-        lifetimes = [Lifetime(self._bytes(p), first[p], last[p]) for p in live]
-        offsets, size = plan_arena(lifetimes)
-        for placed, offset in zip(live, offsets, strict=True):
-            placed.offset = offset
-        return size
-
-    def _bytes(self, temp: Placed) -> Dim:
-        """The most that a temp in the arena holds."""
-        size = largest(temp.type.nbytes, self.known)
-        assert size is not None, temp
-        return size
-
-    def _allocate(self) -> None:
-        """Put an allocation before the first step that touches a buffer on the heap."""
-        steps: list[AnyStep] = []
-        seen: set[Placed] = set()
-        own = {p for p in self.temps if p.kind == "heap"}
-        for step in self.steps:
-            new = [p for p in dict.fromkeys(touched(step)) if p in own and p not in seen]
-            steps += [Allocate(p, step.location) for p in new]
-            seen.update(new)
-            steps.append(step)
-        self.steps = steps
 
 
 def _stem(value: Operand, other: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.items import INLINE_INDEX, changed_operands, must_be_stored
+from tjit.codegen.items import INLINE_INDEX
+from tjit.codegen.stored import changed_operands, must_be_stored
 from tjit.devices import cpu
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
