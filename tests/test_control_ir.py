@@ -583,7 +583,7 @@ def test_control_flow_of_known_course_is_folded():
 def _split(graph: Graph, inputs: int) -> tuple[Joint, Graph, Graph]:
     """The forward and backward of a joint graph of one output and one gradient, whose last inputs are cotangents."""
     captured: Any = SimpleNamespace(
-        graph=Graph("f", graph.inputs[:inputs], (), ()), requires=(0,), results=(), untracked=set()
+        graph=Graph("f", graph.inputs[:inputs], (), ()), requires=(0,), results=(), untracked=set(), checkpoint=False
     )
     joint = split_joint(captured, graph)
     verify(joint.forward)
