@@ -133,7 +133,7 @@ def _some(known: bool) -> Callable[[Iterable[Any]], Any]:
 def _print(*values: Any, **keywords: Any) -> None:
     """`print`: once, at capture, where tensors have types but no values yet."""
     builtins.print(*values, **keywords)
-    if any(isinstance(v, Tensor) and v.is_traced for v in values):
+    if any(isinstance(v, DimExpr) or (isinstance(v, Tensor) and v.is_traced) for v in values):
         builtins.print("(printed while the function is captured: values are not known yet)", file=keywords.get("file"))
 
 

@@ -216,6 +216,8 @@ class Expressions:
             return self._call_of_frame(node, function.id)
         if isinstance(function, ast.Attribute):
             self.touch(dotted(function.value))
+        elif isinstance(function, ast.Name):
+            self.touch(function.id)
         for operand in node.args:
             if isinstance(operand, ast.Name):
                 self.touch(operand.id)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import operator
+import operator as _op
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tjit.capture import operators
 from tjit.capture.calls import callee
-from tjit.capture.operators import and_, assert_, for_, if_, if_expr, not_, or_, while_
+from tjit.capture.hidden import watched
+from tjit.capture.operators import State, and_, assert_, if_expr, not_, or_
 from tjit.capture.trace import Trace
 from tjit.capture.variables import Variables, load, visible
 from tjit.errors import CaptureError
@@ -35,17 +37,32 @@ __all__ = [
 ]
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "is": operator.is_,
-    "is not": operator.is_not,
+    "==": _op.eq,
+    "!=": _op.ne,
+    "<": _op.lt,
+    "<=": _op.le,
+    ">": _op.gt,
+    ">=": _op.ge,
+    "is": _op.is_,
+    "is not": _op.is_not,
     "in": lambda a, b: a in b,
     "not in": lambda a, b: a not in b,
 }
+
+
+def if_(test: Any, then: Callable[[], None], orelse: Callable[[], None], variables: State) -> None:
+    """`if test: then() else: orelse()`."""
+    operators.if_(test, watched(then, variables), watched(orelse, variables), variables)
+
+
+def while_(test: Callable[[], Any], body: Callable[[], None], variables: State) -> None:
+    """`while test(): body()`."""
+    operators.while_(watched(test, variables), watched(body, variables), variables)
+
+
+def for_(items: Any, body: Callable[[Any], None], variables: State, goes_on: Callable[[], Any] | None = None) -> None:
+    """`for item in items: body(item)`, as long as `goes_on()` holds after each (None: always)."""
+    operators.for_(items, watched(body, variables), variables, goes_on)
 
 
 def nothing() -> None:

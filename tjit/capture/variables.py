@@ -9,7 +9,7 @@ from typing import Any
 
 from tjit.capture.operators import UNDEFINED, State
 
-__all__ = ["Variables", "load", "mangled", "visible"]
+__all__ = ["Variables", "contents", "load", "mangled", "set_contents", "visible"]
 
 
 def mangled(name: str, owner: str | None) -> str:
@@ -52,7 +52,7 @@ class Variables:
             if rest:
                 _set_attribute(self._value(root, rest[:-1]), rest[-1], value)
             elif root in self.cells:
-                _set_contents(self.cells[root], value)
+                set_contents(self.cells[root], value)
             elif value is UNDEFINED:
                 self.globals.pop(root, None)
             else:
@@ -67,7 +67,8 @@ def contents(cell: CellType) -> Any:
         return UNDEFINED
 
 
-def _set_contents(cell: CellType, value: Any) -> None:
+def set_contents(cell: CellType, value: Any) -> None:
+    """Give a variable a value; UNDEFINED takes it away."""
     if value is UNDEFINED:
         del cell.cell_contents
     else:
