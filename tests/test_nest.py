@@ -7,6 +7,7 @@ import pytest
 from nest_programs import FailedError, graph_of, kernel_of, run
 from random_graphs import random_arrays, random_graph
 
+import tjit
 from tjit.codegen.kernel import kernel_symbols
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.nest import emit_nest
@@ -673,3 +674,21 @@ def test_every_target_compiles_nests(target):
         kernel, _ = kernel_of(graph_of(types, make))
 
         assert kernel.name in assembly(emit_nest(kernel, named_target(target)), named_target(target), scalar=True)
+
+
+def test_one_program_serves_all_sizes(rng):
+    def factor(a):
+        for i in range(a.shape[0]):
+            for j in range(i):
+                a[i, j] = (a[i, j] - np.dot(a[i, :j], a[j, :j])) / a[j, j]
+            a[i, i] = np.sqrt(a[i, i] - np.dot(a[i, :i], a[i, :i]))
+
+    compiled = tjit.compile(factor, dynamic=True)
+    for n in (3, 7, 40, 1, 2):
+        root = rng.random((n, n))
+        a = root @ root.T + n * np.eye(n)
+        expected = np.linalg.cholesky(a)
+        compiled(a)
+
+        np.testing.assert_allclose(np.tril(a), expected, rtol=1e-12)
+    assert compiled.cache_info().misses == 1

@@ -25,6 +25,7 @@ from tjit.capture.reasons import closest_difference, definition
 from tjit.compiled import Variant, build_variant
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
+from tjit.ir.dims import symbols as symbols_of
 from tjit.location import user_location
 from tjit.ops.apply import state
 from tjit.ops.numbers import InconclusiveNumberError
@@ -46,7 +47,13 @@ class CacheInfo(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def compile(fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None, fast_math: bool = False) -> Any:
+def compile(
+    fn: Callable[..., Any] | None = None,
+    *,
+    dynamic: bool | None = None,
+    fast_math: bool = False,
+    checkpoint: bool = False,
+) -> Any:
     """Compile `fn`: its first call with a signature captures and compiles it, later calls run machine code.
 
     Args:
@@ -55,19 +62,21 @@ def compile(fn: Callable[..., Any] | None = None, *, dynamic: bool | None = None
             or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
             the start. False: never; each shape and each number is compiled for itself.
         fast_math: allow identities that hold for real numbers but not for every float.
+        checkpoint: the gradient of the function, taken from outside, keeps its arguments alone and computes the rest
+            again. `tjit.checkpointed` does the same for a loop, `tjit.utils.checkpoint.checkpoint` for a call.
 
     Raises:
         CaptureError: when called, if `fn` cannot be captured whole.
     """
     if fn is None:
-        return functools.partial(compile, dynamic=dynamic, fast_math=fast_math)
+        return functools.partial(compile, dynamic=dynamic, fast_math=fast_math, checkpoint=checkpoint)
     if isinstance(fn, CompiledFunction):
         return fn
     if dynamic not in (None, True, False):
         raise ArgumentError(f"dynamic is True, False or None, not {dynamic!r}", user_location())
     if not callable(fn):
         raise ArgumentError(f"compile takes a function, not {type(fn).__name__} {fn!r}", user_location())
-    return CompiledFunction(fn, dynamic, fast_math)
+    return CompiledFunction(fn, dynamic, fast_math, checkpoint)
 
 
 @dataclass
@@ -88,10 +97,12 @@ class CompiledFunction:
     # The slot `__call__` holds what a call of this object calls: at first `_call_slow`, then the native entry.
     __slots__ = ("__call__", "__dict__", "__weakref__")
 
-    def __init__(self, fn: Callable[..., Any], dynamic: bool | None, fast_math: bool) -> None:
+    def __init__(self, fn: Callable[..., Any], dynamic: bool | None, fast_math: bool, checkpoint: bool = False) -> None:
         self._tjit_function = fn
         self._dynamic = dynamic
         self._fast_math = fast_math
+        self._converts = True  # False: a trace, which keeps the branches that its example takes
+        self._checkpoint = checkpoint
         self._lock = threading.RLock()
         self._exact: dict[Signature, list[tuple[Variant, tuple[int, ...]]]] = {}
         self._families: dict[Any, _Family] = {}
@@ -217,9 +228,9 @@ class CompiledFunction:
             if not numbers and all(isinstance(d, int) for s in shapes if s is not None for d in s):
                 return self._build(tree, leaves, shapes, names)
             try:
-                with inconclusive() as positive:
+                with inconclusive(assumes=True) as positive:
                     variant = self._build(tree, leaves, shapes, names, numbers)
-                    variant.positive = tuple(positive)
+                    variant.positive = _of_inputs(variant, positive)
                     if variant.bind(leaves) is None:
                         break  # this call has an empty dim, where the others have elements
                     return variant
@@ -282,6 +293,8 @@ class CompiledFunction:
             name=_name(self._tjit_function),
             fast_math=self._fast_math,
             numbers=numbers,
+            checkpoint=self._checkpoint,
+            rewrites=self._converts,
         )
 
     def _shapes(self, leaves: list[Any], family: _Family) -> list[tuple[Dim, ...] | None]:
@@ -326,6 +339,12 @@ class CompiledFunction:
 
     def __repr__(self) -> str:
         return f"<compiled {_name(self._tjit_function)}, {self._misses} captures>"
+
+
+def _of_inputs(variant: Variant, dims: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The dims that the arguments' shapes give. Others are of counters, whose loops then do not run."""
+    given = {s for value in variant.graph.inputs for d in value.type.shape for s in symbols_of(d)}
+    return tuple(d for d in dims if given.issuperset(symbols_of(d)))
 
 
 def _name(fn: Any) -> str:
