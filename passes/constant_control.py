@@ -28,8 +28,8 @@ def fold_control(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
 
 def _fold_for(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     trip = node.attrs["trip"]
-    if not isinstance(trip, int) or trip > 1:
-        return None
+    if not isinstance(trip, int) or trip > 1 or (trip == 1 and node.attrs.get("checkpoint")):
+        return None  # what a checkpoint computes again would be found to be there already
     if trip < 1:
         return _values(rewriter, node, node.operands)
     return _inlined(rewriter, node, node.regions[0], node.operands, {node.attrs["counter"]: 0})

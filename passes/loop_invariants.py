@@ -52,6 +52,8 @@ def hoist_invariants(graph: Graph) -> Graph:
 
 
 def _hoist(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
+    if node.attrs.get("checkpoint"):
+        return None  # what it computes again would be kept
     if node.op.name not in ("for", "while"):
         return None
     names = bound_names([node])

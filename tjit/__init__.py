@@ -45,7 +45,13 @@ _NUMBERS = {"pi": 3.141592653589793, "e": 2.718281828459045, "inf": float("inf")
 
 # Functions that most programs do not need at once, and where they are; imported when they are first named, as are the
 # modules of tjit that are not imported above (nn, optim, testing, ...).
-_LAZY = {"Dim": "tjit.export", "compile": "tjit.compile", "explain": "tjit.inspect", "export": "tjit.export"}
+_LAZY = {
+    "Dim": "tjit.export",
+    "checkpointed": "tjit.utils.checkpoint",
+    "compile": "tjit.compile",
+    "explain": "tjit.inspect",
+    "export": "tjit.export",
+}
 
 
 def __getattr__(name: str) -> Any:

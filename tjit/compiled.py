@@ -45,10 +45,13 @@ def build_variant(
     name: str,
     fast_math: bool,
     numbers: Collection[int | Place] = (),
+    checkpoint: bool = False,
+    rewrites: bool = True,
 ) -> Variant:
     """Capture and compile `fn` for arguments like `leaves`; `numbers` as in `capture_function`."""
     start = time.perf_counter()
-    captured = capture_function(fn, tree, leaves, shapes, names, name, numbers)
+    captured = capture_function(fn, tree, leaves, shapes, names, name, numbers, rewrites)
+    captured.checkpoint = checkpoint
     seconds = {"capture": time.perf_counter() - start}
     lifted = [n for n in numbers if isinstance(n, Place)] + [s.place for s in captured.sources if s.place is not None]
     if lifted:

@@ -136,7 +136,10 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     parts = Parts(joint.nodes, cotangents)
     first = parts.needed(outputs, parts.effects(backward=False))
     second = [n for n in parts.needed(gradients, parts.effects(backward=True)) if n not in set(first)]
-    saved = parts.choose_saved(inputs, written, first, second, gradients)
+    if captured.checkpoint:
+        saved = parts.inputs_read(inputs, first, second, gradients)
+    else:
+        saved = parts.choose_saved(inputs, written, first, second, gradients)
     again = parts.recomputed(first, second, gradients, {*saved, *cotangents})
     produced = [v for v in saved if v not in set(inputs) or v in written]
     forward = Graph(joint.name, inputs, tuple(first), (*outputs, *produced), captured.graph.writes)

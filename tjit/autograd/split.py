@@ -75,6 +75,14 @@ class Parts:
                 also.update(self._bound_by.get(node, ()))
         return found[::-1]
 
+    def inputs_read(
+        self, inputs: Sequence[Value], first: Sequence[Node], second: Sequence[Node], gradients: Collection[Operand]
+    ) -> list[Value]:
+        """What backward needs of the inputs where nothing else is kept."""
+        again = self.recomputed(first, second, gradients, inputs)
+        read = {v for n in (*again, *second) for v in self.reads(n)} | {g for g in gradients if isinstance(g, Value)}
+        return [v for v in inputs if v in read]
+
     def choose_saved(
         self,
         inputs: Sequence[Value],

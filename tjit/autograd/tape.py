@@ -160,6 +160,18 @@ def grad(
     return tuple(result)
 
 
+def grad_since(
+    moment: int,
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    create_graph: bool,
+) -> list[Tensor | None]:
+    """As `grad`, through what went on the tape since `moment`, a `TapeNode.order`; None for inputs not reached."""
+    found = _run(outputs, gradients, create_graph, create_graph, inputs, moment)
+    return [found.get(_key(t), (t, None))[1] for t in inputs]
+
+
 def _key(tensor: Tensor) -> tuple[int, int]:
     """Where a gradient for `tensor` arrives: a result of a tape node, or the leaf itself."""
     if tensor._grad_fn is not None:
@@ -173,8 +185,12 @@ def _run(
     retain_graph: bool,
     create_graph: bool,
     inputs: Sequence[Tensor] | None,
+    oldest: int = 0,
 ) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
-    """The cotangents that arrive at the wanted tensors, by key. All leaves are wanted where `inputs` is None."""
+    """The cotangents that arrive at the wanted tensors, by key. All leaves are wanted where `inputs` is None.
+
+    `oldest`: what went on the tape before this moment is not walked.
+    """
     wanted = None if inputs is None else {_key(t): t for t in inputs}
     cotangents: dict[tuple[int, int], Tensor] = {}
     leaves: dict[tuple[int, int], Tensor] = {}
@@ -187,7 +203,7 @@ def _run(
         cotangents[key] = _sum(cotangents[key], g) if key in cotangents else g
         if not isinstance(source, TapeNode):
             leaves[key] = source
-        elif id(source) not in queued:
+        elif id(source) not in queued and source.order >= oldest:
             queued.add(id(source))
             heapq.heappush(queue, (-source.order, source))
 

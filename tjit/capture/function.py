@@ -13,7 +13,7 @@ import numpy as np
 from tjit import dtypes
 from tjit.autograd.tape import grad
 from tjit.capture.calls import callee
-from tjit.capture.inputs import strides_of_argument
+from tjit.capture.inputs import array_leaf, array_of, strides_of_argument
 from tjit.capture.places import Place, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
@@ -94,6 +94,7 @@ class Captured:
     wanted: tuple[tuple[Tensor, bool], ...]
     grad_absent: tuple[Tensor, ...]
     untracked: frozenset[Value] = frozenset()  # computed under no_grad
+    checkpoint: bool = False  # whether backward is to compute everything again
 
 
 class _FunctionTrace(Trace):
@@ -125,6 +126,30 @@ class _FunctionTrace(Trace):
         """Whether a tensor from outside of the function has a history there."""
         history = self.histories.get(id(tensor))
         return tensor.__dict__.get("_computed_outside", False) if history is None else history[2] is not None
+
+    def example(self, tensor: Tensor) -> np.ndarray | None:
+        """What a traced tensor is for the arguments of this call; None where branches and loops become nodes."""
+        if self.converts or self.is_inside:
+            return None
+        from tjit.ir.evaluate import evaluate
+        from tjit.passes.dead_nodes import eliminate_dead_nodes
+
+        graph = eliminate_dead_nodes(self.builder.finish([self.value_of(tensor)]))
+        arrays = [array_of(leaf) for leaf in self.leaves if array_leaf(leaf)]
+        return evaluate(graph, [self._source_array(s, arrays) for s in self.sources])[0]
+
+    def _source_array(self, source: Source, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        if source.kind == "argument":
+            return arrays[source.position]
+        if source.kind == "tensor":
+            assert source.tensor is not None
+            return source.tensor.array
+        if source.kind == "grad":
+            assert source.tensor is not None
+            assert source.tensor._grad is not None
+            return source.tensor._grad.array
+        number = self.leaves[source.position] if source.place is None else source.place.now()
+        return np.array(number, np.float64)
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """`.grad` as the function sees it: set during capture, or an input of its own."""
@@ -196,6 +221,7 @@ def capture_function(
     names: Sequence[str],
     name: str,
     numbers: Collection[int | Place] = (),
+    rewrites: bool = True,
 ) -> Captured:
     """Capture `fn(*args, **kwargs)`, where `(args, kwargs)` has the structure `tree` and the `leaves`.
 
@@ -203,6 +229,7 @@ def capture_function(
         shapes: for each leaf the shape to capture with (symbolic or not), None where the leaf is a Python value.
         names: of the leaves, for dumps.
         numbers: the floats that are inputs: positions of leaves, and places.
+        rewrites: capture branches and loops on tensors as nodes. False: what these leaves do is what is captured.
 
     Raises:
         CaptureError: the function cannot be captured.
@@ -210,6 +237,8 @@ def capture_function(
     """
     check_kind(fn)
     trace = _FunctionTrace(GraphBuilder(name))
+    trace.converts = rewrites
+    trace.leaves = leaves
     places = [place for place in numbers if isinstance(place, Place)]
     lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
     with replaced(lifted):
@@ -246,7 +275,6 @@ def _capture(
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
     recording = state.grad
-    trace.converts = True
     trace.numpy = not any(isinstance(leaf, Tensor) for leaf in leaves)
     try:
         with tracing(trace), runtime_symbols(trace.number):

@@ -12,15 +12,19 @@ from tjit.location import user_location
 from tjit.ops.apply import state
 from tjit.tensor import Tensor
 
-__all__ = ["Iteration", "iteration_of", "range_", "zip_"]
+__all__ = ["Checkpointed", "Iteration", "iteration_of", "range_", "zip_"]
 
 
 class Iteration:
-    """`trip` items; `item(i)` is the i-th, for an int or the dim of a loop's counter."""
+    """`trip` items; `item(i)` is the i-th, for an int or the dim of a loop's counter.
 
-    def __init__(self, trip: Dim, item: Callable[[Dim], Any]) -> None:
+    `checkpoint`: the loop's gradient computes each trip again from what the loop carries.
+    """
+
+    def __init__(self, trip: Dim, item: Callable[[Dim], Any], checkpoint: bool = False) -> None:
         self.trip = trip
         self.item = item
+        self.checkpoint = checkpoint
 
     def __iter__(self) -> Iterator[Any]:
         if not isinstance(self.trip, int):
@@ -33,6 +37,19 @@ class Iteration:
 
     def __len__(self) -> int:
         return self.trip  # pyright: ignore[reportReturnType]  # an expression raises
+
+
+class Checkpointed:
+    """What `tjit.checkpointed` gives a `for` to go over."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 def range_(*bounds: Any) -> Any:
@@ -69,6 +86,9 @@ def iteration_of(items: Any) -> Iteration | None:
     """The iteration over a range or a tensor's rows; None for what Python goes over itself."""
     if isinstance(items, Iteration):
         return items
+    if isinstance(items, Checkpointed):
+        found = iteration_of(items.items)
+        return None if found is None else Iteration(found.trip, found.item, checkpoint=True)
     if isinstance(items, range):
         return Iteration(len(items), lambda i: items.start + i * items.step)
     if isinstance(items, Tensor) and items.ndim:

@@ -410,12 +410,16 @@ def capture_for(trace: Trace, items: Iteration, body: Callable[[Any], None], sta
             raise NoTensorsError
         starts = [loop.start(s) for s in changed]
         writes = list(written_by([p]).values())
-        attrs = {"counter": symbol.name, "trip": items.trip}
+        attrs = {"counter": symbol.name, "trip": items.trip, **_checkpoint(items.checkpoint)}
         results = add_control(trace, FOR, [], starts, [p], [s.spec for s in changed], attrs, (True,))
         store_results(trace, writes, results[: len(writes)])
         loop.finish(changed, ends, results[len(writes) :], lambda leaf: _last(leaf, symbol, items.trip))
 
     loop.retried(once)
+
+
+def _checkpoint(wanted: bool) -> dict[str, Any]:
+    return {"checkpoint": True} if wanted else {}
 
 
 def _last(leaf: Any, symbol: Symbol, trip: Dim) -> Any:
@@ -427,7 +431,13 @@ def _last(leaf: Any, symbol: Symbol, trip: Dim) -> Any:
 
 
 def capture_while(
-    trace: Trace, test: Callable[[], Any], body: Callable[[], None], state: State, *, flags: bool
+    trace: Trace,
+    test: Callable[[], Any],
+    body: Callable[[], None],
+    state: State,
+    *,
+    flags: bool,
+    checkpoint: bool = False,
 ) -> None:
     """Capture a `while` as one node. `test` gives a 0-d bool tensor, or what Python knows.
 
@@ -461,7 +471,8 @@ def capture_while(
         first.replaced.update({s.entry: s.before for s in seen.values() if s.place not in carried})
         starts = [loop.start(s) for s in changed]
         writes = list(written_by([p]).values())
-        results = add_control(trace, WHILE, [], starts, [first, p], [s.spec for s in changed], {}, (False, True))
+        attrs, specs = _checkpoint(checkpoint), [s.spec for s in changed]
+        results = add_control(trace, WHILE, [], starts, [first, p], specs, attrs, (False, True))
         store_results(trace, writes, results[: len(writes)])
         loop.finish(changed, ends, results[len(writes) :], lambda leaf: leaf)
 

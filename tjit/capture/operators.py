@@ -110,7 +110,7 @@ def for_(items: Any, body: Callable[[Any], None], state: State, goes_on: Callabl
     """`for item in items: body(item)`, as long as `goes_on()` holds after each (None: always)."""
     trace = _trace()
     iteration = None if trace is None else iteration_of(items)
-    if trace is None or iteration is None or (isinstance(iteration.trip, int) and iteration.trip <= _FEW):
+    if trace is None or iteration is None or _is_short(iteration):
         _unrolled(items, body, state, goes_on)
         return
     try:
@@ -123,6 +123,11 @@ def for_(items: Any, body: Callable[[Any], None], state: State, goes_on: Callabl
             raise
         trace.unrolled.append((user_location(), error))
         _unrolled(items, body, state, goes_on)  # it needs the counter, or structures that change, in Python
+
+
+def _is_short(items: Iteration) -> bool:
+    """Whether each trip is captured by itself."""
+    return isinstance(items.trip, int) and items.trip <= _FEW and not items.checkpoint
 
 
 def _captured_for(
@@ -157,7 +162,7 @@ def _captured_until(
 
     names = ("the position in a loop", *state.names)
     counted = State(lambda: (position[0], *state.get()), place, names, 1 + state.assigned, state.live)
-    capture_while(trace, lambda: truth(test()), one, counted, flags=True)
+    capture_while(trace, lambda: truth(test()), one, counted, flags=True, checkpoint=items.checkpoint)
 
 
 class _attempt:

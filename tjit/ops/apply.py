@@ -17,7 +17,7 @@ from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
 from tjit.tensor import Tensor, attach
 
-__all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "result_types", "state"]
+__all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "result_types", "state", "tape_moment"]
 
 
 class Tracer(Protocol):
@@ -30,6 +30,7 @@ class Tracer(Protocol):
 
     @property
     def is_inside(self) -> bool: ...
+    def example(self, tensor: Tensor) -> Any: ...
     def bind(self, number: Tensor, low: int, high: Any) -> Any: ...
     def apply(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]: ...
     def snapshot(self, tensor: Tensor) -> Tensor: ...
@@ -49,6 +50,11 @@ class _State(threading.local):
 
 state = _State()
 _ORDER = itertools.count()
+
+
+def tape_moment() -> int:
+    """A number between the `TapeNode.order` of what is on the tape and of what will be."""
+    return next(_ORDER)
 
 
 class TapeNode:

@@ -45,7 +45,7 @@ IF = register(
 )
 
 
-def _while_infer(*carried: TensorType) -> tuple[TensorType, ...]:
+def _while_infer(*carried: TensorType, checkpoint: bool = False) -> tuple[TensorType, ...]:
     return carried
 
 
@@ -72,7 +72,7 @@ def _need_dim(op: str, what: str, dim: Any) -> None:
         raise TypeRuleError(f"{op} needs an int or a dim as {what}, not {dim!r}")
 
 
-def _for_infer(*carried: TensorType, counter: str, trip: Dim) -> tuple[TensorType, ...]:
+def _for_infer(*carried: TensorType, counter: str, trip: Dim, checkpoint: bool = False) -> tuple[TensorType, ...]:
     _need_name("for", counter)
     _need_dim("for", "trip", trip)
     return carried

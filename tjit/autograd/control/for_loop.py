@@ -96,9 +96,7 @@ class _Countdown:
         kept = {joint.env[v] for v in self.record.kept if v in joint.env}
         gradients = joint.gradients.values()
         if self.record.node.attrs.get("checkpoint"):
-            again = joint.parts.recomputed(joint.first, joint.second, gradients, inputs)
-            read = {v for n in (*again, *joint.second) for v in joint.parts.reads(n)} | set(gradients)
-            return [v for v in inputs if v in read]
+            return joint.parts.inputs_read(inputs, joint.first, joint.second, gradients)
         saved = joint.parts.choose_saved(
             [*inputs, *outside], inputs, joint.first, joint.second, gradients, kept, late=True
         )
@@ -124,7 +122,8 @@ class _Countdown:
             zeros(t.shape, dtype=t.dtype) if g is None else g for g, t in zip(self._starts(sums), types, strict=True)
         ]
         specs = [Spec(t, Tensor) for t in types]
-        return add_control(trace, FOR, [], starts, [p], specs, {"counter": symbol.name, "trip": trip}, (True,))
+        attrs = dict(self.record.node.attrs) | {"counter": symbol.name}
+        return add_control(trace, FOR, [], starts, [p], specs, attrs, (True,))
 
     def _starts(self, sums: Sequence[Value]) -> list[Tensor | None]:
         return [*(self.ends[i] for i in self.carried), *(None for _ in sums)]

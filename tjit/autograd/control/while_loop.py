@@ -43,7 +43,7 @@ def _run_again(
     values: dict[Value, Operand] = {v: trace.value_of(t) for v, t in outside.items()}
     region = _without_count(record.node.regions[1], count)
     starts = [o if isinstance(o, Literal) else trace.value_of(o) for o in operands[:count]]
-    attrs = {"counter": trace.fresh_name("i"), "trip": trip}
+    attrs = {**record.node.attrs, "counter": trace.fresh_name("i"), "trip": trip}
     results = [Value(v.type) for v in region.inputs]
     loop = Node(FOR, starts, attrs, results, regions=(region,), location=record.node.location)
     (node,) = copied(trace, [loop], values)
