@@ -74,6 +74,9 @@ class _Part(NamedTuple):
 def _narrow(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     if node.op.name != "add":
         return None
+    merged = _merged(rewriter, node)
+    if merged is not None:
+        return merged
     for base, other in (node.operands, node.operands[::-1]):
         if not isinstance(base, Value) or base.type != node.result.type or not _is_in_memory(rewriter, base):
             continue
@@ -91,6 +94,20 @@ def _narrow(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence
                 plus.add(result)
             return (result,)
     return None
+
+
+def _merged(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
+    """The sum of two arrays with zeros around them, as zeros around their sum, where they are at one place."""
+    a, b = map(rewriter.producer, node.operands)
+    if a is None or b is None or not a.op.name == b.op.name == "pad":
+        return None
+    zeros = a.attrs["value"], b.attrs["value"]
+    if zeros != (0, 0) or any(a.attrs[key] != b.attrs[key] for key in ("low", "high")):
+        return None
+    (x,), (y,) = a.operands, b.operands
+    (total,) = rewriter.add(node, OPS["add"], [x, y], [x.type])
+    attrs = {**a.attrs, "value": sum(zeros, -0.0) if node.result.type.is_float else 0}
+    return rewriter.add(node, OPS["pad"], [total], [node.result.type], **attrs)
 
 
 def _parts(rewriter: Rewriter, operand: Operand) -> list[_Part] | None:

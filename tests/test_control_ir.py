@@ -862,3 +862,24 @@ def test_parts_that_are_apart_are_added_one_after_the_other():
 
 def test_parts_that_may_meet_keep_the_order_of_their_sum():
     assert narrow_sums(graph := _graph(TWO_PARTS.replace("AT", "1"))) is graph
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "zero"), [("0", "-0.0", "0.0"), ("-0.0", "-0.0", "-0.0"), ("0", "0", "0.0")]
+)
+def test_arrays_with_zeros_around_them_are_added_inside_of_the_zeros(first, second, zero):
+    graph = _graph(f"""
+        graph f(%x: f64[2], %y: f64[2]) -> f64[8] {{
+          %0: f64[8] = pad(%x, low=(3,), high=(3,), value={first})
+          %1: f64[8] = pad(%y, low=(3,), high=(3,), value={second})
+          %2: f64[8] = add(%0, %1)
+          return %2
+        }}""")
+    after = eliminate_dead_nodes(narrow_sums(graph))
+
+    verify(after)
+    assert print_graph(after).split("\n")[1:3] == [
+        "  %0: f64[2] = add(%x, %y)",
+        f"  %1: f64[8] = pad(%0, low=(3,), high=(3,), value={zero})",
+    ]
+    _same_bits(graph, after, [np.array([-0.0, 2.0]), np.array([-0.0, 0.0])])
