@@ -530,6 +530,8 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
         return divmod(a, b)
     if b == 1:
         return a, 0
+    if a == b:
+        return 1, 0
     # a = b*quotient + rest, taking out every term that b divides
     quotient: Dim = 0
     rest: Dim = 0
