@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,14 +34,35 @@ def _attach(fn: Callable[..., Any]) -> Callable[..., Any]:
     return fn
 
 
-def _no_value(x: Tensor, what: str, hint: str) -> None:
-    """Raises CaptureError where x stands for a value that is not known yet; capture fails even if that is caught."""
+def _no_value(x: Tensor, what: str, hint: str) -> Tensor:
+    """x, whose elements are known: while tjit.jit.trace captures those that it has for the example inputs.
+
+    Raises:
+        CaptureError: x stands for a value that is not known yet; capture fails even if that is caught.
+    """
+    if state.trace is not None and x.is_traced:
+        found = state.trace.example(x)
+        if found is not None:
+            _warn_traced(what)
+            return Tensor(found)
     if state.trace is not None:
         error = CaptureError(
             f"a {x.type_} tensor has no {what} while the function is captured", user_location(), hint=hint
         )
         state.trace.refused = state.trace.refused or error
         raise error
+    return x
+
+
+def _warn_traced(what: str) -> None:
+    from tjit.jit.warning import TracerWarning  # a module of its own: jit itself needs the compiler
+
+    warnings.warn(
+        f"Converting a tensor to a {what} might cause the trace to be incorrect: what the example inputs give becomes a "
+        "constant of the trace. tjit.jit.script keeps branches and loops.",
+        TracerWarning,
+        stacklevel=4,
+    )
 
 
 # Numbers
@@ -54,7 +76,7 @@ def item(x: Tensor) -> bool | int | float:
         TypeRuleError: x has not exactly one element.
         CaptureError: a function is being captured.
     """
-    _no_value(x, "Python value", "keep .item() outside of the compiled function, or use the 0-d tensor itself")
+    x = _no_value(x, "Python value", "keep .item() outside of the compiled function, or use the 0-d tensor itself")
     if x.array.size != 1:
         raise TypeRuleError(f"a Tensor with {x.array.size} elements cannot be converted to Scalar", user_location())
     return x.array.item()
@@ -63,13 +85,13 @@ def item(x: Tensor) -> bool | int | float:
 @public(function=False)
 def tolist(x: Tensor) -> Any:
     """The elements as nested lists of Python numbers; of a 0-d tensor the number."""
-    _no_value(x, "elements", "keep .tolist() outside of the compiled function")
+    x = _no_value(x, "elements", "keep .tolist() outside of the compiled function")
     return x.array.tolist()
 
 
 @_attach
 def __bool__(self: Tensor) -> bool:
-    _no_value(self, "truth value", "use tjit.where(condition, a, b), or decide outside of the compiled function")
+    self = _no_value(self, "truth value", "use tjit.where(condition, a, b), or decide outside of the compiled function")
     if self.array.size != 1:
         count = "no values" if self.array.size == 0 else "more than one value"
         raise TypeRuleError(
@@ -80,19 +102,19 @@ def __bool__(self: Tensor) -> bool:
 
 @_attach
 def __float__(self: Tensor) -> float:
-    _no_value(self, "Python value", "keep float(...) outside of the compiled function, or use .float()")
+    self = _no_value(self, "Python value", "keep float(...) outside of the compiled function, or use .float()")
     return float(item(self))
 
 
 @_attach
 def __int__(self: Tensor) -> int:
-    _no_value(self, "Python value", "keep int(...) outside of the compiled function, or use .long()")
+    self = _no_value(self, "Python value", "keep int(...) outside of the compiled function, or use .long()")
     return int(item(self))
 
 
 @_attach
 def __index__(self: Tensor) -> int:
-    _no_value(self, "Python value", "index a tensor with it: x[i]")
+    self = _no_value(self, "Python value", "index a tensor with it: x[i]")
     if self.array.size != 1 or self.dtype.is_floating_point:
         raise DTypeError("only integer tensors of a single element can be converted to an index", user_location())
     return int(self.array.item())
@@ -193,7 +215,7 @@ def numpy(x: Tensor, *, force: bool = False) -> np.ndarray:
     Raises:
         AutogradError: x requires grad, and `force` is False.
     """
-    _no_value(x, "elements", "use tjit's functions, or keep .numpy() outside of the compiled function")
+    x = _no_value(x, "elements", "use tjit's functions, or keep .numpy() outside of the compiled function")
     if x.requires_grad and not force:
         raise AutogradError(
             "can't call numpy() on a tensor that requires grad", user_location(), hint="use tensor.detach().numpy()"

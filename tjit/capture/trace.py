@@ -236,6 +236,10 @@ class Trace:
     def set_grad(self, tensor: Tensor, grad: Tensor | None) -> None:
         self.grads[id(tensor)] = (tensor, grad)
 
+    def example(self, tensor: Tensor) -> Any:
+        """What a traced tensor is for example inputs; None where there are none."""
+        return None
+
     def number(self, d: DimExpr) -> Tensor:
         """A dim as a traced number."""
         from tjit.ops.creation import full
