@@ -148,7 +148,7 @@ def test_second_derivatives_go_through_checkpoints():
     def penalty(call):
         def run(x, w, h):
             (g,) = tjit.autograd.grad(_deep(call)(x, w, h), [w], create_graph=True)
-            return g.pow(2).sum() + (x * x).sum() + (h * h).sum()  # pyright: ignore[reportOptionalMemberAccess]
+            return g.pow(2).sum() + (x * x).sum() + (h * h).sum()
 
         return run
 
