@@ -54,6 +54,7 @@ class NestValues(Expander):
         arrays: values in memory. `current` is the latest of each buffer, `written` where each was written to become so.
         owned: the buffers that the present region may write.
         pending: arrays that are computed where they are used, and the place of the last use in their region.
+        reads: the buffers that pending arrays read, as far as it was asked.
         ranges: the largest value of each counter and bound symbol; `unbounded` are those that have none.
         scratch: memory of the nest's own, and how many elements it has at most.
         failure: the number of a node's check.
@@ -67,6 +68,7 @@ class NestValues(Expander):
         self.written: dict[Value, tuple[Value, Indices]] = {}
         self.owned: set[str] = set()
         self.pending: dict[Value, int] = {}
+        self.reads: dict[Value, frozenset[str]] = {}
         self.ranges: dict[Symbol, Dim] = {}
         self.unbounded: set[Symbol] = set()
         self.scratch: list[tuple[Buffer, Dim]] = []

@@ -89,21 +89,27 @@ class NestWrites(NestValues):
 
     def _put_aside(self, buffer: Buffer, n: int, touches: Callable[[Load], bool]) -> None:
         """Compute what is used after node `n` and reads elements of `buffer` that will not be there then."""
-        for value, last in list(self.pending.items()):
-            if last <= n:
-                continue
+        for value in self._readers({buffer.name}, n + 1):
             _, index = self.domain(value.type.shape)
             if any(map(touches, shared_loads(self._tried(value, index), buffer))):
                 self.materialise(value)
 
     def set_aside(self, buffers: set[str], n: int) -> None:
         """Before a control node that may write `buffers`: compute what it, or a later node, reads of them."""
-        for value, last in list(self.pending.items()):
-            if last < n:
-                continue
+        for value in self._readers(buffers, n):
+            self.materialise(value)
+
+    def _readers(self, buffers: set[str], n: int) -> list[Value]:
+        """The pending values that are used at node `n` or later and read one of the buffers."""
+        return [v for v, last in self.pending.items() if last >= n and not buffers.isdisjoint(self._buffers_read(v))]
+
+    def _buffers_read(self, value: Value) -> frozenset[str]:
+        found = self.reads.get(value)
+        if found is None:
             _, index = self.domain(value.type.shape)
-            if any(load.buffer.name in buffers for load in loads_of(self._tried(value, index))):
-                self.materialise(value)
+            found = frozenset(load.buffer.name for load in loads_of(self._tried(value, index)))
+            self.reads[value] = found
+        return found
 
     def replace_arrays(self, pairs: Sequence[tuple[Value, Operand]]) -> None:
         """At a region's end: each carried array's memory becomes what the region yields for it."""
