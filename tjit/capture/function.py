@@ -403,7 +403,7 @@ class _Finish:
             return Result("tensor", value=leaf)
         freed = id(leaf._grad_fn) in self.freed
         position = self._output(self.trace.value_of(leaf))
-        form = "number" if leaf._number and self.trace.numpy else None
+        form = "number" if leaf._number and not leaf.requires_grad else None
         return Result("output", position, form, requires_grad=leaf.requires_grad and not freed, freed=freed)
 
     def _numpy_result(self, leaf: Any) -> Result:
