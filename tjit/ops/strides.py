@@ -65,6 +65,10 @@ def _view_strides(old: Sequence[Dim], strides: Sequence[Dim], new: Sequence[Dim]
     """Strides of memory under another shape, or None where no strides say it."""
     if any(isinstance(d, int) and d == 0 for d in (*old, *new)):
         return contiguous_strides(new)
+    kept = [(d, s) for d, s in zip(old, strides, strict=True) if not is_one(d)]
+    if [d for d, _ in kept] == [d for d in new if not is_one(d)]:  # dims of extent 1 come and go
+        rest = iter(kept)
+        return tuple(1 if is_one(d) else next(rest)[1] for d in new)
     runs = _runs(old, strides)
     result: list[Dim] = []
     position = len(new)
