@@ -394,3 +394,12 @@ def test_explain_adds_up_the_bytes_of_tapes():
     page = str(tjit.explain(tjit.compile(_recurrent), *leaves))
 
     assert ", 960 B on tapes" in page
+
+
+def test_slices_that_grow_with_the_counter_are_kept_and_not_their_array():
+    def tapes(f, *arrays):
+        text = str(tjit.compile(f).lower(*_leaves(arrays)).schedule())
+        return {line.split(": ")[1] for line in text.splitlines() if line.startswith("  tape ")}
+
+    assert tapes(_triangular_solve, _normal(9, 9), _normal(9)) == {"f64[9, 8] 576 B", "f64[9] 72 B"}
+    assert max(tapes(_cholesky, _normal(9, 9)), key=len) == "f64[9, 8, 8] 4608 B"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from tjit.autograd.minimum_cut import Network
@@ -10,8 +10,11 @@ from tjit.capture.trace import inline
 from tjit.ir.dims import Dim, evaluate, symbols
 from tjit.ir.graph import GraphBuilder, Literal, Node, Operand, Value
 from tjit.ir.scope import mentioned
+from tjit.ir.types import TensorType
 
-__all__ = ["Parts"]
+__all__ = ["KeptType", "Parts"]
+
+KeptType = Callable[[TensorType], "TensorType | None"]
 
 _TYPICAL = 64  # a symbolic dim's extent, where sizes are compared
 _KEPT = frozenset({"contract", "reduce", "index", "control"})
@@ -22,11 +25,13 @@ class Parts:
     """A joint graph's nodes and what each depends on: what it and its regions read, and the `bind` of each symbol that
     its attrs and types mention. A bound symbol has no value in the other program, so its `bind` runs in both."""
 
-    def __init__(self, nodes: Sequence[Node], cotangents: Collection[Value], hidden: Collection[str] = ()) -> None:
-        """`hidden`: names of further symbols that have no value in the other program."""
+    def __init__(
+        self, nodes: Sequence[Node], cotangents: Collection[Value], kept_type: KeptType = lambda type: type
+    ) -> None:
+        """`kept_type`: the type under which a value of a type is kept, None where it cannot be."""
         self.nodes = nodes
         self._binds = {node.attrs["symbol"]: node for node in nodes if node.op.name == "bind"}
-        self._hidden = {*self._binds, *hidden}
+        self._kept_type = kept_type
         self._bound_by = {node: self._bind_nodes(mentioned(node)) for node in nodes} if self._binds else {}
         self._of_backward = self._depending_on(set(cotangents))
 
@@ -123,12 +128,17 @@ class Parts:
         cut = [v for v in made if ("in", v) in reachable and ("out", v) not in reachable]
         return sorted(cut, key=made.__getitem__)
 
+    def _stored(self, value: Value) -> TensorType | None:
+        """The type of what is kept. An extent that is a bound symbol cannot be that of an output or an input."""
+        bound = any(s.name in self._binds for d in value.type.shape for s in symbols(d))
+        return None if bound else self._kept_type(value.type)
+
     def _is_hidden(self, value: Value) -> bool:
-        """Whether an extent is a bound symbol, which neither an output nor an input of a program can have."""
-        return any(s.name in self._hidden for d in value.type.shape for s in symbols(d))
+        return self._stored(value) is None
 
     def _capacity(self, value: Value) -> int | None:
-        return None if self._is_hidden(value) else 8 + _bytes(value)
+        stored = self._stored(value)
+        return None if stored is None else 8 + _bytes(stored)
 
     def _may_recompute(self, node: Node) -> bool:
         return not _is_dear(node) or any(map(self._is_hidden, node.results)) or _is_cheap_control(node)
@@ -157,9 +167,9 @@ def _is_cheap_control(node: Node) -> bool:
     return all(not _is_dear(n) or _is_cheap_control(n) for n in inner)
 
 
-def _bytes(value: Value) -> int:
-    total = value.type.dtype.itemsize
-    for d in value.type.shape:
+def _bytes(type: TensorType) -> int:
+    total = type.dtype.itemsize
+    for d in type.shape:
         total *= max(1, _extent(d))
     return total
 

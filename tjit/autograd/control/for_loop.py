@@ -7,11 +7,12 @@ from typing import Any
 
 from tjit.autograd.control.joint import RegionJoint, derive_region
 from tjit.autograd.control.replay import copied
-from tjit.autograd.control.tapes import keep, row
+from tjit.autograd.control.tapes import keep, kept_type, row
 from tjit.capture.activity import active_results, reached_inputs
 from tjit.capture.leaves import Spec
 from tjit.capture.regions import ControlRecord, Part, add_control, part
 from tjit.capture.trace import Trace
+from tjit.ir.clone import substituted_type
 from tjit.ir.dims import add_runtime, counter
 from tjit.ir.graph import Operand, Value
 from tjit.ops.apply import state
@@ -77,7 +78,9 @@ class _Countdown:
         read = set(self.body.captured())
         outer = [v for v, w in self._outer() if w and v in read and v.type.is_float]
         wanted = [*(self.body.inputs[i] for i in self.carried), *outer]
-        joint = derive_region(self.trace, self.body, wanted, self.carried, (self.name,))
+        joint = derive_region(
+            self.trace, self.body, wanted, self.carried, lambda t: kept_type(self.trace, self.record, t)
+        )
         saved = self._saved(joint)
         tapes = keep(self.trace, self.record, joint, saved)
         sums = [v for v in outer if v in joint.gradients]
@@ -137,7 +140,8 @@ class _Countdown:
         for i, handle in zip(self.carried, handles, strict=False):
             if i in joint.cotangents:
                 values[joint.cotangents[i]] = value_of(handle)
-        values.update((v, value_of(row(tape, trip, v.type))) for v, tape in tapes.items())
+        types = {v: substituted_type(v.type, {self.name: trip}) for v in tapes}
+        values.update((v, value_of(row(tape, trip, types[v]))) for v, tape in tapes.items())
         values.update((joint.env[v], value_of(t)) for v, t in self.outside.items() if v in joint.env)
         return values
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tjit.autograd.control.replay import replay
-from tjit.autograd.split import Parts
+from tjit.autograd.split import KeptType, Parts
 from tjit.autograd.tape import grad, grad_mode
 from tjit.capture.trace import Trace
 from tjit.ir.graph import Literal, Node, Region, Value
@@ -37,14 +37,18 @@ class RegionJoint:
 
 
 def derive_region(
-    trace: Trace, region: Region, wanted: Collection[Value], seeds: Sequence[int], hidden: Collection[str] = ()
+    trace: Trace,
+    region: Region,
+    wanted: Collection[Value],
+    seeds: Sequence[int],
+    kept_type: KeptType = lambda type: type,
 ) -> RegionJoint:
     """The joint graph of `region`.
 
     Args:
         wanted: inputs and values read from outside that need a gradient.
         seeds: positions of the outputs that have a cotangent.
-        hidden: names of symbols that have a value only inside of the region.
+        kept_type: as `Parts` takes it.
     """
     with trace.apart() as scope:
         given = (*region.inputs, *region.captured())
@@ -64,7 +68,7 @@ def derive_region(
         ends = tuple(o if isinstance(o, Literal) else trace.value_of(o) for o in outputs)
         pulled = {v: trace.value_of(g) for v, g in zip(wanted, gradients, strict=True) if g is not None}
         seeded = {i: trace.value_of(t) for i, t in cotangents.items()}
-    parts = Parts(scope.builder.nodes, tuple(seeded.values()), hidden)
+    parts = Parts(scope.builder.nodes, tuple(seeded.values()), kept_type)
     effects += [n for n in scope.builder.nodes if n.has_effect() and any(v in made for v in n.results)]
     first = parts.needed(ends, effects)
     second = [n for n in parts.needed(pulled.values(), ()) if n not in set(first)]

@@ -19,7 +19,7 @@ from tjit.ops.index import SLICE_UPDATE
 from tjit.ops.movement import RESHAPE, reshape, slice_dims
 from tjit.tensor import Tensor, Traced
 
-__all__ = ["keep", "row", "widest"]
+__all__ = ["keep", "kept_type", "row", "widest"]
 
 
 def keep(trace: Trace, record: ControlRecord, joint: RegionJoint, saved: Sequence[Value]) -> dict[Value, Tensor]:
@@ -46,10 +46,14 @@ class _Extension:
         self.joint = joint
         self.new = new
         self.node = record.node
-        rows = self.node.attrs["trip"]
-        if record.scope is not trace.whole:
-            rows = widest(rows, trace.runtime)  # so that a loop around this one can keep the tape
-        self.types = [v.type.with_shape((rows, *v.type.shape)) for v in new]
+        self.types = [self._tape_type(v.type) for v in new]
+
+    def _tape_type(self, type: TensorType) -> TensorType:
+        stored = kept_type(self.trace, self.record, type)
+        assert stored is not None  # what cannot be kept is not chosen
+        trip = self.node.attrs["trip"]
+        rows = None if self.record.scope is self.trace.whole else widest(trip, self.trace.runtime)
+        return stored.with_shape((trip if rows is None else rows, *stored.shape))
 
     def run(self, before: dict[Value, Tensor]) -> dict[Value, Tensor]:
         """Replace the node. `before`: tapes that it has."""
@@ -122,10 +126,24 @@ def _zeros_attrs(type: TensorType) -> dict[str, object]:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def widest(d: Dim, hidden: Collection[str]) -> Dim:
-    """A dim that `d` is never above, without the symbols `hidden`; `d` itself where none is known."""
+def kept_type(trace: Trace, record: ControlRecord, type: TensorType) -> TensorType | None:
+    """The type of a tape's row for a value of `type`: as large as that is on any trip. None: nothing bounds it.
+
+    Where another loop may be around this one, that should be able to keep the tape, so that its counter is gone too.
+    """
+    own = {record.node.attrs["counter"]}
+    nested = record.scope is not trace.whole
+    for hidden in [trace.runtime | own, own] if nested else [own]:
+        shape = [widest(d, hidden) for d in type.shape]
+        if None not in shape:
+            return type.with_shape(tuple(d for d in shape if d is not None))
+    return None
+
+
+def widest(d: Dim, hidden: Collection[str]) -> Dim | None:
+    """A dim that `d` is never above, without the symbols `hidden`; None where none is known."""
     found = _extreme(d, hidden, upper=True)
-    return d if found is None else found
+    return found if found is None or found is d else maximum(found, 0)  # of a loop of no trips
 
 
 def _extreme(d: Dim, hidden: Collection[str], *, upper: bool) -> Dim | None:
