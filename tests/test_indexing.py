@@ -402,3 +402,26 @@ def test_split_parts_share_memory():
 
     assert x.tolist() == [0, 0, 1, 1]
     assert a.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("make", [np.arange, lambda n: tjit.arange(n)])
+def test_slices_near_an_end_serve_all_sizes_that_have_such_ends(make):
+    @tjit.compile
+    def f(x):
+        return x[:-2] + x[1:-1] * x[2:]
+
+    for n in (5, 6, 7, 3, 40, 2):
+        x = np.arange(n)
+        assert f(make(n)).tolist() == (x[:-2] + x[1:-1] * x[2:]).tolist()
+    assert f.cache_info().misses == 2
+
+
+def test_slices_of_sizes_without_such_ends():
+    @tjit.compile
+    def f(x):
+        return x[1:-1], x[:3], x[-3:], x[2:1]
+
+    for n in (9, 8, 7, 2, 1, 0, 3):
+        x = np.arange(n)
+        for found, expected in zip(f(x), (x[1:-1], x[:3], x[-3:], x[2:1]), strict=True):
+            np.testing.assert_array_equal(found, expected)

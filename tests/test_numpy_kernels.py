@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ from benchmarks.numpy_kernels.worker import measure  # noqa: E402
 
 # of the largest magnitude: sums of up to some hundred f64 terms in another order, amplified by a few steps
 TOLERANCE = 1e-12
+STEPPED = {"jacobi_1d", "jacobi_2d", "seidel_2d", "heat_3d", "adi", "nbody", "nbody_scalar"}
+# The others get Python's ints for extents, or grids whose extents differ by one, which no two symbols say.
+ONE_PROGRAM = [n for n in NAMES if n not in {"mandelbrot", "mandelbrot_scalar", "vertical_advection"}]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,6 +40,27 @@ def test_compiled_kernels_compute_what_numpy_does(name):
 
     for _ in range(3):  # the third is served by the native entry
         check(outcome(compiled, arguments), expected, TOLERANCE)
+
+
+def sized(name: str, more: int) -> tuple:
+    """The arguments of the small size with every extent larger; steps are as they are."""
+    module = import_module(f"benchmarks.numpy_kernels.{name}")
+    extents = module.SIZES["S"]
+    steps = extents[: len(extents) - 1] if name in STEPPED else ()
+    module.SIZES["other"] = (*steps, *(n + more for n in extents[len(steps) :]))
+    return load(name).arguments("other")
+
+
+@pytest.mark.parametrize("name", ONE_PROGRAM)
+def test_a_third_size_compiles_nothing(name):
+    kernel = load(name).function
+    compiled = tjit.compile(kernel)
+
+    for more in (0, 2, 3, 5):
+        arguments = sized(name, more)
+        check(outcome(compiled, arguments), outcome(kernel, arguments), TOLERANCE)
+
+    assert compiled.cache_info().misses == 2
 
 
 @pytest.mark.parametrize("name", NAMES)

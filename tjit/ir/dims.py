@@ -26,6 +26,7 @@ __all__ = [
     "Symbol",
     "add_runtime",
     "as_number",
+    "assume_at_least",
     "at_least",
     "coefficient",
     "counter",
@@ -138,11 +139,13 @@ class _Capture(threading.local):
     """While a user's function is captured: what it asks of a dim must have one answer for all sizes.
 
     Attributes:
+        assumes: a capture may be for some sizes only: `assume_at_least` adds to `positive`.
         number: makes a traced 0-d integer of a dim that has its value only at run time.
         runtime: names of the symbols of such dims.
     """
 
     asks_user = False
+    assumes = False
     positive: list[Dim] = []  # noqa: RUF012  replaced, never changed
     number: Callable[[DimExpr], Any] | None = None
     runtime: frozenset[str] = frozenset()
@@ -152,23 +155,33 @@ _capture = _Capture()
 
 
 @contextmanager
-def inconclusive() -> Iterator[list[Dim]]:
+def inconclusive(*, assumes: bool = False) -> Iterator[list[Dim]]:
     """Inside, asking for a symbolic dim's value raises InconclusiveDimError where user code does.
 
-    Gives the list that `require_positive` adds to.
+    Gives the list that `require_positive` adds to, and with `assumes` also `assume_at_least`.
     """
-    before = _capture.asks_user, _capture.positive
-    _capture.asks_user, _capture.positive = True, []
+    before = _capture.asks_user, _capture.assumes, _capture.positive
+    _capture.asks_user, _capture.assumes, _capture.positive = True, assumes, []
     try:
         yield _capture.positive
     finally:
-        _capture.asks_user, _capture.positive = before
+        _capture.asks_user, _capture.assumes, _capture.positive = before
 
 
 def require_positive(d: Dim) -> None:
     """What is being captured holds for sizes that make `d` at least 1."""
     if _capture.asks_user and not isinstance(d, int) and not at_least(d, 1) and not is_runtime(d):
         _capture.positive.append(d)
+
+
+def assume_at_least(a: Dim, bound: int) -> bool:
+    """Whether a >= bound: it is certain, or what is being captured is for such sizes only."""
+    if at_least(a, bound):
+        return True
+    if not _capture.assumes or isinstance(a, int) or is_runtime(a):
+        return False
+    _capture.positive.append(a - bound + 1)
+    return True
 
 
 def is_runtime(d: Dim) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tjit.dtypes import bool_, i64, u8
 from tjit.errors import ArgumentError, CaptureError, DimensionError, DTypeError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, as_number, at_least, is_runtime, maximum, minimum, product
+from tjit.ir.dims import Dim, DimExpr, as_number, assume_at_least, at_least, is_runtime, maximum, minimum, product
 from tjit.location import user_location
 from tjit.ops.apply import apply, assign, state
 from tjit.ops.creation import flatten_nested, full, nested_shape, tensor
@@ -31,6 +31,8 @@ from tjit.ops.operands import broadcast_shapes
 from tjit.tensor import Tensor, attach
 
 __all__ = ["get_item", "set_item", "with_written"]
+
+_NEAR = 16  # of an end, as the neighbours that a stencil reads
 
 
 class _Basic(NamedTuple):
@@ -61,7 +63,14 @@ def _bound(value: Any, extent: Dim, default: Dim) -> Dim:
     index = as_index(value)
     if is_runtime(index) and not at_least(index, 0):
         return run_time_bound(as_number(index), extent)
+    if _is_near(index) and assume_at_least(extent, abs(index)):
+        return index if index >= 0 else extent + index
     return maximum(minimum(index + extent * is_negative(index), extent), 0)
+
+
+def _is_near(bound: Any) -> bool:
+    """Whether a slice's bound lies so close to an end that tensors of several sizes hardly end before."""
+    return bound is None or (isinstance(bound, int) and abs(bound) <= _NEAR)
 
 
 def _slice_bounds(key: slice, extent: Dim) -> tuple[Dim, Dim, int]:
@@ -78,7 +87,10 @@ def _slice_bounds(key: slice, extent: Dim) -> tuple[Dim, Dim, int]:
             f"slice step must be positive, not {step}", user_location(), hint="use flip() to reverse a dim"
         )
     start = _bound(key.start, extent, 0)
-    return start, maximum(_bound(key.stop, extent, extent), start), step
+    stop = _bound(key.stop, extent, extent)
+    if _is_near(key.start) and _is_near(key.stop) and assume_at_least(stop - start, 0):
+        return start, stop, step
+    return start, maximum(stop, start), step
 
 
 def _as_part(part: Any) -> Any:
