@@ -18,6 +18,7 @@ import pytest
 import tjit
 from tjit import nn
 from tjit.errors import CaptureError
+from tjit.jit.warning import TracerWarning
 
 POSITIVE, NEGATIVE = [1.0, 2.0, 3.5], [-1.0, -2.0, -4.5]
 
@@ -256,8 +257,10 @@ def test_print_says_that_values_are_not_known_yet(capsys):
 
 
 def test_trace_keeps_the_branch_taken():
-    with pytest.raises(CaptureError, match="no truth value"):
-        tjit.jit.trace(sign, tensor(POSITIVE))
+    with pytest.warns(TracerWarning, match="Converting a tensor to a truth value"):
+        traced = tjit.jit.trace(sign, tensor(POSITIVE))
+
+    _assert_same(traced(tensor(NEGATIVE)), tensor(NEGATIVE))
 
 
 def test_source_that_cannot_be_read_is_an_error():
@@ -414,6 +417,33 @@ def test_python_state_changed_by_a_method_under_a_tensor_condition_is_an_error()
 
     assert counter.n == 0
     assert counter.seen == set()
+
+
+def steps_in_a_choice(x, counter, out):
+    return x * counter.step() if x.sum() > 0 else x
+
+
+def appends_in_an_operator(x, counter, out):
+    if x.sum() > 0 and out.append(1) is None:
+        return x
+    return -x
+
+
+def binds_in_an_operator(x, counter, out):
+    y = 1
+    if x.sum() > 0 and (y := 5) > 3:
+        return x * y
+    return x * y
+
+
+@pytest.mark.parametrize("fn", [steps_in_a_choice, appends_in_an_operator, binds_in_an_operator])
+def test_expressions_that_may_not_be_evaluated_change_nothing(fn):
+    counter, out = Counter(), []
+
+    with pytest.raises(CaptureError, match="is changed behind the variables of a loop or branch"):
+        tjit.compile(lambda x: fn(x, counter, out))(tensor(POSITIVE))
+
+    assert (counter.n, out) == (0, [])
 
 
 SEEN = 0

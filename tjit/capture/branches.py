@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tjit.capture.dataflow import LOOPS
-from tjit.capture.frames import Record, is_static
+from tjit.capture.frames import is_static
 from tjit.capture.jumps import RETURNED, VALUE, Jumps, Place
 from tjit.capture.syntax import assign, call, constant, define, load, operator, put, thunk
 
-__all__ = ["THUNKS", "VARIABLES", "Branches"]
+__all__ = ["THUNKS", "Branches"]
 
-VARIABLES = "_tjit_variables"
 THUNKS = frozenset({"_tjit_then", "_tjit_else", "_tjit_test", "_tjit_body"})
 _NONE: frozenset[str] = frozenset()
 
@@ -53,7 +52,7 @@ class Branches(Jumps):
         live = live | self._live_flags(jumps, place)
         functions: list[ast.stmt] = [f for f in (then, other) if f is not None]
         names: list[ast.expr] = [operator("nothing", test) if f is None else load(f.name, test) for f in (then, other)]
-        run = call("if_", [test, *names, self._state(record, live, test)], test)
+        run = call("if_", [test, *names, self.variables(record, live, test)], test)
         return [*hoisted, *functions, put(ast.Expr(run), test)]
 
     def _branch(
@@ -85,20 +84,6 @@ class Branches(Jumps):
         self.scope.bound = _meet(bound, other_bound, before)
         return [put(ast.If(test, then, other), node)]
 
-    def _state(self, record: Record, live: frozenset[str], like: ast.AST) -> ast.expr:
-        """The variables of a statement, as the operators see them."""
-        scope = self.scope
-        scope.asks = True
-        assigned = list(record.assigned)
-        touched = [p for p in record.touched if p not in record.assigned]
-        for path in (*assigned, *touched):
-            root = path.partition(".")[0]
-            if root in scope.local or root in scope.outer or root in scope.flags or root == VALUE:
-                scope.asked.add(root)
-        alive = [n for n in assigned if n in live or n in scope.always or "." in n]
-        operands = [tuple(assigned + touched), len(assigned), frozenset(alive + touched)]
-        return put(ast.Call(load(VARIABLES, like), [constant(o, like) for o in operands], []), like)
-
     def _loop(self, node: ast.stmt, place: Place, live: frozenset[str]) -> list[ast.stmt]:
         assert isinstance(node, LOOPS)
         live = live | self.flows.of(node).reads  # behind the last trip, or at the start of the next
@@ -123,7 +108,7 @@ class Branches(Jumps):
         assert isinstance(out[-1], ast.Expr)
         run = out[-1].value
         assert isinstance(run, ast.Call)
-        run.args.insert(2, self._state(record, live | flags, run))
+        run.args.insert(2, self.variables(record, live | flags, run))
         return before + out
 
     def _native_loop(self, node: ast.stmt, place: Place, live: frozenset[str]) -> list[ast.stmt]:

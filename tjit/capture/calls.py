@@ -15,18 +15,13 @@ from tjit.capture.source import converted, is_convertible
 from tjit.location import is_internal
 from tjit.ops.apply import state
 
-__all__ = ["AsTraced", "callee", "converting"]
+__all__ = ["callee"]
 
 # Python's functions that call what they are given.
 _CALLING = (
     map, filter, sorted, min, max, functools.reduce, itertools.accumulate, itertools.starmap, itertools.takewhile,
     itertools.dropwhile, itertools.filterfalse, itertools.groupby,
 )  # fmt: skip
-
-
-def converting() -> bool:
-    """Whether a function is being captured from its source."""
-    return state.trace is not None and state.trace.converts
 
 
 def callee(fn: Any) -> Any:
@@ -49,24 +44,6 @@ def callee(fn: Any) -> Any:
     if kind is np.ufunc:
         return _numpys(fn, fn)
     return _class(fn) if isinstance(fn, type) else _object(fn, kind)
-
-
-class AsTraced:
-    """A function that is captured by the ops it applies: its branches are those taken at capture."""
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, fn, updated=())
-        self._tjit_function = fn
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        trace = state.trace
-        if trace is None:
-            return self._tjit_function(*args, **kwargs)
-        before, trace.converts = trace.converts, False
-        try:
-            return self._tjit_function(*args, **kwargs)
-        finally:
-            trace.converts = before
 
 
 def _function(fn: FunctionType) -> Any:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from tjit.capture.dataflow import LOOKS, Names, find_names, parameters, target_names, walk
 from tjit.capture.frames import Frame, Record, Scope, dotted, is_static, root_of
-from tjit.capture.syntax import call, constant, define, load, put, thunk
+from tjit.capture.syntax import RUNTIME, VARIABLES, call, constant, define, load, put, thunk
 
 __all__ = ["Expressions"]
 
@@ -245,8 +245,30 @@ class Expressions:
         names = sorted(scope.local | (scope.outer & scope.names.inner))
         return thunk(put(ast.Tuple([load(n, like) for n in names], ast.Load()), like))
 
+    def variables(self, record: Record, live: frozenset[str], like: ast.AST) -> ast.expr:
+        """The variables of a part of the function, as the operators see them."""
+        scope = self.scope
+        scope.asks = True
+        assigned = list(record.assigned)
+        touched = [p for p in record.touched if p not in record.assigned]
+        for path in (*assigned, *touched):
+            root = path.partition(".")[0]
+            if root in scope.local or root in scope.outer or root.startswith(RUNTIME):
+                scope.asked.add(root)
+        alive = [n for n in assigned if n in live or n in scope.always or "." in n]
+        operands = [tuple(assigned + touched), len(assigned), frozenset(alive + touched)]
+        return put(ast.Call(load(VARIABLES, like), [constant(o, like) for o in operands], []), like)
+
     def delayed(self, node: ast.expr) -> ast.expr | None:
         """A function that evaluates `node`; None where none can be made."""
+        with self.recording() as record:
+            function = self._delayed(node)
+        changes = record.assigned or (record.calls and record.touched)
+        if function is None or not changes or self.scope.hoisted is None:
+            return function
+        return call("apart", [function, self.variables(record, frozenset(), node)], node)
+
+    def _delayed(self, node: ast.expr) -> ast.expr | None:
         scope = self.scope
         if scope.names.walrus and any(isinstance(n, ast.NamedExpr) for n in walk(node)):
             if scope.hoisted is None or scope.hidden:

@@ -24,18 +24,21 @@ from tjit.location import is_users, user_location
 from tjit.ops.apply import state as active
 from tjit.tensor import Tensor
 
-__all__ = ["watched"]
+__all__ = ["apart", "watched"]
 
 _MOST = 2000  # objects that are looked at
 _PLAIN = (Tensor, np.ndarray, np.generic, DimExpr, str, bytes, int, float, complex, type(None), type, ModuleType, range)
 _GENERATORS = ("random", "numpy.random._generator", "numpy.random.mtrand")
 
 
-def watched(run: Callable[..., Any], state: State) -> Callable[..., Any]:
+def watched(run: Callable[..., Any], state: State, *, carried: bool = True) -> Callable[..., Any]:
     """`run`, a part of a statement with the variables `state`, which refuses unseen changes while it is captured.
 
+    Args:
+        carried: whether the node carries what the variables hold.
+
     Raises:
-        CaptureError: when called to be captured as a region: it changes what the statement's variables do not show.
+        CaptureError: when called to be captured as a region: it changes what the node does not carry.
     """
     trace = active.trace
     if not isinstance(trace, Trace):
@@ -45,7 +48,7 @@ def watched(run: Callable[..., Any], state: State) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         if trace.scope is scope:  # Python runs it
             return run(*args)
-        watch = _Watch(state)
+        watch = _Watch(state, carried)
         try:
             result = run(*args)
         except BaseException:
@@ -60,6 +63,30 @@ def watched(run: Callable[..., Any], state: State) -> Callable[..., Any]:
     return call
 
 
+def apart(run: Callable[[], Any], state: State) -> Callable[[], Any]:
+    """`run`, which evaluates a part of an expression and changes no variable of `state` while it is captured.
+
+    Raises:
+        CaptureError: when called to be captured as a region: it does.
+    """
+
+    def call() -> Any:
+        before = state.get()
+        result = run()
+        now = state.get()
+        for name, a, b in zip(state.names[: state.assigned], before, now, strict=False):
+            if a is not b:
+                state.set(before)
+                raise _refusal(f"{name} is changed")
+        return result
+
+    trace = active.trace
+    if not isinstance(trace, Trace):
+        return run
+    scope, inside = trace.scope, watched(call, state, carried=False)
+    return lambda: run() if trace.scope is scope else inside()
+
+
 def _refusal(what: str) -> CaptureError:
     return CaptureError(
         f"{what} behind the variables of a loop or branch that depends on tensors",
@@ -71,10 +98,10 @@ def _refusal(what: str) -> CaptureError:
 class _Watch:
     """The objects that can be reached from the variables of a statement, and what they hold."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, carried: bool) -> None:
         values = state.get()
-        self.covered = {id(v) for v in values if isinstance(v, (list, dict))}
-        self.names = set(state.names[: state.assigned])
+        self.covered = {id(v) for v in values if carried and isinstance(v, (list, dict))}
+        self.names = set(state.names[: state.assigned]) if carried else set()
         self.seen: set[int] = set()
         self.held: list[tuple[Any, Any, str]] = []  # an object, what it held, what it is called
         self._queue = deque(zip(values, state.names, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 from tjit.capture import operators
 from tjit.capture.calls import callee
-from tjit.capture.hidden import watched
+from tjit.capture.hidden import apart, watched
 from tjit.capture.operators import State, and_, assert_, if_expr, not_, or_
 from tjit.capture.trace import Trace
 from tjit.capture.variables import Variables, load, visible
@@ -20,6 +20,7 @@ from tjit.ops.apply import state
 __all__ = [
     "Variables",
     "and_",
+    "apart",
     "assert_",
     "callee",
     "compare",

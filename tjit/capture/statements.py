@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from tjit.capture.branches import VARIABLES, Branches
+from tjit.capture.branches import Branches
 from tjit.capture.dataflow import LOOPS, TRIES, Names, find_names, imported
 from tjit.capture.frames import Scope
 from tjit.capture.jumps import RETURNED, VALUE, Place
-from tjit.capture.syntax import assign, call, constant, load, operator, put, store, thunk
+from tjit.capture.syntax import VARIABLES, assign, call, constant, load, operator, put, store, thunk
 from tjit.errors import CaptureError
 from tjit.location import Location
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "RUNTIME",
+    "VARIABLES",
     "assign",
     "call",
     "constant",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 RUNTIME = "_tjit_"  # the variable that holds what rewritten code calls
+VARIABLES = "_tjit_variables"  # the one that makes the `State` of a statement
 
 T = TypeVar("T", bound=ast.AST)
 
