@@ -41,7 +41,7 @@ def _if(outer: Scheduler, node: Node) -> AnyStep:
 
 
 def _for(outer: Scheduler, node: Node) -> AnyStep:
-    body = _body(outer, node.regions[0], [outer.place(value) for value in node.results], ())
+    body = _body(outer, node.regions[0], [outer.place(value) for value in node.results], (), is_loop=True)
     return For(node.attrs["counter"], node.attrs["trip"], body, _arena(outer, (body,)), node.location)
 
 
@@ -49,7 +49,7 @@ def _while(outer: Scheduler, node: Node) -> AnyStep:
     carried = [outer.place(value) for value in node.results]
     test, body = node.regions
     condition = outer.temp(test.outputs[0].type)
-    both = _body(outer, test, carried, (condition,)), _body(outer, body, carried, ())
+    both = _body(outer, test, carried, (condition,)), _body(outer, body, carried, (), is_loop=True)
     return While(condition, *both, _arena(outer, both), node.location)
 
 
@@ -59,7 +59,9 @@ def _read(outer: Scheduler, node: Node, i: int) -> Placed:
     return outer.place(operand)
 
 
-def _body(outer: Scheduler, region: Region, carried: Sequence[Placed], fresh: Sequence[Placed]) -> Body:
+def _body(
+    outer: Scheduler, region: Region, carried: Sequence[Placed], fresh: Sequence[Placed], *, is_loop: bool = False
+) -> Body:
     """A region over the buffers of what it carries, of what it reads from outside, and of what it defines anew.
 
     A test, which yields no new values of what it carries, only reads.
@@ -70,8 +72,11 @@ def _body(outer: Scheduler, region: Region, carried: Sequence[Placed], fresh: Se
     graph = Graph(
         region.name, (*region.inputs, *captured), region.nodes, region.outputs, {i: i for i in range(written)}
     )
-    plan = outer.inner(graph, [placed.strides for placed in inputs]).run()
-    return Body(region.name, plan, inputs, tuple(fresh))
+    inner = outer.inner(graph, [placed.strides for placed in inputs])
+    inner.is_loop = is_loop
+    plan = inner.run()
+    rotations = tuple((source, target, outer.temp(source.type)) for source, target in inner.rotations)
+    return Body(region.name, plan, inputs, tuple(fresh), rotations)
 
 
 def _arena(outer: Scheduler, both: Sequence[Body]) -> Placed | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -99,6 +99,8 @@ class Scheduler:
     Attributes:
         known: the symbols that the program's inputs give; others are bound while it runs.
         mark: what the names of kernels' own symbols begin with.
+        is_loop: it is of a body that runs again and again, and may leave values in temps: `rotations` are pairs of a
+            temp and the input that it becomes.
     """
 
     def __init__(
@@ -126,6 +128,8 @@ class Scheduler:
         for value in self.storage.overwrites:
             self.sharing.setdefault(self.storage.root(value), []).append(value)
         self.aside: list[tuple[Value, Item]] = []
+        self.is_loop = False
+        self.rotations: list[tuple[Placed, Placed]] = []
         self.returned = {v for v in graph.outputs if isinstance(v, Value)}
         self.order = {group: n for n, group in enumerate(self.program.groups)}
         self.readers: dict[Value, list[Item]] = {}
@@ -150,7 +154,7 @@ class Scheduler:
         for group in self.program.groups:
             self._group(group)
         self._finish_outputs()
-        steps, temps, arena = plan_memory(self.steps, self.temps, self.known)
+        steps, temps, arena = plan_memory(self.steps, self._fixed(), self.known)
         names = {s for p in (*self.inputs, *self.outputs) for d in p.type.shape for s in symbols(d)}
         names |= {s for p in self.inputs for d in p.strides or () for s in symbols(d)}
         names = {s for s in names if s.name in self.known}
@@ -216,11 +220,34 @@ class Scheduler:
         readers = (other for v in there for other in self.readers.get(v, ()))
         return all(self.order[self.program.group_of[other]] <= own for other in readers)
 
+    def _fixed(self) -> list[Placed]:
+        """The temps but for those that change places with what is around this schedule."""
+        moving = {source for source, _ in self.rotations}
+        return [p for p in self.temps if p not in moving]
+
+    def _rotate(self, pending: list[tuple[Placed | Literal, Placed]]) -> list[tuple[Placed | Literal, Placed]]:
+        """Have temps change places with the inputs that they would be copied to; the copies that are left."""
+        left: list[tuple[Placed | Literal, Placed]] = []
+        for source, target in pending:
+            if self._may_rotate(source, target):
+                self.rotations.append((source, target))
+            else:
+                left.append((source, target))
+        return left
+
+    def _may_rotate(self, source: Placed | Literal, target: Placed) -> TypeGuard[Placed]:
+        if isinstance(source, Literal) or source.kind != "temp" or source.type != target.type:
+            return False
+        taken = any(source is s for s, _ in self.rotations)
+        return not taken and target.kind == "input" and target.strides is None
+
     def _finish_outputs(self) -> None:
         """Copy what is not where it has to end, each source before it is overwritten itself."""
         pending: list[tuple[Placed | Literal, Placed]]
         pending = [(v if isinstance(v, Literal) else self._source(v), target) for v, target in self.copies]
         pending = [(source, target) for source, target in pending if source is not target]
+        if self.is_loop:
+            pending = self._rotate(pending)
         while pending:
             free = next((c for c in pending if not any(o[0] is c[1] for o in pending if o is not c)), None)
             if free is not None:

@@ -66,7 +66,10 @@ class _Printer:
 
     def body(self, body: Body, depth: int) -> None:
         plan = body.plan
-        self.line(depth, f"{body.name} ({', '.join(_renamed(body, plan))}), {plan.arena} B")
+        turns = "".join(
+            f", {source.name} = {outer.name} becomes {target.name}" for source, target, outer in body.rotations
+        )
+        self.line(depth, f"{body.name} ({', '.join(_renamed(body, plan))}), {plan.arena} B{turns}")
         self.memory(plan, depth + 1)
         self.steps(plan, depth + 1)
 

@@ -103,12 +103,18 @@ class Allocate:
 
 @dataclass(eq=False)
 class Body:
-    """A region's schedule, with the buffers around it that stand for its inputs and outputs."""
+    """A region's schedule, with the buffers around it that stand for its inputs and outputs.
+
+    Attributes:
+        rotations: (temp, input, buffer around): the body of a loop leaves the input's next value in the temp, and the
+            two change places after each trip instead of a copy. The temp is the buffer around, at first.
+    """
 
     name: str
     plan: Schedule
     inputs: tuple[Placed, ...]
     outputs: tuple[Placed, ...]
+    rotations: tuple[tuple[Placed, Placed, Placed], ...] = ()
 
 
 @dataclass(eq=False)
@@ -195,7 +201,8 @@ def touched(step: AnyStep) -> tuple[Placed, ...]:
         return (step.placed,)
     own = () if isinstance(step, For) else (step.condition,)
     inside = (placed for body in bodies(step) for placed in (*body.inputs, *body.outputs))
-    return (*own, *_present(step.arena), *inside)
+    spare = (outer for body in bodies(step) for _, _, outer in body.rotations)
+    return (*own, *_present(step.arena), *inside, *spare)
 
 
 def _present(placed: Placed | None) -> tuple[Placed, ...]:

@@ -634,3 +634,68 @@ def test_symbols_may_be_called_like_those_of_kernels(name, rng):
         }
     """
     check(text.replace("NAME", name), rng.standard_normal((4, 6)), rng.standard_normal((6, 4)))
+
+
+TURNS = """
+    graph f(%x: f64[N], %y: f64[N], %k: i64[T]) -> f64[N], f64[N], f64[N] {
+      %0: f64[N], %1: f64[N], %2: f64[N] = for(%x, %y, %x, counter="i0", trip=T) {
+        body(%a: f64[N], %b: f64[N], %s: f64[N]) {
+          %3: f64[N] = flip(%a, dims=(0,))
+          %4: f64[N] = add(%3, %b)
+          %5: f64[N] = mul(%4, 0.5)
+          %6: f64[N] = for(%b, counter="i1", trip=i0) {
+            body(%c: f64[N]) {
+              %7: f64[N] = flip(%c, dims=(0,))
+              %8: f64[N] = sub(%7, %a)
+              yield %8
+            }
+          }
+          %9: f64[N], %10: i64[] = while(%6, 0:i64) {
+            test(%d: f64[N], %n: i64[]) {
+              %11: f64[] = sum(%d, dims=(0,), keepdim=False)
+              %12: bool[] = lt(%11, 2.0)
+              %13: bool[] = lt(%n, 3)
+              %14: bool[] = bitwise_and(%12, %13)
+              yield %14
+            }
+            body(%d_1: f64[N], %n_1: i64[]) {
+              %15: f64[N] = flip(%d_1, dims=(0,))
+              %16: f64[N] = add(%15, 0.25)
+              %17: i64[] = add(%n_1, 1)
+              yield %16, %17
+            }
+          }
+          %18: f64[N] = add(%s, %a)
+          yield %5, %9, %18
+        }
+      }
+      return %0, %1 to %y, %2
+    }
+"""
+
+
+@pytest.mark.parametrize("trips", [0, 1, 2, 3, 4])
+def test_arrays_change_places_with_their_next_values(trips, rng):
+    check(TURNS, rng.standard_normal(5), rng.standard_normal(5), np.zeros(trips, np.int64))
+
+    plan = plan_of(TURNS)
+    assert str(plan).count("becomes") == 3
+    assert "copy" not in str(plan)
+
+
+def test_a_value_that_two_carried_ones_become_is_copied_once():
+    text = """
+        graph f(%x: f64[4], %y: f64[4], %k: i64[T]) -> f64[4], f64[4] {
+          %0: f64[4], %1: f64[4] = for(%x, %y, counter="i0", trip=T) {
+            body(%a: f64[4], %b: f64[4]) {
+              %2: f64[4] = flip(%a, dims=(0,))
+              %3: f64[4] = flip(%b, dims=(0,))
+              %4: f64[4] = add(%2, %3)
+              yield %4, %4
+            }
+          }
+          return %0, %1
+        }
+    """
+    for trips in range(4):
+        check(text, np.arange(4.0), np.ones(4), np.zeros(trips, np.int64))

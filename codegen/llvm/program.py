@@ -28,6 +28,7 @@ from tjit.codegen.steps import (
     Allocate,
     AnyStep,
     Bind,
+    Body,
     Check,
     For,
     If,
@@ -122,6 +123,7 @@ class _Program:
         b: stands where the present step goes.
         stands_for: what a body's input or output is outside.
         arenas: what a body's temp lies in.
+        moving: where the address of a buffer is kept that changes places with another one.
         depth: of loops and branches around the present step.
     """
 
@@ -138,6 +140,7 @@ class _Program:
         self.pointers: dict[Placed, ir.Value] = {}
         self.stands_for: dict[Placed, Placed] = {}
         self.arenas: dict[Placed, Placed] = {}
+        self.moving: dict[Placed, ir.Value] = {}
         self.depth = 0
         self.parallel_for = ir.Function(
             module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for"
@@ -188,12 +191,16 @@ class _Program:
                 self.arenas.update(dict.fromkeys(body.plan.temps, step.arena))
         if isinstance(step, If):
             self._if(step)
-        elif isinstance(step, For):
-            with counted_loop(self.b, i64(0), self.ints.dim(step.trip), i64(1)) as i:
-                self.ints.symbols[step.counter] = i
-                self._steps(step.body.plan.steps)
         else:
-            self._while(step)
+            self._start_rotations(step)
+            if isinstance(step, For):
+                with counted_loop(self.b, i64(0), self.ints.dim(step.trip), i64(1)) as i:
+                    self.ints.symbols[step.counter] = i
+                    self._steps(step.body.plan.steps)
+                    self._rotate(step.body)
+            else:
+                self._while(step)
+            self._end_rotations(step.body)
         self.depth -= 1
 
     def _if(self, step: If) -> None:
@@ -215,8 +222,41 @@ class _Program:
         b.cbranch(self._flag(step.condition), body, after)
         b.position_at_end(body)
         self._steps(step.body.plan.steps)
+        self._rotate(step.body)
         b.branch(test)
         b.position_at_end(after)
+
+    def _start_rotations(self, step: For | While) -> None:
+        """Keep the addresses of what changes places."""
+        for source, target, spare in step.body.rotations:
+            position = step.body.plan.inputs.index(target)
+            slots = stack(self.setup, PTR), stack(self.setup, PTR)
+            self.b.store(self._pointer(step.body.inputs[position]), slots[0])
+            self.b.store(self._pointer(spare), slots[1])
+            for body in bodies(step):
+                self.moving[body.plan.inputs[position]] = slots[0]
+            self.moving[source] = slots[1]
+
+    def _rotate(self, body: Body) -> None:
+        b = self.b
+        for source, target, _ in body.rotations:
+            old, new = (b.load(self.moving[p], typ=PTR) for p in (target, source))
+            b.store(new, self.moving[target])
+            b.store(old, self.moving[source])
+
+    def _end_rotations(self, body: Body) -> None:
+        """Have each value where the steps behind the loop look for it."""
+        b = self.b
+        for _, target, _ in body.rotations:
+            home = self._pointer(body.inputs[body.plan.inputs.index(target)])
+            found = b.load(self.moving[target], typ=PTR)
+            away, after = b.append_basic_block("away"), b.append_basic_block("home")
+            b.cbranch(b.icmp_unsigned("!=", found, home), away, after)
+            b.position_at_end(away)
+            copy = declare(b, "memcpy", ir.FunctionType(PTR, [PTR, PTR, I64]))
+            b.call(copy, [home, found, self.ints.dim(target.type.nbytes)])
+            b.branch(after)
+            b.position_at_end(after)
 
     def _flag(self, placed: Placed) -> ir.Value:
         kind = element_type(placed.type.dtype)
@@ -285,20 +325,26 @@ class _Program:
         return declare(self.b, "free", ir.FunctionType(ir.VoidType(), [PTR]))
 
     def _pointer(self, placed: Placed) -> ir.Value:
-        """The address of a buffer; but for the heap it is the same throughout, and computed once."""
-        while placed in self.stands_for:
-            placed = self.stands_for[placed]
-        if placed.kind == "heap":
-            return self.b.load(self.slots[placed], typ=PTR)
+        """The address of a buffer; most are the same throughout, and computed once."""
+        placed = self._outside(placed)
+        slot = self.slots.get(placed) or self.moving.get(placed)
+        if slot is not None:
+            return self.b.load(slot, typ=PTR)
         found = self.pointers.get(placed)
         if found is None:
             found = self.pointers[placed] = self._address(placed)
         return found
 
-    def _on_heap(self, placed: Placed) -> bool:
-        while placed in self.stands_for:
+    def _outside(self, placed: Placed) -> Placed:
+        """What a buffer is where its address is known."""
+        while placed in self.stands_for and placed not in self.moving:
             placed = self.stands_for[placed]
-        return placed.kind == "heap"
+        return placed
+
+    def _moves(self, placed: Placed) -> bool:
+        """Whether the address changes while the program runs."""
+        placed = self._outside(placed)
+        return placed in self.slots or placed in self.moving
 
     def _address(self, placed: Placed) -> ir.Value:
         plan = self.plan
@@ -365,13 +411,13 @@ class _Program:
         return array
 
     def _arguments(self, step: Step, dims: ir.Value, error: ir.Value) -> ir.Value:
-        """The argument array of a kernel; in a loop it is filled before it, but for addresses on the heap."""
+        """The argument array of a kernel; in a loop it is filled before it, but for addresses that change."""
         placed = [step.scratch, *step.arguments]
         null = ir.Constant(PTR, None)
         values = [dims, error, *(null if p is None else self._pointer(p) for p in placed)]
         array = stack(self.setup, ir.ArrayType(PTR, len(values))) if self.depth else self.args
         for i, (p, value) in enumerate(zip((None, None, *placed), values, strict=True)):
-            once = self.depth and not (p is not None and self._on_heap(p))
+            once = self.depth and not (p is not None and self._moves(p))
             b = self.setup if once else self.b
             b.store(value, b.gep(array, [i64(i)], source_etype=PTR))
         return array
