@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from tjit.autograd.compiled import Joint, split_joint
+from tjit.capture.aliases import view_again
 from tjit.capture.function import Captured, Source, capture_function
 from tjit.capture.guards import Guards
 from tjit.capture.inputs import array_leaf, array_of, float_leaf
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, unflatten
 from tjit.errors import ArgumentError, TjitError
-from tjit.ir.dims import Dim, Symbol, evaluate
+from tjit.ir.dims import Dim, DimExpr, Symbol, evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.op import Op
 from tjit.ir.printer import print_graph
@@ -210,10 +211,8 @@ class Variant:
             target = _owner(source, arguments)
             if isinstance(target, Tensor):
                 target._grad = None if position is None else Tensor(outputs[position])
-        leaves_out = [
-            _sized(r.value, self._sizes(inputs)) if r.kind == "dim" else self._leaf(r, tensors, outputs, arguments)
-            for r in self.captured.results
-        ]
+        sizes = self._sizes(inputs) if any(r.kind in ("dim", "view") for r in self.captured.results) else {}
+        leaves_out = [self._leaf(r, tensors, outputs, arguments, sizes) for r in self.captured.results]
         return unflatten(self.captured.tree, leaves_out)
 
     def _check_writes(self, inputs: list[np.ndarray], arguments: list[Any]) -> None:
@@ -243,8 +242,18 @@ class Variant:
             owner._seen = owner._storage.version
 
     def _leaf(
-        self, result: Any, tensors: dict[int, Tensor], outputs: Sequence[np.ndarray], arguments: list[Any]
+        self,
+        result: Any,
+        tensors: dict[int, Tensor],
+        outputs: Sequence[np.ndarray],
+        arguments: list[Any],
+        sizes: dict[str, int],
     ) -> Any:
+        if result.kind == "dim":
+            return _sized(result.value, sizes)
+        if result.kind == "view":
+            base = self._leaf(result.base, tensors, outputs, arguments, sizes)
+            return view_again(base, result.chain, sizes, result.requires_grad)
         if result.kind == "value" or result.kind == "tensor":
             return result.value
         if result.kind == "argument":
@@ -421,7 +430,7 @@ def _info(plan: Any) -> ProgramInfo:
     from tjit.codegen.steps import failures
 
     return ProgramInfo(
-        tuple(s.name for s in plan.symbols),
+        _program_symbols(plan),
         tuple(p.type for p in plan.inputs),
         tuple(p.type for p in plan.outputs),
         tuple(p.strides for p in plan.inputs),
@@ -429,6 +438,12 @@ def _info(plan: Any) -> ProgramInfo:
         plan.arena,
         failures(plan),
     )
+
+
+def _program_symbols(plan: Any) -> tuple[str, ...]:
+    """Those that the machine code reads, then those that only the shapes of inputs mention."""
+    used = {s.name: None for s in plan.symbols}
+    return tuple(used | {str(d): None for p in plan.inputs for d in p.type.shape if isinstance(d, DimExpr)})
 
 
 def _pack(info: ProgramInfo, image: Image) -> bytes:

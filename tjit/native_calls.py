@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tjit.capture.aliases import view_again
 from tjit.capture.guards import Guards
 from tjit.capture.inputs import array_leaf
 from tjit.capture.pytree import Tree, unflatten
@@ -209,9 +210,7 @@ class _Builder(SpecBuilder):
         """Whether the i-th output is returned as a Tensor."""
         if self.in_python or self.variant.returns_numpy:
             return False
-        return any(
-            r.kind == "output" and r.position == i and r.value is None for r in self.variant.captured.results
-        )
+        return any(r.kind == "output" and r.position == i and r.value is None for r in self.variant.captured.results)
 
     def _grads(self) -> list[list[int]]:
         """The tensors whose `.grad` is set."""
@@ -229,7 +228,7 @@ class _Builder(SpecBuilder):
             arguments = [[RESULTS["argument"], i] for i in self.positions]
             inputs = [self._held(i, source) for i, source in enumerate(self.variant.sources)]
             return [*arguments, *inputs, *([RESULTS["array"], i] for i in range(len(self.shapes)))]
-        return [self._result(r) for r in self.variant.captured.results]
+        return [self._result(r.base if r.kind == "view" else r) for r in self.variant.captured.results]
 
     def _held(self, i: int, source: Any) -> list[int]:
         """What `_finish` gets of an input: its array, or its number."""
@@ -253,9 +252,8 @@ class _Builder(SpecBuilder):
             counts = (len(self.positions), len(self.variant.sources))
             return {"finish": self.id(partial(_finish, self.variant, *counts))}
         results = self.variant.captured.results
-        forms = tuple(None if r.kind != "output" or r.value == "array" else r.value for r in results)
-        if any(forms):
-            return {"finish": self.id(partial(_formed, tree, forms))}
+        if any(r.kind == "view" or (r.kind == "output" and r.value not in (None, "array")) for r in results):
+            return {"finish": self.id(partial(_formed, tree, results, self.values))}
         if tree.kind is None:
             return {"n_results": _BARE}
         if tree.kind is tuple and all(child.kind is None for child in tree.children):
@@ -274,10 +272,15 @@ def _number_array(number: Any) -> np.ndarray:
     return np.array(number if isinstance(number, float) else number.now(), np.float64)
 
 
-def _formed(tree: Tree, forms: tuple[str | None, ...], results: tuple[Any, ...]) -> Any:
-    """What NumPy code returns, put together; `forms` as in `numpy_result`."""
-    leaves = [r if form is None else numpy_result(r, form) for r, form in zip(results, forms, strict=True)]
-    return unflatten(tree, leaves)
+def _formed(tree: Tree, results: Sequence[Any], sizes: dict[str, int], whole: tuple[Any, ...]) -> Any:
+    """What a call returns, given outputs as they are, and in place of views what they are views of."""
+    return unflatten(tree, [_form(leaf, r, sizes) for leaf, r in zip(whole, results, strict=True)])
+
+
+def _form(leaf: Any, result: Any, sizes: dict[str, int]) -> Any:
+    if result.kind == "view":
+        return view_again(leaf, result.chain, sizes, result.requires_grad)
+    return numpy_result(leaf, result.value) if result.kind == "output" and result.value is not None else leaf
 
 
 def _word_of(holder: Any, value: Any) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tjit import dtypes
 from tjit.autograd.tape import grad
+from tjit.capture.aliases import Chain, chain_of, chain_symbols
 from tjit.capture.calls import callee
 from tjit.capture.inputs import array_leaf, array_of, strides_of_argument
 from tjit.capture.places import Place, replaced
@@ -57,9 +58,9 @@ class Result:
     """What a leaf of the returned value is.
 
     kind: "output" (the `position`-th returned output; `value` says what NumPy code returns: "array", "scalar",
-        "complex array", "complex scalar", "complex number", or a Python "number"), "number" (that output as a Python float), "argument"
-        (an argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a shape of such), or
-        "value" (a Python value).
+        "complex array", "complex scalar", "complex number", or a Python "number"), "number" (that output as a Python
+        float), "argument" (an argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a
+        shape of such), "value" (a Python value), or "view" (of another result, `base`, by the ops in `chain`).
     """
 
     kind: str
@@ -67,6 +68,8 @@ class Result:
     value: Any = None
     requires_grad: bool = False
     freed: bool = False  # requires grad, but a backward() inside has freed its history
+    base: Result | None = None
+    chain: Chain = ()
 
 
 @dataclass
@@ -222,6 +225,7 @@ def capture_function(
     name: str,
     numbers: Collection[int | Place] = (),
     rewrites: bool = True,
+    views: bool = True,
 ) -> Captured:
     """Capture `fn(*args, **kwargs)`, where `(args, kwargs)` has the structure `tree` and the `leaves`.
 
@@ -230,6 +234,7 @@ def capture_function(
         names: of the leaves, for dumps.
         numbers: the floats that are inputs: positions of leaves, and places.
         rewrites: capture branches and loops on tensors as nodes. False: what these leaves do is what is captured.
+        views: whether results that share memory with arguments are views of these, and no outputs of the graph.
 
     Raises:
         CaptureError: the function cannot be captured.
@@ -242,7 +247,7 @@ def capture_function(
     places = [place for place in numbers if isinstance(place, Place)]
     lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
     with replaced(lifted):
-        captured = _capture(trace, fn, tree, leaves, shapes, names, numbers)
+        captured = _capture(trace, fn, tree, leaves, shapes, names, numbers, views)
     lifted.clear()
     trace.check_numbers()
     return captured
@@ -256,6 +261,7 @@ def _capture(
     shapes: Sequence[tuple[Dim, ...] | None],
     names: Sequence[str],
     numbers: Collection[int | Place],
+    views: bool,
 ) -> Captured:
     handles: list[Any] = []
     arrays: list[Any] = []
@@ -285,7 +291,7 @@ def _capture(
             raise CaptureError(
                 "the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back"
             )
-        return _Finish(trace, arrays).run(returned)
+        return _Finish(trace, arrays, views).run(returned)
     except RecursionError as error:
         raise endless(error) from None
     except CaptureError as error:
@@ -334,24 +340,27 @@ def _numpy_argument(
 class _Finish:
     """From the end of a trace to its result."""
 
-    def __init__(self, trace: _FunctionTrace, arrays: list[Tensor]) -> None:
+    def __init__(self, trace: _FunctionTrace, arrays: list[Tensor], views: bool) -> None:
         self.trace = trace
         self.arrays = arrays
+        self.views = views
         self.outputs: list[Value] = []
         self.position: dict[Value, int] = {}
-        self.freed: set[int] = set()
+        self.freed: set[int] = set()  # ids of tape nodes
+        self.returned: set[int] = set()  # ids of returned leaves
 
     def run(self, returned: Any) -> Captured:
         trace = self.trace
         leaves, tree = flatten(returned, whole=True)
         check_keys(tree)
         self.freed = _freed(leaves)
+        self.returned = {id(leaf) for leaf in leaves}
         with tracing(trace):
             results = tuple(self._result(leaf) for leaf in leaves)
             grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
             written = [(trace.inputs_of(t), self._written(t)) for t in trace.writes()]
         self._check_values()
-        requires = self._requires(leaves)
+        requires = self._requires([leaf for leaf, r in zip(leaves, results, strict=True) if r.kind == "output"])
         returned_nodes = len(trace.builder.nodes)
         writes: dict[int, int] = {}
         inputs = {v: i for i, v in enumerate(trace.builder.inputs)}
@@ -383,6 +392,28 @@ class _Finish:
         return self.position[value]
 
     def _result(self, leaf: Any) -> Result:
+        found = self._view(leaf)
+        return self._of_its_own(leaf) if found is None else found
+
+    def _view(self, leaf: Any) -> Result | None:
+        """A result that shares memory with an argument, a tensor from outside or another result."""
+        if not self.views or not isinstance(leaf, Tensor) or leaf._number or getattr(leaf, "scalar", False):
+            return None
+        root, chain = chain_of(leaf)
+        root = self._handle(root)
+        is_known = id(root) in self.trace.arguments or not root.is_traced or id(root) in self.returned
+        if not chain or not is_known or not chain_symbols(chain) <= self._input_symbols():
+            return None
+        return Result("view", requires_grad=leaf.requires_grad, base=self._of_its_own(root), chain=chain)
+
+    def _handle(self, tensor: Tensor) -> Tensor:
+        """The argument that a tensor is a twin of (NumPy's arrays have one that is a plain tensor), or itself."""
+        return next((h for h in self.arrays if isinstance(h, Tensor) and h._data is tensor._data), tensor)
+
+    def _input_symbols(self) -> set[str]:
+        return {str(d) for v in self.trace.builder.inputs for d in v.type.shape if isinstance(d, DimExpr)}
+
+    def _of_its_own(self, leaf: Any) -> Result:
         if is_array(leaf):
             return self._numpy_result(leaf)
         if isinstance(leaf, np.ndarray):

@@ -12,6 +12,7 @@ from tjit.ir.dims import Dim, Symbol, product
 from tjit.location import user_location
 from tjit.numpy_api.operands import complex_view
 from tjit.ops.apply import state
+from tjit.ops.strides import merged_dims
 from tjit.tensor import Tensor
 
 __all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature", "strides_of_argument"]
@@ -110,7 +111,10 @@ def _static(leaf: Any) -> Any:
 
 
 def _layout(array: np.ndarray) -> tuple[Any, ...]:
-    """What is fixed of a strided array: which strides are 0 or 1 element; others are read at each call."""
+    """What is fixed of a strided array: which strides are 0 or 1 element, and which dims are as one.
+
+    The other strides are read at each call.
+    """
     size = array.dtype.itemsize
     if any(s % size for s in array.strides) or not array.flags.aligned:
         raise DTypeError(
@@ -119,17 +123,21 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
             hint="pass a copy",
         )
     fixed = tuple(s // size if s in (0, size) else None for s in array.strides)
-    return (*fixed, "F") if array.flags.f_contiguous else fixed
+    return (*fixed, *merged_dims(array.shape, array.strides), array.flags.f_contiguous)
 
 
 def strides_of_argument(leaf: Any, shape: tuple[Dim, ...], name: str) -> tuple[Dim, ...] | None:
-    """The strides in elements of an array argument as far as its signature fixes them, else symbols; None: row-major."""
+    """The strides in elements of an array argument, symbols where its signature fixes none; None: row-major."""
     array = leaf if isinstance(leaf, np.ndarray) else leaf.array
     if array.flags.c_contiguous:
         return None
     if array.flags.f_contiguous:
         return tuple(product(shape[:d]) for d in range(len(shape)))
     fixed = {0: 0, array.itemsize: 1}
-    return tuple(
+    found: list[Dim] = [
         fixed[s] if s in fixed else Symbol(f"{name}_stride{d}", -(1 << 40)).dim for d, s in enumerate(array.strides)
-    )
+    ]
+    for d, merged in reversed(list(enumerate(merged_dims(array.shape, array.strides)))):
+        if merged:
+            found[d] = found[d + 1] * shape[d + 1]
+    return tuple(found)

@@ -81,7 +81,7 @@ def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entr
     def capture() -> Captured:
         try:
             with inconclusive() as positive:
-                captured = capture_function(function, tree, leaves, shapes, names, name)
+                captured = capture_function(function, tree, leaves, shapes, names, name, views=False)
         except InconclusiveDimError as error:
             raise CaptureError(
                 f"{name} cannot be exported with these dynamic dims: {error.message}",

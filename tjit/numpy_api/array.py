@@ -164,7 +164,7 @@ Array = Union[NumpyTensor, ComplexTensor]
 
 def is_array(x: Any) -> bool:
     """Whether x stands for an ndarray."""
-    return isinstance(x, ArrayMethods)
+    return issubclass(type(x), ArrayMethods)  # a lifted number tells nobody its class
 
 
 def is_number(x: Any) -> bool:

@@ -11,7 +11,7 @@ from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Literal
 from tjit.ops import arithmetic, bitwise, compare, powers, rounding
 from tjit.ops.numbers import Number, number_tensor
-from tjit.ops.public import write_into
+from tjit.ops.public import before_write, write_into
 from tjit.tensor import Tensor
 
 __all__: list[str] = []
@@ -73,7 +73,11 @@ def _reflected(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
 
 
 def _in_place(fn: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
-    return lambda self, other: o if (o := _operand(self, other)) is NotImplemented else write_into(self, fn(self, o))
+    def method(self: Tensor, other: Any) -> Any:
+        operand = _operand(self, other)
+        return operand if operand is NotImplemented else write_into(self, fn(before_write(self, operand), operand))
+
+    return method
 
 
 def _unary(fn: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:

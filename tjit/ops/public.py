@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from tjit.errors import DTypeError, TypeRuleError
 from tjit.location import user_location
-from tjit.ops.apply import assign, state
+from tjit.ops.apply import assign, is_recording, refresh, state
 from tjit.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "METHODS", "public"]
@@ -111,11 +111,22 @@ def _check_tensor(name: str, args: tuple[Any, ...], error: AttributeError) -> No
 
 def _in_place(fn: Callable[..., Any], name: str) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return write_into(self, fn(self, *args, **kwargs))
+        return write_into(self, fn(before_write(self, *args), *args, **kwargs))
 
     method.__name__ = name
     method.__doc__ = f"`{fn.__name__}` in place: writes the result into this tensor and returns it."
     return method
+
+
+def before_write(target: Tensor, *others: Any) -> Tensor:
+    """The target as an operand of what is written to it next: backward may need what it holds now."""
+    if state.trace is not None or not is_recording((target, *others)):
+        return target  # a trace keeps values
+    if target._view is not None and target._seen != target._storage.version:
+        refresh(target)
+    old = Tensor(target.array.copy())
+    old._grad_fn, old._index, old._requires_grad = target._grad_fn, target._index, target._requires_grad
+    return old
 
 
 def write_into(target: Tensor, result: Tensor) -> Tensor:

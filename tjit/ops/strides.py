@@ -9,7 +9,7 @@ import numpy as np
 from tjit.ir.dims import Dim, is_one
 from tjit.tensor import Tensor
 
-__all__ = ["can_view", "contiguous_strides", "is_contiguous", "strides_of"]
+__all__ = ["can_view", "contiguous_strides", "is_contiguous", "merged_dims", "strides_of"]
 
 
 def contiguous_strides(shape: Sequence[Dim]) -> tuple[Dim, ...]:
@@ -20,6 +20,11 @@ def contiguous_strides(shape: Sequence[Dim]) -> tuple[Dim, ...]:
         strides.append(stride)
         stride = stride * (1 if isinstance(d, int) and d == 0 else d)
     return tuple(reversed(strides))
+
+
+def merged_dims(shape: Sequence[int], strides: Sequence[int]) -> tuple[bool, ...]:
+    """For each dim but the last whether it goes on where the next one ends, so that both are as one dim."""
+    return tuple(strides[d] == strides[d + 1] * shape[d + 1] for d in range(len(shape) - 1))
 
 
 def strides_of(x: Tensor) -> tuple[Dim, ...]:
