@@ -12,11 +12,13 @@ from tjit.errors import ArgumentError
 from tjit.ir.dims import (
     Dim,
     DimExpr,
+    InconclusiveDimError,
     Symbol,
     coefficient,
     counter,
     evaluate,
     fold,
+    inconclusive,
     lower_bound,
     maximum,
     minimum,
@@ -228,3 +230,10 @@ def test_a_counter_below_another_divides_by_it():
 
     assert inner // outer == 0
     assert inner % outer is inner or inner % outer == inner
+
+
+def test_that_dims_differ_is_asked_like_that_they_are_equal():
+    with inconclusive():
+        assert B.dim != 9
+        with pytest.raises(InconclusiveDimError):
+            bool(A.dim != 1)

@@ -212,7 +212,7 @@ def add_runtime(symbol: Symbol) -> None:
     _capture.runtime |= {symbol.name}
 
 
-_SPECIAL = frozenset({"__eq__", "__hash__", "__repr__", "__str__", "__format__"})  # of containers
+_SPECIAL = frozenset({"__eq__", "__ne__", "__hash__", "__repr__", "__str__", "__format__"})  # of containers
 
 
 def _user_asks() -> bool:
