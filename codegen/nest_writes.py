@@ -49,17 +49,26 @@ class NestWrites(NestValues):
             raise NotNestError("a part of one number is written")
         base = self.writable(base, kept=False)
         buffer = self.arrays[base]
-        for value in (picks, source):
-            if isinstance(value, Value) and value not in self.scalars:
-                _, index = self.domain(value.type.shape)
-                if shared_loads(self._tried(value, index), buffer):
-                    self.materialise(value)
+        picks, source = (self._apart(value, buffer) for value in (picks, source))
         self._put_aside(buffer, n, lambda load: True)
-        self._scatter(node, buffer)
+        self._scatter(node, picks, source, buffer)
         self.place(node.result, buffer)
 
-    def _scatter(self, node: Node, buffer: Buffer) -> None:
-        _, picks, source = node.operands
+    def _apart(self, value: Operand, buffer: Buffer) -> Operand:
+        """`value`, put aside where it reads the buffer that is written meanwhile."""
+        if not isinstance(value, Value) or value in self.scalars:
+            return value
+        _, index = self.domain(value.type.shape)
+        if not shared_loads(self._tried(value, index), buffer):
+            return value
+        if value not in self.arrays:
+            self.materialise(value)
+            return value
+        copy = Value(value.type)
+        self.materialise(copy, value)
+        return copy
+
+    def _scatter(self, node: Node, picks: Operand, source: Operand, buffer: Buffer) -> None:
         dim, rank = node.attrs["dim"], picks.type.ndim
         whole_slices = node.op.name in ("index_add", "index_copy")
         axes, index = self.domain(source.type.shape if whole_slices else picks.type.shape)

@@ -699,3 +699,18 @@ def test_a_value_that_two_carried_ones_become_is_copied_once():
     """
     for trips in range(4):
         check(text, np.arange(4.0), np.ones(4), np.zeros(trips, np.int64))
+
+
+def test_an_array_is_scattered_into_itself():
+    text = """
+        graph f(%x: f64[4], %i: i64[4]) -> f64[4] {
+          %0: f64[4] = for(%x, counter="i0", trip=2) {
+            body(%v: f64[4]) {
+              %1: f64[4] = index_add(%v, %i, %v, dim=0)
+              yield %1
+            }
+          }
+          return %0
+        }
+    """
+    check(text, np.arange(4.0) + 1, np.array([0, 0, 1, 1]))
