@@ -32,20 +32,31 @@ def inner(x: Any) -> Any:
     return x @ x  # the line that is wrong
 
 
+# Generators run as Python: their conditions cannot become nodes.
+
+
 def branch(x: Any) -> Any:
     if x.sum() > 0:
-        return x
-    return -x
+        yield x
+    yield -x
 
 
 def loop(x: Any) -> Any:
     while x.sum() > 0:
         x = x - 1
-    return x
+        yield x
 
 
-def total(x: Any) -> float:
-    return float(x.sum())
+def largest(x: Any) -> Any:
+    yield max(x)
+
+
+def total(x: Any) -> Any:
+    yield float(x.sum())
+
+
+def count(x: Any) -> Any:
+    yield int(x.sum())
 
 
 # name: what to run, then the text from its first word to its last, with `{line}` for the user's line
@@ -92,22 +103,22 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "  hint: convert one with .to(dtype)",
     ),
     "if": (
-        lambda: tjit.jit.trace(branch, T(2)),
+        lambda: compiled(lambda x: list(branch(x)), T(2)),
         RuntimeError,
         "a bool[] tensor has no truth value while the function is captured\n"
         f"  at test_errors.py:N: if x.sum() > 0:\n  {TRUTH}",
     ),
     "while": (
-        lambda: tjit.jit.trace(loop, T(2)),
+        lambda: compiled(lambda x: list(loop(x)), T(2)),
         RuntimeError,
         "a bool[] tensor has no truth value while the function is captured\n"
         f"  at test_errors.py:N: while x.sum() > 0:\n  {TRUTH}",
     ),
     "max": (
-        lambda: tjit.jit.trace(lambda x: max(x), T(2)),
+        lambda: compiled(lambda x: list(largest(x)), T(2)),
         RuntimeError,
         "a bool[] tensor has no truth value while the function is captured\n"
-        f"  at test_errors.py:N: lambda: tjit.jit.trace(lambda x: max(x), T(2)),\n  {TRUTH}",
+        f"  at test_errors.py:N: yield max(x)\n  {TRUTH}",
     ),
     "item": (
         lambda: compiled(lambda x: x.sum().item(), T(2)),
@@ -117,17 +128,17 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "  hint: keep .item() outside of the compiled function, or use the 0-d tensor itself",
     ),
     "float": (
-        lambda: tjit.jit.trace(total, T(2)),
+        lambda: compiled(lambda x: list(total(x)), T(2)),
         RuntimeError,
         "a f32[] tensor has no Python value while the function is captured\n"
-        "  at test_errors.py:N: return float(x.sum())\n"
+        "  at test_errors.py:N: yield float(x.sum())\n"
         "  hint: keep float(...) outside of the compiled function, or use .float()",
     ),
     "int": (
-        lambda: tjit.jit.trace(lambda x: int(x.sum()), T(2)),
+        lambda: compiled(lambda x: list(count(x)), T(2)),
         RuntimeError,
         "a f32[] tensor has no Python value while the function is captured\n"
-        "  at test_errors.py:N: lambda: tjit.jit.trace(lambda x: int(x.sum()), T(2)),\n"
+        "  at test_errors.py:N: yield int(x.sum())\n"
         "  hint: keep int(...) outside of the compiled function, or use .long()",
     ),
     "numpy": (
