@@ -302,5 +302,6 @@ def test_numbers_come_back_as_numbers():
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared programs are not here")
-def test_program_27():
-    subprocess.run([sys.executable, SHARED / "p27.py"], check=True, timeout=120)
+@pytest.mark.parametrize("name", ["p26", "p27"])
+def test_shared_programs(name):
+    subprocess.run([sys.executable, SHARED / f"{name}.py"], check=True, timeout=300)

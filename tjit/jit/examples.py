@@ -35,6 +35,7 @@ class Examples:
         leaves, self.tree = flatten((tuple(args), dict(kwargs)))
         self.leaves = [_spec(leaf) for leaf in leaves]
         self.varied: set[tuple[int, int]] = set()  # leaf, dim
+        self.empty: set[tuple[int, int]] = set()  # of them, those that were 0
 
     def note(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Another call."""
@@ -43,7 +44,9 @@ class Examples:
             return
         for i, (leaf, spec) in enumerate(zip(leaves, self.leaves, strict=True)):
             if isinstance(spec, _Array) and array_leaf(leaf) and len(leaf.shape) == len(spec.shape):
-                self.varied |= {(i, d) for d, (a, b) in enumerate(zip(leaf.shape, spec.shape, strict=True)) if a != b}
+                pairs = list(enumerate(zip(leaf.shape, spec.shape, strict=True)))
+                self.varied |= {(i, d) for d, (a, b) in pairs if a != b}
+                self.empty |= {(i, d) for d, (a, b) in pairs if 0 in (a, b)}
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of the same types."""
@@ -59,7 +62,7 @@ class Examples:
             return {}
         for i, d in sorted(self.varied):
             if i < len(names):
-                found.setdefault(names[i], {})[d] = Dim(f"{names[i]}_{d}")
+                found.setdefault(names[i], {})[d] = Dim(f"{names[i]}_{d}", min=0 if (i, d) in self.empty else 1)
         return found
 
 

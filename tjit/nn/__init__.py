@@ -7,6 +7,7 @@ from tjit.nn import init as init
 from tjit.nn import utils as utils
 from tjit.nn.activations import *  # noqa: F403
 from tjit.nn.containers import *  # noqa: F403
+from tjit.nn.convolution import *  # noqa: F403
 from tjit.nn.layers import *  # noqa: F403
 from tjit.nn.losses import *  # noqa: F403
 from tjit.nn.module import Module as Module

@@ -6,12 +6,14 @@ from tjit.ops import (
     composite,
     contract,
     control,
+    convolution,
     creation,
     elementwise,
     index,
     indexing,
     movement,
     operators,
+    pooling,
     random,
     reduce,
     shape,
@@ -19,8 +21,8 @@ from tjit.ops import (
 from tjit.ops.public import attach_methods
 
 __all__ = [
-    "composite", "contract", "control", "creation", "elementwise", "index", "indexing", "movement", "operators",
-    "random", "reduce", "shape",
+    "composite", "contract", "control", "convolution", "creation", "elementwise", "index", "indexing", "movement",
+    "operators", "pooling", "random", "reduce", "shape",
 ]  # fmt: skip
 
 attach_methods()
