@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +11,10 @@ from tjit.capture.activity import active_results
 from tjit.capture.leaves import Spec, handle
 from tjit.capture.scopes import Scope
 from tjit.capture.trace import Trace
+from tjit.errors import CaptureError
 from tjit.ir.graph import Node, Operand, Region, Value
 from tjit.ir.op import Op
+from tjit.location import user_location
 from tjit.ops.apply import TapeNode, mark_seen, state
 from tjit.tensor import Tensor, Traced
 
@@ -126,6 +128,7 @@ def _regions(
         for traced, tensor in writes.items():
             p.scope.value(traced, tensor)  # an entry, where the region had none
         others = {e.value: e.tensor for t, e in p.scope.entries.items() if t not in writes}
+        _check_leaves(trace, others.values(), writes)
         for inside, tensor in (*others.items(), *((v, handle(x)) for v, x in p.replaced.items())):
             outside[inside] = inside_of(p, writes, trace, tensor)
             if outside[inside] not in tensors or tensor.requires_grad:  # a handle with a history before one without
@@ -136,6 +139,26 @@ def _regions(
         values = [p.scope.value(t, tensor) for t, tensor in writes.items()] if gives else []
         regions.append(p.scope.region(p.name, inputs, [*values, *p.outputs], outside))
     return regions, tensors
+
+
+def _check_leaves(trace: Trace, tensors: Iterable[Tensor], writes: dict[Traced, Tensor]) -> None:
+    """No leaf of gradients shares memory with what the region writes without being written itself.
+
+    Raises:
+        CaptureError: one does.
+    """
+    for tensor in tensors:
+        base = tensor
+        while base._view is not None:
+            base = base._view[0]
+            if not base.is_traced or (isinstance(base._data, Traced) and base._data in writes):
+                if not base.is_traced and trace.traced(base) not in writes:
+                    continue
+                raise CaptureError(
+                    f"a loop or branch writes to the memory of a {tensor.type_} tensor whose gradient is wanted",
+                    user_location(),
+                    hint="clone() it before",
+                )
 
 
 def inside_of(p: Part, writes: dict[Traced, Tensor], trace: Trace, tensor: Tensor) -> Value:

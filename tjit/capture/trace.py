@@ -107,13 +107,16 @@ class Trace:
         return self.scope.value(self.traced(tensor), tensor)
 
     def traced(self, tensor: Tensor) -> Traced:
-        """The handle of a tensor, up to date; a view of what is outside of a region is made again inside."""
+        """The handle of a tensor, up to date; a view of what is outside of a region is made again inside.
+
+        But a leaf of gradients, `x.detach().requires_grad_()`, is itself.
+        """
         if not isinstance(tensor._data, Traced):
             return self._twin(tensor)
-        if tensor._view is not None and (
-            tensor._seen != tensor._storage.version or tensor._data.scope is not self.scope
-        ):
-            self._again(tensor)
+        if tensor._view is not None:
+            elsewhere = tensor._data.scope is not self.scope and not tensor._requires_grad
+            if elsewhere or tensor._seen != tensor._storage.version:
+                self._again(tensor)
         return tensor._data
 
     def _again(self, view: Tensor) -> None:
