@@ -403,3 +403,23 @@ def test_slices_that_grow_with_the_counter_are_kept_and_not_their_array():
 
     assert tapes(_triangular_solve, _normal(9, 9), _normal(9)) == {"f64[9, 8] 576 B", "f64[9] 72 B"}
     assert max(tapes(_cholesky, _normal(9, 9)), key=len) == "f64[9, 8, 8] 4608 B"
+
+
+def _nested_sum(w, x):
+    s = 0.0
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            if x[j] > 0:
+                s = s + (w[i, j] * x[j]).sin()
+    return s
+
+
+def test_loops_inside_of_loops_add_to_one_sum():
+    arrays = [_normal(7, 9), _normal(9)]
+    compiled = tjit.compile(_nested_sum)
+
+    _agree(_run(compiled, arrays), _run(_nested_sum, arrays))
+    backward = compiled.lower(*_leaves(arrays)).backward.passes()
+    zeros = [line for line in str(backward).splitlines() if "shape=(7, 9)" in line]
+    assert zeros  # before the loops, and no others: each trip would fill and add 63 numbers
+    assert all(line.startswith("  %") for line in zeros)

@@ -12,7 +12,7 @@ import numpy as np
 from tjit.errors import AutogradError
 from tjit.ir.op import Op
 from tjit.location import user_location
-from tjit.ops.apply import TapeNode, state
+from tjit.ops.apply import TapeNode, Total, state
 from tjit.tensor import Modified, Tensor, Traced
 
 __all__ = ["backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
@@ -197,10 +197,13 @@ def _run(
     queue: list[tuple[int, TapeNode]] = []
     queued: set[int] = set()
 
-    def arrive(edge: tuple[Any, int], g: Tensor) -> None:
+    def arrive(edge: tuple[Any, int], g: Tensor | Total) -> None:
         source, index = edge
         key = (id(source), index)
-        cotangents[key] = _sum(cotangents[key], g) if key in cotangents else g
+        if isinstance(g, Total):
+            cotangents[key] = g.value
+        else:
+            cotangents[key] = _sum(cotangents[key], g) if key in cotangents else g
         if not isinstance(source, TapeNode):
             leaves[key] = source
         elif id(source) not in queued and source.order >= oldest:
@@ -283,13 +286,25 @@ def _pull_back(node: TapeNode, cotangents: dict, arrive: Any, create_graph: bool
         operands = tuple(_saved_operand(node, i, create_graph) for i in range(len(node.operands)))
         rule = node.op.vjp or _decomposition_vjp(node.op)
         one = len(node.types) == 1
-        pulled = rule(g[0] if one else g, y[0] if one else y, *operands, **node.attrs)
+        more = {"so_far": _so_far(node, cotangents)} if node.op.kind == "control" else {}
+        pulled = rule(g[0] if one else g, y[0] if one else y, *operands, **node.attrs, **more)
     finally:
         if trace is not None:
             trace.forced_location = outer
     for edge, value in zip(node.edges, pulled, strict=True):
         if edge is not None and value is not None:
             arrive(edge, value)
+
+
+def _so_far(node: TapeNode, cotangents: dict) -> tuple[Tensor | None, ...]:
+    """The cotangents that operands have already: control flow goes on adding to them in place. Each is given once."""
+    found: dict[Any, Tensor | None] = {}
+    given: list[Tensor | None] = []
+    for edge in node.edges:
+        key = None if edge is None else (id(edge[0]), edge[1])
+        given.append(None if key is None or key in found else cotangents.get(key))
+        found[key] = None
+    return tuple(given)
 
 
 def _cotangent(node: TapeNode, index: int, cotangents: dict) -> Any:

@@ -6,7 +6,7 @@ import itertools
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +17,18 @@ from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
 from tjit.tensor import Tensor, attach
 
-__all__ = ["TapeNode", "Tracer", "apply", "assign", "is_recording", "refresh", "result_types", "state", "tape_moment"]
+__all__ = [
+    "TapeNode",
+    "Total",
+    "Tracer",
+    "apply",
+    "assign",
+    "is_recording",
+    "refresh",
+    "result_types",
+    "state",
+    "tape_moment",
+]
 
 
 class Tracer(Protocol):
@@ -50,6 +61,12 @@ class _State(threading.local):
 
 state = _State()
 _ORDER = itertools.count()
+
+
+class Total(NamedTuple):
+    """What a rule gives where it has added to the cotangent that it was given, rather than what is to be added."""
+
+    value: Tensor
 
 
 def tape_moment() -> int:

@@ -21,22 +21,22 @@ def _no_reference(name: str) -> Any:
     return reference
 
 
-def _if_vjp(g: Any, y: Any, *operands: Any, record: Any) -> Any:
+def _if_vjp(g: Any, y: Any, *operands: Any, **of_tape: Any) -> Any:
     from tjit.autograd.control.branch import if_vjp  # it captures, which is a layer above
 
-    return if_vjp(g, y, *operands, record=record)
+    return if_vjp(g, y, *operands, **of_tape)
 
 
-def _while_vjp(g: Any, y: Any, *operands: Any, record: Any) -> Any:
+def _while_vjp(g: Any, y: Any, *operands: Any, **of_tape: Any) -> Any:
     from tjit.autograd.control.while_loop import while_vjp
 
-    return while_vjp(g, y, *operands, record=record)
+    return while_vjp(g, y, *operands, **of_tape)
 
 
-def _for_vjp(g: Any, y: Any, *operands: Any, record: Any) -> Any:
+def _for_vjp(g: Any, y: Any, *operands: Any, **of_tape: Any) -> Any:
     from tjit.autograd.control.for_loop import for_vjp
 
-    return for_vjp(g, y, *operands, record=record)
+    return for_vjp(g, y, *operands, **of_tape)
 
 
 # The types of an `if` come from its regions, those of loops are those of what they carry: `verify` checks both.

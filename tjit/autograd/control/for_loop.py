@@ -15,36 +15,48 @@ from tjit.capture.trace import Trace
 from tjit.ir.clone import substituted_type
 from tjit.ir.dims import add_runtime, counter
 from tjit.ir.graph import Operand, Value
-from tjit.ops.apply import state
+from tjit.ops.apply import Total, state
 from tjit.ops.control import FOR
 from tjit.ops.creation import zeros
 from tjit.tensor import Tensor, Traced
 
-__all__ = ["for_vjp", "pull_back_for"]
+__all__ = ["Pulled", "for_vjp", "pull_back_for"]
+
+Pulled = tuple["Tensor | Total | None", ...]
 
 
-def for_vjp(g: Any, y: Any, *operands: Any, record: ControlRecord) -> tuple[Tensor | None, ...]:
+def for_vjp(g: Any, y: Any, *operands: Any, record: ControlRecord, so_far: Sequence[Tensor | None]) -> Pulled:
     """The rule of `for`."""
     trace = state.trace
     assert isinstance(trace, Trace)
-    return pull_back_for(trace, g if isinstance(g, tuple) else (g,), operands, record)
+    return pull_back_for(trace, g if isinstance(g, tuple) else (g,), operands, record, so_far)
 
 
 def pull_back_for(
-    trace: Trace, ends: Sequence[Tensor | None], operands: Sequence[Any], record: ControlRecord
-) -> tuple[Tensor | None, ...]:
+    trace: Trace,
+    ends: Sequence[Tensor | None],
+    operands: Sequence[Any],
+    record: ControlRecord,
+    so_far: Sequence[Tensor | None],
+) -> Pulled:
     """The cotangents of a `for`'s operands and of what its body reads from outside.
 
     Args:
         ends: cotangents of the results.
         operands: those of the node on the tape.
+        so_far: the cotangents that they have already.
     """
-    return _Countdown(trace, ends, operands, record).run()
+    return _Countdown(trace, ends, operands, record, so_far).run()
 
 
 class _Countdown:
     def __init__(
-        self, trace: Trace, ends: Sequence[Tensor | None], operands: Sequence[Any], record: ControlRecord
+        self,
+        trace: Trace,
+        ends: Sequence[Tensor | None],
+        operands: Sequence[Any],
+        record: ControlRecord,
+        so_far: Sequence[Tensor | None],
     ) -> None:
         self.trace = trace
         self.record = record
@@ -53,6 +65,7 @@ class _Countdown:
         self.operands = operands
         self.outside: dict[Value, Any] = dict(zip(record.captured, operands[self.count :], strict=True))
         (self.body,) = record.node.regions
+        self.so_far = dict(zip(record.captured, so_far[self.count :], strict=True))
         self.carried = self._carried()
         self.name: str = record.node.attrs["counter"]
 
@@ -72,23 +85,26 @@ class _Countdown:
     def _outer(self) -> list[tuple[Value, bool]]:
         return list(zip(self.record.captured, self.record.wanted[self.count :], strict=True))
 
-    def run(self) -> tuple[Tensor | None, ...]:
+    def run(self) -> Pulled:
         if not self.carried:
             return (None,) * len(self.operands)
         read = set(self.body.captured())
         outer = [v for v, w in self._outer() if w and v in read and v.type.is_float]
         wanted = [*(self.body.inputs[i] for i in self.carried), *outer]
         joint = derive_region(
-            self.trace, self.body, wanted, self.carried, lambda t: kept_type(self.trace, self.record, t)
+            self.trace, self.body, wanted, self.carried, outer, lambda t: kept_type(self.trace, self.record, t)
         )
         saved = self._saved(joint)
         tapes = keep(self.trace, self.record, joint, saved)
         sums = [v for v in outer if v in joint.gradients]
         found = self._loop(joint, tapes, sums)
         started = dict(zip(self.carried, found, strict=False))
-        summed = dict(zip(sums, found[len(self.carried) :], strict=True))
+        summed = {v: self._summed(v, t) for v, t in zip(sums, found[len(self.carried) :], strict=True)}
         own = [started.get(i) if self.record.wanted[i] else None for i in range(self.count)]
         return (*own, *(summed.get(v) for v in self.record.captured))
+
+    def _summed(self, v: Value, total: Tensor) -> Tensor | Total:
+        return total if self.so_far[v] is None else Total(total)
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
@@ -118,8 +134,10 @@ class _Countdown:
             p.inputs = [trace.value_of(h) for h in handles]
             assert symbol.maximum is not None
             values = self._values(joint, tapes, symbol.maximum - symbol.dim, handles)
+            for v, handle in zip(sums, handles[len(self.carried) :], strict=True):
+                values[joint.totals[v]] = trace.value_of(handle)
             self._compute(joint, p, values, symbol.maximum - symbol.dim, (*tapes, *joint.cotangents.values()))
-            p.outputs = [trace.value_of(t) for t in self._ends(joint, sums, values, handles)]
+            p.outputs = [self._gradient(joint, v, values) for v in (*self._starting(), *sums)]
             p.requires = [False] * len(p.outputs)
         starts = [
             zeros(t.shape, dtype=t.dtype) if g is None else g for g, t in zip(self._starts(sums), types, strict=True)
@@ -129,7 +147,7 @@ class _Countdown:
         return add_control(trace, FOR, [], starts, [p], specs, attrs, (True,))
 
     def _starts(self, sums: Sequence[Value]) -> list[Tensor | None]:
-        return [*(self.ends[i] for i in self.carried), *(None for _ in sums)]
+        return [*(self.ends[i] for i in self.carried), *(self.so_far[v] for v in sums)]
 
     def _values(
         self, joint: RegionJoint, tapes: dict[Value, Tensor], trip: Any, handles: Sequence[Tensor]
@@ -154,16 +172,12 @@ class _Countdown:
         again = joint.parts.recomputed(joint.first, joint.second, gradients, given)
         p.scope.builder.nodes.extend(copied(self.trace, (*again, *joint.second), values, {self.name: trip}))
 
-    def _ends(
-        self, joint: RegionJoint, sums: Sequence[Value], values: dict[Value, Operand], handles: Sequence[Tensor]
-    ) -> list[Tensor]:
-        def gradient(v: Value) -> Tensor:
-            if v not in joint.gradients:
-                return zeros(v.type.shape, dtype=v.type.dtype)
-            found = values.get(joint.gradients[v])
-            assert isinstance(found, Value)
-            return Tensor(Traced(found))
+    def _starting(self) -> list[Value]:
+        return [self.body.inputs[i] for i in self.carried]
 
-        inputs = [self.body.inputs[i] for i in self.carried]
-        totals = handles[len(inputs) :]
-        return [*map(gradient, inputs), *(t + gradient(v) for t, v in zip(totals, sums, strict=True))]
+    def _gradient(self, joint: RegionJoint, v: Value, values: dict[Value, Operand]) -> Operand:
+        """What a trip makes of the cotangent of an input, or of the sum for a value from outside."""
+        if v not in joint.gradients:
+            return self.trace.value_of(zeros(v.type.shape, dtype=v.type.dtype))
+        found = joint.gradients[v]
+        return values.get(found, found)

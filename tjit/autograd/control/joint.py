@@ -23,6 +23,7 @@ class RegionJoint:
         env: values of the region, of those that it reads from outside and of its nodes, to those of the joint graph.
         outputs: of the region.
         cotangents: of the region's outputs that have one, by position.
+        totals: of values from outside: cotangents that are added to.
         gradients: of the region's inputs and of what it reads from outside, where something flows to them.
         first, second: the nodes that the region computes with, and those that only its gradient needs.
     """
@@ -30,6 +31,7 @@ class RegionJoint:
     env: dict[Value, Value]
     outputs: tuple[Value | Literal, ...]
     cotangents: dict[int, Value]
+    totals: dict[Value, Value]
     gradients: dict[Value, Value]
     parts: Parts
     first: list[Node]
@@ -41,6 +43,7 @@ def derive_region(
     region: Region,
     wanted: Collection[Value],
     seeds: Sequence[int],
+    totals: Collection[Value] = (),
     kept_type: KeptType = lambda type: type,
 ) -> RegionJoint:
     """The joint graph of `region`.
@@ -48,6 +51,7 @@ def derive_region(
     Args:
         wanted: inputs and values read from outside that need a gradient.
         seeds: positions of the outputs that have a cotangent.
+        totals: those of `wanted` whose gradient is added to a cotangent.
         kept_type: as `Parts` takes it.
     """
     with trace.apart() as scope:
@@ -63,16 +67,21 @@ def derive_region(
         made = {v for n in scope.builder.nodes for v in n.results}
         tracked = {i: t for i in seeds if isinstance(t := outputs[i], Tensor) and t.requires_grad}
         cotangents = {i: Tensor(Traced(Value(t.type_, "g"))) for i, t in tracked.items()}
-        gradients = _gradients(list(tracked.values()), list(cotangents.values()), [handles[v] for v in wanted])
+        sums = {v: Tensor(Traced(Value(v.type, "sum"))) for v in totals}
+        ends_of = [*(handles[v] for v in totals), *tracked.values()]
+        starts = [*sums.values(), *cotangents.values()]
+        gradients = _gradients(ends_of, starts, [handles[v] for v in wanted])
         values = {v: trace.value_of(t) for v, t in env.items()}
         ends = tuple(o if isinstance(o, Literal) else trace.value_of(o) for o in outputs)
         pulled = {v: trace.value_of(g) for v, g in zip(wanted, gradients, strict=True) if g is not None}
         seeded = {i: trace.value_of(t) for i, t in cotangents.items()}
-    parts = Parts(scope.builder.nodes, tuple(seeded.values()), kept_type)
+        added = {v: trace.value_of(t) for v, t in sums.items()}
+    pulled = {v: g for v, g in pulled.items() if g is not added.get(v)}  # to which nothing is added
+    parts = Parts(scope.builder.nodes, (*seeded.values(), *added.values()), kept_type)
     effects += [n for n in scope.builder.nodes if n.has_effect() and any(v in made for v in n.results)]
     first = parts.needed(ends, effects)
     second = [n for n in parts.needed(pulled.values(), ()) if n not in set(first)]
-    return RegionJoint(values, ends, seeded, pulled, parts, first, second)
+    return RegionJoint(values, ends, seeded, added, pulled, parts, first, second)
 
 
 def _gradients(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tjit.autograd.control.for_loop import pull_back_for
+from tjit.autograd.control.for_loop import Pulled, pull_back_for
 from tjit.autograd.control.replay import copied
 from tjit.capture.regions import ControlRecord
 from tjit.capture.trace import Trace
@@ -20,14 +21,16 @@ from tjit.tensor import Tensor, Traced
 __all__ = ["while_vjp"]
 
 
-def while_vjp(g: Any, y: Any, *operands: Any, record: ControlRecord) -> tuple[Tensor | None, ...]:
+def while_vjp(g: Any, y: Any, *operands: Any, record: ControlRecord, so_far: Sequence[Tensor | None]) -> Pulled:
     """The rule of `while`."""
     trace = state.trace
     assert isinstance(trace, Trace)
     ends = g if isinstance(g, tuple) else (g,)
     count = len(operands) - len(record.captured)
     again, found = _run_again(trace, record, operands, count)
-    pulled = pull_back_for(trace, ends[:count], found, again)
+    before = {id(t): g for t, g in zip(operands[count:], so_far[count:], strict=True)}
+    starts = [*(None for _ in range(count)), *(before[id(t)] for t in found[count:])]
+    pulled = pull_back_for(trace, ends[:count], found, again, starts)
     if not state.grad:
         trace.mark_untracked(again.node.results)
     outer = {id(t): p for t, p in zip(found[count:], pulled[count:], strict=True)}
