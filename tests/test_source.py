@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import traceback
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from source_cases import CASES
 
 from tjit.capture.calls import callee
 from tjit.capture.source import converted
+from tjit.errors import CaptureError
 from tjit.ops.apply import state
 
 
@@ -94,3 +96,49 @@ def test_a_function_keeps_what_it_is():
     assert new.__globals__ is source_cases.star_arguments.__globals__
     assert new.__defaults__ == (5, 7)
     assert new.__dict__ is source_cases.star_arguments.__dict__
+
+
+def test_a_rewritten_function_has_the_variables_of_the_function():
+    n = 0
+
+    def step():
+        nonlocal n
+        if n < 5:
+            n += 1
+        return n
+
+    converted(step)()
+
+    assert n == 1
+    assert step() == 2
+
+
+def test_a_conversion_is_made_once():
+    fn = source_cases.sieve
+
+    assert converted(fn).__code__ is converted(fn).__code__
+    assert converted(converted(fn)).__code__ is converted(fn).__code__
+
+
+def test_source_that_is_no_longer_the_functions_is_not_used(tmp_path):
+    file = tmp_path / "edited.py"
+    file.write_text("def g(x, y):\n    return x if y else 0\n")
+    space: dict[str, Any] = {}
+    exec(compile("def f(x):\n    return x if x else 1\n", str(file), "exec"), space)
+
+    with pytest.raises(CaptureError, match="changed since the function was made"):
+        converted(space["f"])
+
+
+def test_functions_of_the_standard_library_are_left_alone(converting):
+    assert callee(copy.deepcopy) is copy.deepcopy
+    assert callee(math.gcd) is math.gcd
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_lambdas_on_a_line_are_told_apart(position):
+    fns = [lambda x: x and 1, lambda x: (lambda: x or 2)(), lambda x: x or 2]
+    inner = (lambda x: lambda: x or "inner")(0)
+
+    assert converted(fns[position])(0) == (0, 2, 2)[position]
+    assert converted(inner)() == "inner"
