@@ -3,4 +3,6 @@
 rows.py says what a row is; elementwise.py, reductions.py, contractions.py, networks.py and small.py hold the rows.
 frameworks.py knows each peer, worker.py is the process that runs one, harness.py lets them take turns, machine.py
 measures what the floors are reckoned from, table.py prints what came out.
+
+numpy_kernels/ are whole NumPy programs with loops, timed beside NumPy and Numba: `python -m benchmarks.numpy_kernels`.
 """
