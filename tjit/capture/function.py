@@ -159,7 +159,8 @@ class _FunctionTrace(Trace):
         if id(tensor) in self.grads:
             return self.grads[id(tensor)][1]
         if tensor._grad is None:
-            self.grad_absent[id(tensor)] = tensor
+            if self.outlives(tensor):
+                self.grad_absent[id(tensor)] = tensor
             return None
         handle = self.lifted_grads.get(id(tensor))
         if handle is None:
@@ -169,6 +170,10 @@ class _FunctionTrace(Trace):
             handle = self.lifted_grads[id(tensor)] = Tensor(Traced(value))
             self.inputs[value] = handle
         return handle
+
+    def outlives(self, tensor: Tensor) -> bool:
+        """Whether a tensor is there after the call: it is from outside, and not made by the function."""
+        return not tensor.is_traced or id(tensor) in self.arguments
 
     def lift_number(self, holder: Any, key: Any) -> Any:
         """`holder[key]`, a float that may change between calls, as a 0-d tensor of f64; anything else as it is."""
@@ -357,7 +362,8 @@ class _Finish:
         self.returned = {id(leaf) for leaf in leaves}
         with tracing(trace):
             results = tuple(self._result(leaf) for leaf in leaves)
-            grads = tuple(self._grad(t, g) for t, g in trace.grads.values() if not self._unchanged(t, g))
+            set_grads = [(t, g) for t, g in trace.grads.values() if trace.outlives(t) and not self._unchanged(t, g)]
+            grads = tuple(self._grad(t, g) for t, g in set_grads)
             written = [(trace.inputs_of(t), self._written(t)) for t in trace.writes()]
         self._check_values()
         requires = self._requires([leaf for leaf, r in zip(leaves, results, strict=True) if r.kind == "output"])
