@@ -46,6 +46,7 @@ LIFTED: dict[str, Callable[[float], Any]] = {
     "a function": lambda s: tjit.mul(X, s),
     "a choice": lambda s: tjit.where(X > 0, X, s),
     "returned": lambda s: (X + s, s, s * 2),
+    "known to be a float": lambda s: X * s if isinstance(s, (float, int)) else -X,
     "in containers": lambda s: [X * v for v in (s, s + 1)],
 }
 
@@ -71,7 +72,7 @@ FIXED: dict[str, Callable[[float], Any]] = {
     "json": lambda s: (X, json.dumps(s)),
     "math": lambda s: X * math.exp(s),
     "a power": lambda s: X * 2**s,
-    "its class": lambda s: X if isinstance(s, float) else -X,
+    "its class": lambda s: X if isinstance(s, np.floating) else -X,
     "its type": lambda s: X if type(s) is float else -X,
     "a key": lambda s: X * {0.1: 2, 0.2: 3}.get(s, 4),
     "a method": lambda s: X if s.is_integer() else -X,

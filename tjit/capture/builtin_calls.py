@@ -21,6 +21,7 @@ from tjit.ops.apply import state
 from tjit.ops.compare import where
 from tjit.ops.conversion import cast
 from tjit.ops.creation import as_tensor
+from tjit.ops.numbers import Number
 from tjit.ops.public import FUNCTIONS
 from tjit.tensor import Tensor, Traced
 
@@ -66,6 +67,13 @@ def _pow(base: Any, exponent: Any, modulus: Any = None) -> Any:
 
 def _isinstance(x: Any, kinds: Any) -> bool:
     return issubclass(_python_type(x), kinds) if _python_type(x) else isinstance(x, kinds)
+
+
+def _known_isinstance(x: Any, kinds: Any) -> bool:
+    """`isinstance(x, kinds)`; a lifted number is a float, and asked for its value where that does not decide it."""
+    if type(x) is Number:
+        return issubclass(float, kinds) or x._ask()
+    return isinstance(x, kinds)
 
 
 def _python_type(x: Any) -> Any:
@@ -190,7 +198,7 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     divmod: _guarded(divmod, _divmod),
     round: _guarded(round, _round),
     pow: _guarded(pow, _pow),
-    isinstance: _guarded(isinstance, _isinstance),
+    isinstance: _guarded(_known_isinstance, _isinstance),
     min: _extreme("min", lambda a, b: a < b, minimum),
     max: _extreme("max", lambda a, b: a > b, maximum),
     sum: _sum,
