@@ -423,3 +423,11 @@ def test_loops_inside_of_loops_add_to_one_sum():
     zeros = [line for line in str(backward).splitlines() if "shape=(7, 9)" in line]
     assert zeros  # before the loops, and no others: each trip would fill and add 63 numbers
     assert all(line.startswith("  %") for line in zeros)
+
+
+@pytest.mark.parametrize("f", [_breaks, _newton])
+def test_a_while_runs_again_in_the_program_of_its_gradient_alone(f):
+    lowered = tjit.compile(f).lower(*_leaves([np.full(20, 0.7)]))
+
+    assert " for(" not in str(lowered.passes())
+    assert str(lowered.backward.passes()).count(" for(") == 2  # the trips again, and the countdown

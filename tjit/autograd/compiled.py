@@ -20,6 +20,7 @@ from tjit.ir.clone import reading_nodes
 from tjit.ir.dims import Dim
 from tjit.ir.graph import Graph, Operand, Value
 from tjit.ir.op import Op
+from tjit.ir.scope import bound_names
 from tjit.ops.apply import TapeNode, state
 from tjit.tensor import Modified, Tensor
 
@@ -134,7 +135,9 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     cotangents = joint.inputs[len(inputs) :]
     written = {inputs[i] for i in captured.graph.writes.values()}
     parts = Parts(joint.nodes, cotangents)
-    first = parts.needed(outputs, parts.effects(backward=False))
+    # what gradients bind and check, in loops that they run again, is not the function's effect
+    own = bound_names(captured.graph.nodes)
+    first = parts.needed(outputs, [n for n in parts.effects(backward=False) if bound_names([n]) <= own])
     second = [n for n in parts.needed(gradients, parts.effects(backward=True)) if n not in set(first)]
     if captured.checkpoint:
         saved = parts.inputs_read(inputs, first, second, gradients)
