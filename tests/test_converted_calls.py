@@ -447,3 +447,19 @@ def test_expressions_that_may_not_be_evaluated_change_nothing(fn):
 
 
 SEEN = 0
+
+
+def test_methods_of_a_class_in_the_function_are_converted():
+    def f(x):
+        class Local:
+            def go(self, y):
+                if y.sum() > 0:
+                    return y + x
+                return y * 2
+
+        return Local().go(x)
+
+    compiled = tjit.compile(f)
+
+    for values in (POSITIVE, NEGATIVE):
+        _assert_same(compiled(tensor(values)), f(tensor(values)))

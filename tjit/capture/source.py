@@ -174,19 +174,24 @@ def _inner(code: CodeType, name: str) -> CodeType:
     return next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
 
 
-def _named(code: CodeType, name: str, qualname: str) -> CodeType:
-    """`code` and all inside under the names that the user's source gives."""
-    consts = tuple(_named_inside(c, code, name, qualname) for c in code.co_consts)
+def _named(code: CodeType, name: str, qualname: str, rewritten: bool = True) -> CodeType:
+    """`code` and all inside under the names of the user's source; methods are converted when they are called."""
+    rewritten = rewritten and not _is_class(code)
+    consts = tuple(_named_inside(c, code, name, qualname, rewritten) for c in code.co_consts)
     result = code.replace(co_consts=consts, co_name=name, co_qualname=qualname)
-    _remember(result, _Conversion(None))
+    if rewritten:
+        _remember(result, _Conversion(None))
     return result
 
 
-def _named_inside(const: Any, code: CodeType, name: str, qualname: str) -> Any:
+def _is_class(code: CodeType) -> bool:
+    return not code.co_flags & inspect.CO_NEWLOCALS
+
+
+def _named_inside(const: Any, code: CodeType, name: str, qualname: str, rewritten: bool) -> Any:
     if not isinstance(const, CodeType):
-        is_class = not code.co_flags & inspect.CO_NEWLOCALS
-        return qualname if is_class and const == code.co_qualname and isinstance(const, str) else const
+        return qualname if _is_class(code) and const == code.co_qualname and isinstance(const, str) else const
     if const.co_name in THUNKS or const.co_name.startswith("_tjit_operand_"):
-        return _named(const, name, qualname)
-    inside = "" if not code.co_flags & inspect.CO_NEWLOCALS else ".<locals>"
-    return _named(const, const.co_name, f"{qualname}{inside}.{const.co_name}")
+        return _named(const, name, qualname, rewritten)
+    inside = "" if _is_class(code) else ".<locals>"
+    return _named(const, const.co_name, f"{qualname}{inside}.{const.co_name}", rewritten)
