@@ -89,6 +89,12 @@ def test_there_are_many_and_no_two_are_named_alike():
     assert len(set(names)) == len(names)
 
 
+def test_no_error_is_one_that_only_a_bug_raises():
+    bugs = {"AssertionError", "ImportError", "KeyError", "NameError", "SyntaxError", "VerifyError", "CodegenError"}
+
+    assert [c.name for file in FILES for c in read(file) if c.error in bugs] == ["an assert that Python decides"]
+
+
 def test_every_error_is_also_the_builtin_that_a_user_would_catch():
     raised: set[Any] = {getattr(errors, case.error, None) for file in FILES for case in read(file)} - {None}
 
