@@ -70,8 +70,8 @@ def converted(fn: FunctionType) -> FunctionType:
 def _remember(code: CodeType, conversion: _Conversion) -> tuple[weakref.ref[CodeType], _Conversion]:
     key = id(code)
 
-    def forget(_: object) -> None:
-        _known.pop(key, None)
+    def forget(_: object, known: dict[int, Any] = _known) -> None:  # globals are gone when the process ends
+        known.pop(key, None)
 
     entry = _known[key] = (weakref.ref(code, forget), conversion)
     return entry
