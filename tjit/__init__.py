@@ -46,7 +46,7 @@ _NUMBERS = {"pi": 3.141592653589793, "e": 2.718281828459045, "inf": float("inf")
 # Functions that most programs do not need at once, and where they are; imported when they are first named, as are the
 # modules of tjit that are not imported above (nn, optim, testing, ...).
 _LAZY = {
-    "Dim": "tjit.export",
+    "Dim": "tjit.capture.declared",
     "checkpointed": "tjit.utils.checkpoint",
     "compile": "tjit.compile",
     "explain": "tjit.inspect",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tjit.capture.calls import callee
+from tjit.capture.declared import check_extents, declared_dims
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, float_leaf, read_signature
 from tjit.capture.places import Place
@@ -60,7 +62,8 @@ def compile(
         fn: a function of tensors, NumPy arrays, nested containers of them, and Python values. Or an `nn.Module`.
         dynamic: None: a dim becomes symbolic when it is seen with a second value, and a Python float that `fn` is given
             or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
-            the start. False: never; each shape and each number is compiled for itself.
+            the start. False: never; each shape and each number is compiled for itself. A dim that an annotation names is
+            symbolic from the start, within its bounds: `def f(x: tjit.Tensor[tjit.Dim("batch", max=64), 784])`.
         fast_math: allow identities that hold for real numbers but not for every float.
         checkpoint: the gradient of the function, taken from outside, keeps its arguments alone and computes the rest
             again. `tjit.checkpointed` does the same for a loop, `tjit.utils.checkpoint.checkpoint` for a call.
@@ -173,6 +176,8 @@ class CompiledFunction:
 
     def _variant(self, signature: Signature, tree: Tree, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]]:
         """The variant for a signature that has no valid one: a symbolic one that fits, or a new capture."""
+        names = leaf_names(self._tjit_function, tree)
+        check_extents(self._declared, names, leaves)
         family = self._families.setdefault(signature.family, _Family())
         if len(self._exact) > 4096:
             self._exact.clear()
@@ -182,7 +187,6 @@ class CompiledFunction:
                 self._remember(signature, variant, symbols)
                 return variant, symbols
         self._misses += 1
-        names = leaf_names(self._tjit_function, tree)
         if self._misses > 1:
             self._reasons.append(self._reason(signature, family, leaves, names))
         for variant in family.variants[-8:]:
@@ -223,7 +227,7 @@ class CompiledFunction:
     def _capture(self, tree: Tree, leaves: list[Any], family: _Family, names: list[str]) -> Variant:
         """A variant for this call, and as many others as possible: with symbolic dims, and floats as inputs."""
         while True:
-            shapes = self._shapes(leaves, family)
+            shapes = self._shapes(leaves, family, names)
             numbers = self._numbers(leaves, family)
             if not numbers and all(isinstance(d, int) for s in shapes if s is not None for d in s):
                 return self._build(tree, leaves, shapes, names)
@@ -297,24 +301,38 @@ class CompiledFunction:
             rewrites=self._converts,
         )
 
-    def _shapes(self, leaves: list[Any], family: _Family) -> list[tuple[Dim, ...] | None]:
-        """Shapes to capture with: a dim seen with several values is a symbol, equal histories are one symbol."""
+    @functools.cached_property
+    def _declared(self) -> Any:
+        """What annotations say of the arguments' shapes."""
+        return declared_dims(self._tjit_function)
+
+    def _shapes(self, leaves: list[Any], family: _Family, names: list[str]) -> list[tuple[Dim, ...] | None]:
+        """Shapes to capture with: a dim seen with several values is a symbol, equal histories are one symbol.
+
+        A dim that an annotation names is a symbol from the start, with its bounds.
+        """
         history: dict[tuple[int, ...], Symbol] = {}
+        taken = {dim.name for dims in self._declared.values() for dim in dims if hasattr(dim, "symbol")}
         shapes: list[tuple[Dim, ...] | None] = []
         arrays = 0
-        for leaf in leaves:
+        for leaf, name in zip(leaves, names, strict=True):
             if not array_leaf(leaf):
                 shapes.append(None)
                 continue
             dims: list[Dim] = []
+            wanted = self._declared.get(name, (None,) * leaf.ndim)
             for d, extent in enumerate(leaf.shape):
                 past = tuple(seen[arrays][d] for seen in family.seen)
-                varies = self._dynamic is True or (self._dynamic is None and len(set(past)) > 1)
+                is_named = hasattr(wanted[d], "symbol")
+                varies = is_named or self._dynamic is True or (self._dynamic is None and len(set(past)) > 1)
                 if not varies or family.static_only or (arrays, d) in family.pinned:
                     dims.append(extent)
                     continue
-                symbol = history.setdefault(past, Symbol(f"s{len(history)}"))
-                dims.append(symbol.dim)
+                if not is_named and past not in history:
+                    free = (f"s{n}" for n in itertools.count(len(history)) if f"s{n}" not in taken)
+                    history[past] = Symbol(next(free))
+                    taken.add(history[past].name)
+                dims.append((wanted[d].symbol if is_named else history[past]).dim)
             shapes.append(tuple(dims))
             arrays += 1
         return shapes
@@ -356,7 +374,7 @@ def leaf_names(fn: Callable[..., Any], tree: Tree) -> list[str]:
     """A name for every leaf of (args, kwargs): the parameter's, with the path inside a container."""
     args, kwargs = tree.children
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        parameters = list(inspect.signature(getattr(fn, "forward", fn)).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     names: list[str] = []

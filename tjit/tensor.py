@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -162,6 +162,10 @@ class Tensor:
         self._storage = Storage()
         self._view = None
         self._seen = 0
+
+    def __class_getitem__(cls, dims: Any) -> Any:
+        """An annotation that declares a shape of Dims, names, ints and None (any extent): `Tensor["batch", 784]`."""
+        return Annotated[cls, dims if isinstance(dims, tuple) else (dims,)]
 
     # -- type ----------------------------------------------------------------------------------------------------------
 

@@ -5,40 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tjit.capture.declared import Dim
 from tjit.capture.inputs import array_leaf
-from tjit.errors import ArgumentError, located
+from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim as IrDim
 from tjit.ir.dims import Symbol
-from tjit.ir.printer import RESERVED
 
 __all__ = ["Dim", "shapes_of"]
-
-
-class Dim:
-    """A named extent with bounds, for `dynamic` of `tjit.export`. Two of one name are the same extent.
-
-    Args:
-        name: an identifier; the argument of the C functions is called so.
-        min, max: the smallest and largest extent that a call may have, both included.
-
-    Raises:
-        ArgumentError: the name is no identifier or means something in dumps, or max is below min.
-    """
-
-    __slots__ = ("max", "min", "name")
-
-    @located
-    def __init__(self, name: str, min: int = 0, max: int | None = None) -> None:
-        if not name.isidentifier() or not name.isascii() or name in RESERVED:
-            raise ArgumentError(f"a Dim's name is an identifier, not {name!r}")
-        if min < 0 or (max is not None and max < min):
-            raise ArgumentError(f"the Dim {name} has no extents between {min} and {max}")
-        self.name = name
-        self.min = min
-        self.max = max
-
-    def __repr__(self) -> str:
-        return f"Dim({self.name!r}, min={self.min}, max={self.max})"
 
 
 def shapes_of(leaves: Sequence[Any], names: Sequence[str], dynamic: Any) -> list[tuple[IrDim, ...] | None]:
