@@ -198,6 +198,55 @@ def _never(x):
     return s * s
 
 
+PLACES = tjit.tensor(np.array([2, 0, 1, 2, 4, 0]))
+
+
+def _scattered(x):
+    a = tjit.zeros(5, dtype=x.dtype)
+    for i in range(6):
+        k = PLACES[i]
+        a[k] = a[k].clone() + x[i] * x[i]
+    return (a * a).sum()
+
+
+def _growing_slices(x):
+    s = 0.0
+    for i in range(1, x.shape[0]):
+        s = s + (x[i, :i] * x[i - 1, :i]).sum() * x[:i, i].sum()
+    return s
+
+
+def _branches_in_branches(x, w):
+    h = x[0]
+    for i in range(x.shape[0]):
+        if h.sum() > 0:
+            h = tjit.tanh(w @ h + x[i]) if x[i].sum() > 0 else h * 0.5 + x[i]
+        else:
+            h = -h
+            h = h + x[i] * 2
+    return (h * h).sum()
+
+
+def _containers(x):
+    s = {"a": x[0] * 1.0, "b": [x[1] * 2.0]}
+    for i in range(8):
+        s["a"] = s["a"] * s["b"][0].sin()
+        s["b"][0] = s["b"][0] + x[i]
+    return s["a"] + s["b"][0]
+
+
+def _breaks_inside(x):
+    s = 0.0
+    for i in range(x.shape[0]):
+        t = x[i]
+        for j in range(5):
+            t = t * x[j] + 1.0
+            if t.abs() > 2:
+                break
+        s = s + t
+    return s
+
+
 def _normal(*shape):
     return RNG.standard_normal(shape)
 
@@ -232,6 +281,11 @@ PROGRAMS = [
     (_without_history, _normal(7) * 0.5),
     (_swapped, _normal(4)),
     (_never, _normal(6)),
+    (_scattered, _normal(6)),
+    (_growing_slices, _normal(7, 7)),
+    (_branches_in_branches, _normal(6, 4), _normal(4, 4)),
+    (_containers, _normal(9)),
+    (_breaks_inside, _normal(6)),
 ]
 NAMES = [f"{p[0].__name__[1:]}{i}" for i, p in enumerate(PROGRAMS)]
 
