@@ -714,3 +714,16 @@ def test_an_array_is_scattered_into_itself():
         }
     """
     check(text, np.arange(4.0) + 1, np.array([0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_sum_reads_what_the_same_loop_overwrites(dim):
+    text = f"""
+        graph f(%x: f64[40, 8], %y: f64[40, 8]) -> f64[{8 if dim == 0 else 40}], f64[40, 8] {{
+          %0: f64[40, 8] = mul(%y, %x)
+          %1: f64[{8 if dim == 0 else 40}] = sum(%0, dims=({dim},), keepdim=False)
+          %2: f64[40, 8] = mul(%x, 2.0)
+          return %1, %2 to %y
+        }}
+    """
+    check(text, np.arange(320.0).reshape(40, 8), np.ones((40, 8)))

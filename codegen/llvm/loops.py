@@ -265,10 +265,16 @@ class _Loops:
         return linear
 
     def _body(self, loop: Loop, emitter: ExprEmitter, accumulation: Accumulation, n: int, linear: Dim) -> None:
+        self._statements(loop, emitter)
+        accumulation.update(n, emitter, linear)
+
+    def _statements(self, loop: Loop, emitter: ExprEmitter) -> None:
+        """Stores, and what reductions take in: in order, since a store may write over what was to be read before."""
         for statement in loop.body:
             if isinstance(statement, Store):
                 emitter.store(statement)
-        accumulation.update(n, emitter, linear)
+            else:
+                emitter.emit(statement.value)
 
     # -- lanes along the last parallel axis ----------------------------------------------------------------------------
 
@@ -324,9 +330,7 @@ class _Loops:
             with self._nest(loop.axes), self._scopes((scalar, *emitters) if loop.axes else ()):
                 for n, (place, emitter) in enumerate(zip(places, emitters, strict=True)):
                     self.ints.symbols[vector.symbol.name] = place
-                    for statement in loop.body:
-                        if isinstance(statement, Store):
-                            emitter.store(statement)
+                    self._statements(loop, emitter)
                     if reduces:
                         accumulations[n].update(0, emitter, linear)
             for emitter, accumulation in zip(emitters, accumulations, strict=False):
