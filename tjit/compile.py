@@ -62,8 +62,8 @@ def compile(
         fn: a function of tensors, NumPy arrays, nested containers of them, and Python values. Or an `nn.Module`.
         dynamic: None: a dim becomes symbolic when it is seen with a second value, and a Python float that `fn` is given
             or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
-            the start. False: never; each shape and each number is compiled for itself. A dim that an annotation names is
-            symbolic from the start, within its bounds: `def f(x: tjit.Tensor[tjit.Dim("batch", max=64), 784])`.
+            the start. False: never; each shape and each number is compiled for itself. A dim that an annotation names
+            is symbolic from the start, within its bounds: `def f(x: tjit.Tensor[tjit.Dim("batch", max=64), 784])`.
         fast_math: allow identities that hold for real numbers but not for every float.
         checkpoint: the gradient of the function, taken from outside, keeps its arguments alone and computes the rest
             again. `tjit.checkpointed` does the same for a loop, `tjit.utils.checkpoint.checkpoint` for a call.
