@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tjit.capture.builtin_calls import REPLACED
+from tjit.capture.changing import warn_of_changing
 from tjit.capture.source import converted, is_convertible
 from tjit.location import is_internal
 from tjit.ops.apply import state
@@ -36,6 +37,7 @@ def callee(fn: Any) -> Any:
     if kind is FunctionType:
         return _function(fn)
     if kind is MethodType:
+        warn_of_changing(fn)
         function = fn.__func__
         new = callee(function)
         return fn if new is function else MethodType(new, fn.__self__)
@@ -74,6 +76,7 @@ def _numpys(fn: Any, otherwise: Any) -> Any:
 
 def _builtin(fn: Any) -> Any:
     """A function written in C."""
+    warn_of_changing(fn)
     if fn in _CALLING or (fn.__name__ == "sort" and type(fn.__self__) is list):
         return functools.partial(_calling, _replaced(fn))
     return _replaced(fn)
