@@ -116,8 +116,10 @@ class Jumps(Expressions):
                 other = [*node.orelse, *rest] if orelse else node.orelse
                 return self._if(node, body, other, place, live)
         out = self.statement(node, replace(place, tail=_NONE), after | place.elsewhere)
-        if not self.flows.of(node).completes and not isinstance(node, LOOPS):
-            rest = []
+        if not self.flows.of(node).completes:
+            if isinstance(node, LOOPS) and jumps <= {"return"}:
+                return out  # `while True` that only a return ends: what is returned is known behind it
+            rest = [] if not isinstance(node, LOOPS) else rest
         if not rest and "return" not in place.tail:
             return out
         guard = put(ast.If(self._no_jump(jumps, place, node), rest, []), node)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tjit.capture.iteration import Iteration
-from tjit.capture.leaves import Spec, common_spec, fitted, fresh, is_dim, is_value, outline, shown, spec_of
+from tjit.capture.leaves import Spec, common_spec, fitted, fresh, handle, is_dim, is_value, outline, shown, spec_of
 from tjit.capture.pytree import Tree, unflatten
 from tjit.capture.regions import Part, add_control, part, store_results, written_by
 from tjit.capture.stacked import StackedList
@@ -148,12 +148,12 @@ class _Loop:
                     raise
                 # what it was before the loop does not matter: every trip makes it anew
                 self.before = (*self.before[:i], Contents.of(UNDEFINED), *self.before[i + 1 :])
-                changed += self._made(i, end)
+                changed += self._made(p, i, end)
         return changed, ends
 
     def _closed(self, p: Part, i: int, before: Contents, end: Contents, own: Sequence[_Slot]) -> list[_Slot]:
         if before.tree is None or end.tree is None:
-            return self._made(i, end)
+            return self._made(p, i, end)
         if before.tree != end.tree:
             return self._grown(p, i, before, end, own)
         return self._changed(p, i, end.leaves, own)
@@ -209,7 +209,7 @@ class _Loop:
         values = {s.entry for s in own}
         return any(o in values for n in p.scope.builder.nodes for o in n.reads())
 
-    def _made(self, i: int, end: Contents) -> list[_Slot]:
+    def _made(self, p: Part, i: int, end: Contents) -> list[_Slot]:
         """The leaves of a variable that every trip makes anew: carried out where something behind the loop reads it."""
         name = self.state.names[i]
         if end.tree is None or i >= self.state.assigned:
@@ -218,9 +218,9 @@ class _Loop:
             return []
         found: list[_Slot] = []
         for j, leaf in enumerate(end.leaves):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) or _is_bound_in(p, leaf):
                 slot = _slot((i, j), UNDEFINED, spec_of(leaf), name)
-                slot.end = leaf
+                slot.end = handle(leaf)
                 found.append(slot)
         return found
 
@@ -420,6 +420,12 @@ def capture_for(trace: Trace, items: Iteration, body: Callable[[Any], None], sta
 
 def _checkpoint(wanted: bool) -> dict[str, Any]:
     return {"checkpoint": True} if wanted else {}
+
+
+def _is_bound_in(p: Part, leaf: Any) -> bool:
+    """Whether `leaf` is a dim of integers that the region computes: behind it they have no names."""
+    inner = {s for d in p.scope.bound.values() for s in symbols(d)}
+    return is_dim(leaf) and any(s in inner for s in symbols(leaf))
 
 
 def _last(leaf: Any, symbol: Symbol, trip: Dim) -> Any:

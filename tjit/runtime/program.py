@@ -79,10 +79,15 @@ class ProgramInfo:
                 tuple(None if s is None else tuple(map(parse_dim, s)) for s in d["strides"]),
                 tuple(d["writes"]),
                 parse_dim(d["arena"]),
-                tuple((int(n), str(f), int(line), m) for n, f, line, m in d["checks"]),
+                tuple(map(_check, d["checks"])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CacheError(f"a program's description does not read: {error}") from error
+
+
+def _check(fields: list[Any]) -> tuple[int, str, int, str | None]:
+    number, file, line, *text = fields  # packages of the first format have no text
+    return int(number), str(file), int(line), text[0] if text else None
 
 
 class Program:
