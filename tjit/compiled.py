@@ -51,7 +51,7 @@ def build_variant(
 ) -> Variant:
     """Capture and compile `fn` for arguments like `leaves`; `numbers` as in `capture_function`."""
     start = time.perf_counter()
-    captured = capture_function(fn, tree, leaves, shapes, names, name, numbers, rewrites)
+    captured = capture_function(fn, tree, leaves, shapes, names, name, numbers, rewrites, guards.watch())
     captured.checkpoint = checkpoint
     seconds = {"capture": time.perf_counter() - start}
     lifted = [n for n in numbers if isinstance(n, Place)] + [s.place for s in captured.sources if s.place is not None]
@@ -213,7 +213,13 @@ class Variant:
                 target._grad = None if position is None else Tensor(outputs[position])
         sizes = self._sizes(inputs) if any(r.kind in ("dim", "view") for r in self.captured.results) else {}
         leaves_out = [self._leaf(r, tensors, outputs, arguments, sizes) for r in self.captured.results]
-        return unflatten(self.captured.tree, leaves_out)
+        returned = unflatten(self.captured.tree, leaves_out)
+        if not self.captured.places:
+            return returned
+        returned, left = returned
+        for place, value in zip(self.captured.places, left, strict=True):
+            place.put(value)
+        return returned
 
     def _check_writes(self, inputs: list[np.ndarray], arguments: list[Any]) -> None:
         """Written memory must be writable and of its own.

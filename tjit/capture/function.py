@@ -15,7 +15,7 @@ from tjit.autograd.tape import grad
 from tjit.capture.aliases import Chain, chain_of, chain_symbols
 from tjit.capture.calls import callee
 from tjit.capture.inputs import array_leaf, array_of, strides_of_argument
-from tjit.capture.places import Place, replaced
+from tjit.capture.places import Place, Watch, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
 from tjit.capture.trace import NumberTensor, Trace, tracing
@@ -98,6 +98,7 @@ class Captured:
     grad_absent: tuple[Tensor, ...]
     untracked: frozenset[Value] = frozenset()  # computed under no_grad
     checkpoint: bool = False  # whether backward is to compute everything again
+    places: tuple[Place, ...] = ()  # attributes and variables that every call sets: then `tree` is (returned, [these])
 
 
 class _FunctionTrace(Trace):
@@ -171,6 +172,10 @@ class _FunctionTrace(Trace):
             self.inputs[value] = handle
         return handle
 
+    def left(self) -> list[tuple[Place, Any]]:
+        """Where the function leaves captured tensors, and what was there before."""
+        return self.watch.left(lambda value: any(isinstance(x, Tensor) and x.is_traced for x in flatten(value)[0]))
+
     def outlives(self, tensor: Tensor) -> bool:
         """Whether a tensor is there after the call: it is from outside, and not made by the function."""
         return not tensor.is_traced or id(tensor) in self.arguments
@@ -230,6 +235,7 @@ def capture_function(
     name: str,
     numbers: Collection[int | Place] = (),
     rewrites: bool = True,
+    watch: Watch | None = None,
     views: bool = True,
 ) -> Captured:
     """Capture `fn(*args, **kwargs)`, where `(args, kwargs)` has the structure `tree` and the `leaves`.
@@ -238,6 +244,7 @@ def capture_function(
         shapes: for each leaf the shape to capture with (symbolic or not), None where the leaf is a Python value.
         names: of the leaves, for dumps.
         numbers: the floats that are inputs: positions of leaves, and places.
+        watch: where the function may leave tensors that outlive the call.
         rewrites: capture branches and loops on tensors as nodes. False: what these leaves do is what is captured.
         views: whether results that share memory with arguments are views of these, and no outputs of the graph.
 
@@ -249,6 +256,7 @@ def capture_function(
     trace = _FunctionTrace(GraphBuilder(name))
     trace.converts = rewrites
     trace.leaves = leaves
+    trace.watch = watch or Watch()
     places = [place for place in numbers if isinstance(place, Place)]
     lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
     with replaced(lifted):
@@ -304,6 +312,8 @@ def _capture(
         raise
     finally:
         state.grad = recording
+        for place, before in trace.left():
+            place.put(before)
         trace.restore()
 
 
@@ -356,6 +366,9 @@ class _Finish:
 
     def run(self, returned: Any) -> Captured:
         trace = self.trace
+        left = [place for place, _ in trace.left()]
+        if left:
+            returned = returned, [place.now() for place in left]
         leaves, tree = flatten(returned, whole=True)
         check_keys(tree)
         self.freed = _freed(leaves)
@@ -388,6 +401,7 @@ class _Finish:
             lifted,
             tuple(trace.grad_absent.values()),
             frozenset(trace.untracked),
+            places=tuple(left),
         )
 
     def _output(self, value: Value) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 
 from tjit import dtypes
 from tjit.capture.places import MISSING as _MISSING
-from tjit.capture.places import Place
+from tjit.capture.places import Place, Watch
 from tjit.capture.reads import reading
 from tjit.devices import Device
 from tjit.dtypes import DType, default_dtype
@@ -93,6 +93,7 @@ class Guards:
 
     Attributes:
         codes: what was followed of the user's code.
+        objects: the attributes of the user's objects, which the function may set.
         class_dicts: the ids of holders that are not to be written.
     """
 
@@ -100,6 +101,7 @@ class Guards:
     sizes: list[tuple[Any, int, str]] = field(default_factory=list)
     codes: list[types.CodeType] = field(default_factory=list)
     class_dicts: set[int] = field(default_factory=set)
+    objects: list[dict[str, Any]] = field(default_factory=list)
     _dicts: list[tuple[dict, Any, Any]] = field(default_factory=list)
     _others: list[_Slot] = field(default_factory=list)
 
@@ -108,6 +110,13 @@ class Guards:
         self._dicts = [(s.holder, s.key, s.expected) for s in self.slots if isinstance(s.holder, dict)]
         self._others = [s for s in self.slots if not isinstance(s.holder, dict)]
         return self
+
+    def watch(self) -> Watch:
+        """What the function may leave a captured tensor in."""
+        dicts = {id(d): d for d in self.objects}
+        cells = [s for s in self.slots if type(s.holder) is types.CellType]
+        named = [s for s in self.slots if isinstance(s.holder, dict) and s.path.startswith("global ")]
+        return Watch(dicts.values(), [Place(s.holder, s.key) for s in (*cells, *named)])
 
     def hold(self) -> bool:
         """Whether everything is as it was."""
@@ -228,6 +237,10 @@ class _Taker:
             known = len(self.names) + len(self.opened)
             for thing in list(self.opened):
                 self._attributes(thing)
+        for thing in self.opened:
+            own = getattr(thing.holder, "__dict__", None)
+            if own is thing.attributes and not isinstance(thing.holder, (type, types.ModuleType)):
+                self.guards.objects += [own, *(d for d in (own.get("_buffers"),) if isinstance(d, dict))]
         return self.guards.seal()
 
     def state(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,10 +43,41 @@ class Place:
             return MISSING
 
     def put(self, value: Any) -> None:
+        """Have it hold a value; MISSING takes it away."""
+        if value is MISSING:
+            self.take_away()
+            return
         if type(self.holder) is types.CellType:
             self.holder.cell_contents = value
         else:
             self.holder[self.key] = value
+
+    def take_away(self) -> None:
+        if type(self.holder) is types.CellType:
+            del self.holder.cell_contents
+        else:
+            self.holder.pop(self.key, None)
+
+
+class Watch:
+    """What attributes, closures and globals hold before a capture, to find what it leaves there.
+
+    Args:
+        dicts: attributes of objects, all of which count.
+        places: of others.
+    """
+
+    def __init__(self, dicts: Iterable[dict[str, Any]] = (), places: Iterable[Place] = ()) -> None:
+        self._dicts = [(d, dict(d)) for d in dicts]
+        self._places = [(p, p.now()) for p in places]
+
+    def left(self, is_captured: Callable[[Any], bool]) -> list[tuple[Place, Any]]:
+        """Places that hold something else than before which `is_captured`, and what they held."""
+        found = [(p, before) for p, before in self._places if p.now() is not before and is_captured(p.now())]
+        for d, before in self._dicts:
+            new = [k for k, v in d.items() if v is not before.get(k, MISSING) and is_captured(v)]
+            found += [(Place(d, k), before.get(k, MISSING)) for k in new]
+        return found
 
 
 _replacing = threading.RLock()
