@@ -278,7 +278,7 @@ class _Loop:
         """Whether the loop is one of tensors, and not only of Python's numbers."""
         if any(p.scope.entries for p in parts):
             return True
-        return any(isinstance(s.before, Tensor) or not s.spec.is_number for s in changed)
+        return any(isinstance(s.before, Tensor) or is_dim(s.before) or not s.spec.is_number for s in changed)
 
     def start(self, slot: _Slot) -> Tensor:
         """What a carried variable is before the loop."""

@@ -98,6 +98,12 @@ def _captured_while(
             except BreaksError:
                 continue
     except (KnownTestError, NoTensorsError):
+        if needed:
+            raise CaptureError(
+                "the test of a `while` depends on tensors before the loop, but not on what its trips change",
+                user_location(),
+                hint="write it as `if` around the loop",
+            ) from None
         return False
     except Exception as error:
         if needed:
