@@ -58,8 +58,8 @@ def _warn_traced(what: str) -> None:
     from tjit.jit.warning import TracerWarning  # a module of its own: jit itself needs the compiler
 
     warnings.warn(
-        f"Converting a tensor to a {what} might cause the trace to be incorrect: what the example inputs give becomes a "
-        "constant of the trace. tjit.jit.script keeps branches and loops.",
+        f"Converting a tensor to a {what} might cause the trace to be incorrect: what the example inputs give becomes "
+        "a constant of the trace. tjit.jit.script keeps branches and loops.",
         TracerWarning,
         stacklevel=4,
     )
