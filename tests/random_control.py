@@ -274,7 +274,9 @@ def outcome(f: Callable[..., Any], seed: int, size: int, gradients: bool) -> lis
         return [np.asarray(r) for r in (*results, a)]
     w, x = w.requires_grad_(), x.requires_grad_()
     results = f(w, x, a)
-    sum(r.sum() for r in results).backward()
+    total = sum(r.sum() for r in results)
+    assert isinstance(total, tjit.Tensor)
+    total.backward()
     zeros = [np.zeros(t.shape) if t.grad is None else np.asarray(t.grad) for t in (w, x)]
     return [np.asarray(r.detach()) for r in results] + zeros
 

@@ -25,6 +25,7 @@ from tjit.codegen.kernel import (
     Load,
     Loop,
     LoopKernel,
+    NestKernel,
     Reduce,
     Reduced,
     ScatterKernel,
@@ -32,6 +33,7 @@ from tjit.codegen.kernel import (
 )
 from tjit.codegen.triton import compile_kernel, emit_kernel
 from tjit.codegen.triton.interpreter import interpret
+from tjit.errors import CodegenError
 from tjit.ir.dims import Symbol, minimum
 from tjit.ir.op import Op
 from tjit.location import Location
@@ -737,6 +739,11 @@ def test_last_part_of_a_split_reduction_is_shorter(parts, rng):
     got = run(loop_kernel("part", (x,), (out,), (part,), *loops, vector=inside), a)
 
     np.testing.assert_allclose(got, [c.sum() for c in np.split(a, range(length, total, length))], rtol=1e-4, atol=1e-5)
+
+
+def test_nests_are_refused():
+    with pytest.raises(CodegenError, match=r"kernel walk is a nest.*\n.*\n.*nests=False"):
+        emit_kernel(NestKernel("walk", (), (), (), location=Location("model.py", 3)))
 
 
 def test_no_triton_until_a_compile_is_asked():

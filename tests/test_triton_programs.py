@@ -17,6 +17,7 @@ from tjit.ir.types import TensorType
 pytest.importorskip("triton")
 pytest.importorskip("tjit.codegen.schedule", reason="there is no scheduler yet")
 from tjit.codegen.schedule import Placed, schedule
+from tjit.codegen.steps import Step
 from tjit.codegen.triton.interpreter import interpret
 
 COMPILED = {"f32": 90, "bf16": 80, "i64": 80, "bool": 80}  # all dtypes do; these keep the test short
@@ -60,6 +61,7 @@ def run(graph: Graph, inputs: list[np.ndarray], symbols=None, arch: int | None =
         return memory[placed]
 
     for step in plan.steps:
+        assert isinstance(step, Step)  # no graph here has control flow
         kernel = emit_kernel(step.kernel)
         if arch is not None:
             assert compile_kernel(kernel, arch)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tjit.codegen.kernel import ContractKernel, Kernel, LoopKernel
+from tjit.codegen.kernel import ContractKernel, Kernel, LoopKernel, NestKernel
 from tjit.codegen.triton.contract import emit_contract
 from tjit.codegen.triton.loops import emit_loops, is_flat
 from tjit.codegen.triton.scatter import emit_scatter
-from tjit.codegen.triton.source import Source, TritonKernel
+from tjit.codegen.triton.source import DeviceKernel, Source, TritonKernel
 from tjit.errors import CodegenError
 
 __all__ = ["Compiled", "TritonKernel", "compile_kernel", "compile_source", "emit_kernel"]
@@ -43,8 +43,11 @@ def emit_kernel(kernel: Kernel, constants: Mapping[str, int] | None = None) -> T
         constants: block sizes to use instead of the emitter's, by the names in `TritonKernel.constants`.
 
     Raises:
-        CodegenError: the kernel breaks a rule of the kernel IR.
+        CodegenError: the kernel breaks a rule of the kernel IR, or is a nest.
     """
+    if isinstance(kernel, NestKernel):
+        message = f"Triton takes loops, contractions and scatters; kernel {kernel.name} is a nest, for one thread"
+        raise CodegenError(message, kernel.location, hint="schedule the graph with nests=False")
     constants = {} if constants is None else constants
     if _is_empty(kernel):
         return Source(kernel).finish(0)
@@ -55,7 +58,7 @@ def emit_kernel(kernel: Kernel, constants: Mapping[str, int] | None = None) -> T
     return emit_scatter(kernel, constants)
 
 
-def _is_empty(kernel: Kernel) -> bool:
+def _is_empty(kernel: DeviceKernel) -> bool:
     """Whether there is no element to compute."""
     if isinstance(kernel, LoopKernel):
         axes = (*kernel.parallel, *(kernel.loops[0].axes if is_flat(kernel) else ()))

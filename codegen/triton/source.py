@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Union
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from tjit.codegen.kernel import (
     ContractKernel,
     Expr,
     Index,
-    Kernel,
     Load,
     LoopKernel,
     ScatterKernel,
@@ -31,6 +31,7 @@ from tjit.ir import dims
 from tjit.ir.dims import Dim, Symbol
 
 __all__ = [
+    "DeviceKernel",
     "Source",
     "TritonKernel",
     "expressions_of",
@@ -40,6 +41,8 @@ __all__ = [
     "strip_parentheses",
     "type_name",
 ]
+
+DeviceKernel = Union[LoopKernel, ContractKernel, ScatterKernel]  # no nest: it runs on one thread of a processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +121,14 @@ import triton.language as tl
 """
 
 
-def expressions_of(kernel: Kernel) -> Iterator[Expr]:
+def expressions_of(kernel: DeviceKernel) -> Iterator[Expr]:
     """Every expression of `kernel`, those that bindings compute included."""
     seen: set[int] = set()
     for root in _roots(kernel):
         yield from walk(root, seen)
 
 
-def _roots(kernel: Kernel) -> Iterator[Expr]:
+def _roots(kernel: DeviceKernel) -> Iterator[Expr]:
     if isinstance(kernel, LoopKernel):
         yield from (statement.value for loop in kernel.loops for statement in loop.body)
     elif isinstance(kernel, ContractKernel):
@@ -137,7 +140,7 @@ def _roots(kernel: Kernel) -> Iterator[Expr]:
         yield from (value for _, value, _ in kernel.bindings)
 
 
-def _axes(kernel: Kernel) -> tuple[Axis, ...]:
+def _axes(kernel: DeviceKernel) -> tuple[Axis, ...]:
     if isinstance(kernel, LoopKernel):
         return (*kernel.parallel, *(axis for loop in kernel.loops for axis in loop.axes))
     if isinstance(kernel, ContractKernel):
@@ -145,7 +148,7 @@ def _axes(kernel: Kernel) -> tuple[Axis, ...]:
     return kernel.axes
 
 
-def _nests(kernel: Kernel) -> list[tuple[Axis, ...]]:
+def _nests(kernel: DeviceKernel) -> list[tuple[Axis, ...]]:
     """Axes that one linear count may run over."""
     if isinstance(kernel, LoopKernel):
         return [kernel.parallel, *((*kernel.parallel, *loop.axes) for loop in kernel.loops)]
@@ -154,7 +157,7 @@ def _nests(kernel: Kernel) -> list[tuple[Axis, ...]]:
     return [kernel.axes]
 
 
-def _dims(kernel: Kernel) -> Iterator[Dim]:
+def _dims(kernel: DeviceKernel) -> Iterator[Dim]:
     """Every dim that the text of `kernel` may need."""
     yield from (axis.extent for axis in _axes(kernel))
     for buffer in (*kernel.buffers, *kernel.outputs):
@@ -174,7 +177,7 @@ def _dims(kernel: Kernel) -> Iterator[Dim]:
             yield from (d for condition in e.conditions for d in condition)
 
 
-def _bindings(kernel: Kernel) -> Iterator[Symbol]:
+def _bindings(kernel: DeviceKernel) -> Iterator[Symbol]:
     for e in expressions_of(kernel):
         if isinstance(e, Load):
             yield from (symbol for symbol, _, _ in e.bindings)
@@ -185,7 +188,7 @@ def _bindings(kernel: Kernel) -> Iterator[Symbol]:
 _I32 = (1 << 31) - (1 << 20)  # room for the tail of the last block
 
 
-def _is_wide(kernel: Kernel, buffers: Iterable[Buffer]) -> bool:
+def _is_wide(kernel: DeviceKernel, buffers: Iterable[Buffer]) -> bool:
     """Whether an offset or a count may leave 32 bits."""
     spans = [dims.product(axis.extent for axis in nest) for nest in _nests(kernel)]
     for buffer in buffers:
@@ -201,7 +204,7 @@ def _is_wide(kernel: Kernel, buffers: Iterable[Buffer]) -> bool:
 class Source:
     """Writes the text of one kernel. A line of the same text is written once and its name reused."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: DeviceKernel) -> None:
         self.kernel = kernel
         self._names: set[str] = {"tl", "triton", "libdevice", "range", "float", *keyword.kwlist, *HELPERS}
         self.name = self.fresh(kernel.name)
@@ -222,14 +225,14 @@ class Source:
         self._count = 0
 
     @staticmethod
-    def _find_buffers(kernel: Kernel) -> tuple[Buffer, ...]:
+    def _find_buffers(kernel: DeviceKernel) -> tuple[Buffer, ...]:
         listed = [*kernel.buffers, *kernel.outputs]
         if isinstance(kernel, ScatterKernel):
             listed.append(kernel.target)
         listed += [e.buffer for e in expressions_of(kernel) if isinstance(e, Load)]
         return tuple(dict.fromkeys(b for b in listed if not b.row))
 
-    def _name_pointers(self, kernel: Kernel) -> dict[Buffer, str]:
+    def _name_pointers(self, kernel: DeviceKernel) -> dict[Buffer, str]:
         names: dict[Buffer, str] = {}
         written = [b for b in kernel.outputs if b not in kernel.buffers]
         for buffer in self.buffers:

@@ -104,8 +104,10 @@ class Captured:
 class _FunctionTrace(Trace):
     """A trace of a whole function: lifts numbers and gradients too."""
 
-    def __init__(self, builder: GraphBuilder) -> None:
+    def __init__(self, builder: GraphBuilder, leaves: Sequence[Any], watch: Watch) -> None:
         super().__init__(builder)
+        self.leaves = leaves
+        self.watch = watch
         self.sources: list[Source] = []
         self.arguments: dict[int, int] = {}
         self.grad_absent: dict[int, Tensor] = {}
@@ -253,10 +255,8 @@ def capture_function(
         InconclusiveNumberError: not with these floats as inputs.
     """
     check_kind(fn)
-    trace = _FunctionTrace(GraphBuilder(name))
+    trace = _FunctionTrace(GraphBuilder(name), leaves, watch or Watch())
     trace.converts = rewrites
-    trace.leaves = leaves
-    trace.watch = watch or Watch()
     places = [place for place in numbers if isinstance(place, Place)]
     lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
     with replaced(lifted):

@@ -238,8 +238,8 @@ class _Taker:
             for thing in list(self.opened):
                 self._attributes(thing)
         for thing in self.opened:
-            own = getattr(thing.holder, "__dict__", None)
-            if own is thing.attributes and not isinstance(thing.holder, (type, types.ModuleType)):
+            holder, own = thing.holder, thing.attributes
+            if getattr(holder, "__dict__", None) is own and not isinstance(holder, (type, types.ModuleType)):
                 self.guards.objects += [own, *(d for d in (own.get("_buffers"),) if isinstance(d, dict))]
         return self.guards.seal()
 

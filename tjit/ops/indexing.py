@@ -179,7 +179,7 @@ def _split_key(x: Tensor, key: Any) -> _Basic:
 class _Computed(NamedTuple):
     """A 0-d integer that selects one position, as an int does."""
 
-    index: Tensor
+    number: Tensor
 
 
 def _bound_parts(parts: list[Any]) -> list[Any]:
@@ -201,7 +201,7 @@ def _is_computed(value: Any) -> bool:
 
 def _position(part: Any, extent: Dim, d: int) -> Dim:
     if isinstance(part, _Computed):
-        return run_time_position(part.index, extent)
+        return run_time_position(part.number, extent)
     if not isinstance(part, int) and is_runtime(part):
         if at_least(part, 0) and at_least(extent - 1 - part, 0):
             return part
