@@ -22,6 +22,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "programs"
 class Signed(nn.Module):
     """A branch that depends on the input, a helper method, a buffer that calls change."""
 
+    calls: tjit.Tensor
+
     def __init__(self, n: int) -> None:
         super().__init__()
         self.linear = nn.Linear(n, n)
