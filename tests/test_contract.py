@@ -167,7 +167,7 @@ def test_matmul_of_shapes_that_do_not_fit_says_both_extents():
         ),
         (
             lambda: tjit.ones(2, 3, 4) @ tjit.ones(5, 4, 6),
-            "matmul needs shapes that broadcast: [2] and [5] differ in dim -1, 2 against 5",
+            "matmul needs batch dims that broadcast: f32[2, 3, 4] @ f32[5, 4, 6] has [2] and [5]",
         ),
     ],
 )

@@ -30,9 +30,9 @@ class Dim:
 
     def __init__(self, name: str, min: int = 0, max: int | None = None) -> None:
         if not name.isidentifier() or not name.isascii() or name in RESERVED:
-            raise ArgumentError(f"a Dim's name is an identifier, not {name!r}")
+            raise ArgumentError(f"a Dim's name is an identifier, not {name!r}", user_location())
         if min < 0 or (max is not None and max < min):
-            raise ArgumentError(f"the Dim {name} has no extents between {min} and {max}")
+            raise ArgumentError(f"the Dim {name} has no extents between {min} and {max}", user_location())
         self.name = name
         self.min = min
         self.max = max
