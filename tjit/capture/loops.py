@@ -74,7 +74,7 @@ class _Slot:
 
 
 def _slot(place: Place, before: Any, spec: Spec, name: str) -> _Slot:
-    inside = fresh(spec, name)
+    inside = fresh(spec, name.removeprefix(INTERNAL))
     assert isinstance(inside._data, Traced)
     return _Slot(place, before, spec, inside, inside._data.value)
 

@@ -14,7 +14,7 @@ from tjit.capture.leaves import is_dim
 from tjit.capture.loops import BreaksError, KnownTestError, NoTensorsError, capture_for, capture_while
 from tjit.capture.regions import part
 from tjit.capture.scopes import substitute
-from tjit.capture.state import UNDEFINED, State, restore, snapshot
+from tjit.capture.state import INTERNAL, UNDEFINED, State, restore, snapshot
 from tjit.capture.trace import NumberTensor, Trace
 from tjit.errors import CaptureError
 from tjit.ir.dims import as_number, at_least, is_runtime
@@ -166,7 +166,7 @@ def _captured_until(
         body(items.item(i))
         position[0] = position[0] + 1
 
-    names = ("the position in a loop", *state.names)
+    names = (f"{INTERNAL}position", *state.names)
     counted = State(lambda: (position[0], *state.get()), place, names, 1 + state.assigned, state.live)
     capture_while(trace, lambda: truth(test()), one, counted, flags=True, checkpoint=items.checkpoint)
 
