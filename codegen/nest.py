@@ -59,7 +59,7 @@ def is_nest(node: Node) -> bool:
     found: dict[Value, Buffer] = {}
     try:
         _build(node, lambda value: found.setdefault(value, anywhere(value)), "nest")
-    except NotNestError:
+    except (NotNestError, RecursionError):  # or expressions that are hundreds of nodes deep
         return False
     return True
 

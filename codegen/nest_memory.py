@@ -42,12 +42,16 @@ def shared_loads(exprs: Iterable[Expr], buffer: Buffer) -> list[Load]:
 
 
 def are_apart(read: Index, written: Index) -> bool:
-    """Whether no values of the symbols make the two indices one element."""
-    return any(at_least(r - w, 1) or at_least(w - r, 1) for r, w in zip(read, written, strict=True))
+    """Whether no values of the symbols make the two indices one element; of two shapes of one memory all may meet."""
+    return len(read) == len(written) and any(
+        at_least(r - w, 1) or at_least(w - r, 1) for r, w in zip(read, written, strict=True)
+    )
 
 
 def is_disturbed(read: Index, written: Index, axes: Sequence[Axis]) -> bool:
     """Whether a loop over `axes` that writes at `written` could change what it reads later at `read`."""
+    if len(read) != len(written):
+        return True
     return not _is_before(read, written, axes) and not _is_apart_inside(read, written, axes)
 
 

@@ -58,7 +58,7 @@ def _place(symbol: Symbol, statements: Sequence[NestStatement]) -> Dim | None:
 
 def _meeting(symbol: Symbol, load: Load, store: Store) -> Dim | None:
     """The value of the counter at which `store` may write what `load` always reads."""
-    if any(symbol in symbols(d) for d in load.index):
+    if len(load.index) != len(store.index) or any(symbol in symbols(d) for d in load.index):
         return None
     for r, w in zip(load.index, store.index, strict=True):
         k = coefficient(w, symbol)

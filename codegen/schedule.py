@@ -359,7 +359,10 @@ class Scheduler:
                 self.program.producer[value] = inside[value]  # a constant
             return self._buffer_of(value)
 
-        self._step(build_nest(node, buffer_of, node.op.name))
+        try:
+            self._step(build_nest(node, buffer_of, node.op.name))
+        except CodegenError:  # values that `is_nest` took for apart lie in one memory
+            self.steps.append(control_step(self, node))
 
     def _built(self, build: Callable[..., Any], group: Group, name: str) -> Any:
         """The kernel of a group; where it would read what it overwrites, that goes elsewhere and is copied later."""
