@@ -60,7 +60,7 @@ class Writer:
         self.counters: list[str] = []
         self.loops = 0
         self.names = 0
-        self.budget = self.random.randint(2, 10)
+        self.budget = self.random.randint(1, 7)
 
     def pick(self, items: list[Any]) -> Any:
         return self.random.choice(items)
