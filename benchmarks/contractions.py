@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.elementwise import gelu_reference
 from benchmarks.reductions import softmax_reference
-from benchmarks.rows import Compile, Floor, Row, by_inputs, normals
+from benchmarks.rows import Compile, Floor, Row, by_inputs, normals, shared
 
 __all__ = ["ROWS"]
 
@@ -104,6 +104,82 @@ def attention_jax(compile: Compile) -> Any:
     return compile(attention)
 
 
+# -- causal attention with its gradients -------------------------------------------------------------------------------
+
+
+def causal_reference(q: Any, k: Any, v: Any, dy: Any) -> Any:
+    scale = 1 / math.sqrt(q.shape[3])
+    hidden = np.triu(np.full((q.shape[2], k.shape[2]), -np.inf), 1)
+    scores = q @ k.swapaxes(2, 3) * scale + hidden
+    p = softmax_reference(scores.reshape(-1, scores.shape[3])).reshape(scores.shape)
+    dp = dy @ v.swapaxes(2, 3)
+    ds = p * (dp - (dp * p).sum(3, keepdims=True)) * scale
+    return p @ v, ds @ k, ds.swapaxes(2, 3) @ q, p.swapaxes(2, 3) @ dy
+
+
+def causal_tjit(compile: Compile) -> Any:
+    import tjit
+
+    def attention(q: Any, k: Any, v: Any, dy: Any) -> Any:
+        q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+        y = tjit.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return y.detach(), *tjit.autograd.grad(y, (q, k, v), dy)
+
+    return compile(attention)
+
+
+def causal_torch(compile: Compile) -> Any:
+    import torch
+
+    @compile
+    def forward(q: Any, k: Any, v: Any) -> Any:
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def attention(q: Any, k: Any, v: Any, dy: Any) -> Any:
+        q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+        y = forward(q, k, v)
+        return y.detach(), *torch.autograd.grad(y, (q, k, v), dy)
+
+    return attention
+
+
+def causal_jax(compile: Compile) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    def forward(q: Any, k: Any, v: Any) -> Any:
+        scores = q @ k.swapaxes(-2, -1) / math.sqrt(q.shape[-1])
+        return jax.nn.softmax(jnp.where(jnp.tril(jnp.ones(scores.shape[-2:], bool)), scores, -jnp.inf)) @ v
+
+    def attention(q: Any, k: Any, v: Any, dy: Any) -> Any:
+        y, back = jax.vjp(forward, q, k, v)
+        return y, *back(dy)
+
+    return compile(attention)
+
+
+# -- one product -------------------------------------------------------------------------------------------------------
+
+
+def product(compile: Compile) -> Any:
+    def matmul(a: Any, b: Any) -> Any:
+        return a @ b
+
+    return compile(matmul)
+
+
+def product_row(m: int, n: int, k: int) -> Row:
+    name = f"{m} cubed" if m == n == k else f"{m} x {k} x {n}"
+    return Row(
+        f"matmul {name}",
+        normals([m, k], [k, n]),
+        lambda a, b: a @ b,
+        {**shared(lambda _: product(lambda fn: fn)), **by_inputs(jax=product, numpy=product)},
+        Floor("multiply-adds, or memory", flops=2 * m * n * k, streamed=4 * (m * k + k * n + m * n)),
+        quick=m == 1024,
+    )
+
+
 HEADS = [4, 12, 256, 64]
 
 ROWS = [
@@ -132,4 +208,17 @@ ROWS = [
         by_inputs(tjit=attention_tjit, torch=attention_torch, jax=attention_jax),
         Floor("multiply-adds of both products", flops=2 * 2 * 4 * 12 * 256 * 256 * 64),
     ),
+    Row(
+        "causal attention 4 x 12 x 256 x 64: output and gradients",
+        normals(HEADS, HEADS, HEADS, HEADS),
+        causal_reference,
+        by_inputs(tjit=causal_tjit, torch=causal_torch, jax=causal_jax),
+        Floor("multiply-adds of seven products, half of each hidden", flops=7 * 4 * 12 * 256 * 256 * 64),
+        tolerance=2e-5,
+    ),
+    product_row(256, 256, 256),
+    product_row(512, 512, 512),
+    product_row(1024, 1024, 1024),
+    product_row(2048, 2048, 2048),
+    product_row(333, 555, 777),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal
+from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, shared
 
 __all__ = ["ROWS"]
 
@@ -134,6 +134,64 @@ def column_sum_torch(compile: Compile) -> Any:
     return compile(column_sum)
 
 
+# -- cumulative sum ----------------------------------------------------------------------------------------------------
+
+
+def cumulative_sum(framework: Any) -> Any:
+    def cumulate(x: Any) -> Any:
+        return framework.cumsum(x, 1)
+
+    return cumulate
+
+
+def cumulative_sum_jax(compile: Compile) -> Any:
+    import jax.numpy as jnp
+
+    return compile(cumulative_sum(jnp))
+
+
+def cumulative_sum_numpy(compile: Compile) -> Any:
+    return compile(cumulative_sum(np))
+
+
+def cumulative_sum_numba(compile: Compile) -> Any:
+    from numba import prange
+
+    def cumulate(x: Any) -> Any:
+        out = np.empty_like(x)
+        for i in prange(x.shape[0]):
+            total = np.float32(0)
+            for j in range(x.shape[1]):
+                total += x[i, j]
+                out[i, j] = total
+        return out
+
+    return compile(cumulate)
+
+
+# -- embedding ---------------------------------------------------------------------------------------------------------
+
+
+def embedding_inputs(rng: np.random.Generator, scale: float) -> Arrays:
+    rows, width, tokens = extent(50_000, scale), extent(256, scale), extent(8192, scale)
+    table = rng.standard_normal((rows, width), np.float32)
+    return table, rng.integers(0, rows, tokens)
+
+
+def embed(framework: Any) -> Any:
+    def rows(table: Any, tokens: Any) -> Any:
+        return framework.nn.functional.embedding(tokens, table)
+
+    return rows
+
+
+def take_rows(compile: Compile) -> Any:
+    def rows(table: Any, tokens: Any) -> Any:
+        return table[tokens]
+
+    return compile(rows)
+
+
 ROWS = [
     Row(
         "softmax 3000 x 1000",
@@ -155,5 +213,12 @@ ROWS = [
         lambda x: x.sum(0),
         by_inputs(tjit=column_sum_torch, torch=column_sum_torch, jax=column_sum_torch, numpy=column_sum_torch),
         Floor("memory: x is read", read=48e6),
+    ),
+    Row(
+        "embedding, 8192 of 50,000 x 256",
+        embedding_inputs,
+        lambda table, tokens: table[tokens],
+        {**shared(embed), **by_inputs(jax=take_rows, numpy=take_rows)},
+        Floor("memory: the rows and the output", streamed=2 * 4 * 8192 * 256),
     ),
 ]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Arrays", "Compile", "Factory", "Floor", "Limits", "Row", "all_rows", "by_inputs", "extent", "normal"]
+__all__ = [
+    "Arrays", "Compile", "Factory", "Floor", "Limits", "Row", "all_rows", "by_inputs", "extent", "normal", "normals",
+    "shared",
+]  # fmt: skip
 
 Arrays = tuple[np.ndarray, ...]
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -60,6 +64,7 @@ class Row:
         build: a factory for each framework. `torch` serves torch.compile too.
         tolerance: relative to the largest magnitude of the output.
         steps: 0, or for a function with state how many calls the reference gives the results of, stacked.
+        quick: whether it is in the short run too: the others are more sizes of what the short run shows.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Row:
     floor: Floor
     tolerance: float = 1e-5
     steps: int = 0
+    quick: bool = True
 
     def inputs(self, scale: float = 1.0) -> Arrays:
         """The inputs, the same in every process."""
@@ -93,6 +99,15 @@ def by_inputs(**factories: Callable[[Compile], Callable[..., Any]]) -> dict[str,
     return {framework: bind(factory) for framework, factory in factories.items()}
 
 
+def shared(write: Callable[[Any], Callable[..., Any]]) -> dict[str, Factory]:
+    """Factories of a function that reads the same in tjit and PyTorch: `write` is given the framework's module."""
+
+    def factory(name: str) -> Callable[[Compile], Callable[..., Any]]:
+        return lambda compile: compile(write(import_module(name)))
+
+    return by_inputs(tjit=factory("tjit"), torch=factory("torch"))
+
+
 def extent(full: int, scale: float) -> int:
     """An extent at a scale; never below 2."""
     return max(2, round(full * scale))
@@ -114,6 +129,7 @@ def normals(*shapes: Sequence[int]) -> Callable[[np.random.Generator, float], Ar
 
 def all_rows() -> list[Row]:
     """Every row, in the order of the table."""
-    from benchmarks import contractions, elementwise, networks, reductions, small
+    from benchmarks import contractions, convolutions, elementwise, networks, optimizers, reductions, small, training
 
-    return [row for topic in (elementwise, reductions, contractions, networks, small) for row in topic.ROWS]
+    topics = (elementwise, reductions, contractions, convolutions, networks, training, optimizers, small)
+    return [row for topic in topics for row in topic.ROWS]
