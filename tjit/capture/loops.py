@@ -97,6 +97,7 @@ class _Loop:
         found = zip(state.names, snapshot(state), strict=True)
         self.before = tuple(Contents.of(UNDEFINED) if is_local_flag(name) else c for name, c in found)
         self.wider: dict[Place, Spec] = {}
+        self.body: Part | None = None
         self.groups: dict[int, Tree] = {}  # of variables that are lists that grow: the structure of a trip's items
 
     # -- variables inside ----------------------------------------------------------------------------------------------
@@ -290,6 +291,7 @@ class _Loop:
 
     def end(self, p: Part, changed: Sequence[_Slot]) -> None:
         """Have the body give the ends of what is carried."""
+        self.body = p
         for slot in changed:
             assert slot.end is not None
             p.inputs.append(slot.entry)
@@ -318,9 +320,14 @@ class _Loop:
             assert before.tree is not None
             return rebuilt(before.value, before.tree, [found.get((i, j), leaf) for j, leaf in enumerate(before.leaves)])
         leaves = [found[i, j] if (i, j) in found else last(leaf) for j, leaf in enumerate(end.leaves)]
-        if any(isinstance(leaf, Tensor) and (i, j) not in found for j, leaf in enumerate(leaves)):
+        if any(self._is_lost(leaf) and (i, j) not in found for j, leaf in enumerate(leaves)):
             return Unassigned(self.state.names[i], "only the body of a loop gives it a value")
         return unflatten(end.tree, leaves)
+
+    def _is_lost(self, leaf: Any) -> bool:
+        """Whether a leaf that the body makes has no value behind the loop unless it is carried out."""
+        assert self.body is not None
+        return isinstance(leaf, Tensor) or _is_bound_in(self.body, leaf)
 
     def _stacked(self, i: int, before: Contents, end: Contents, found: dict[Place, Tensor]) -> StackedList:
         assert before.tree is not None
@@ -443,9 +450,15 @@ def capture_while(
     state: State,
     *,
     flags: bool,
+    numbers: bool,
     checkpoint: bool = False,
 ) -> None:
-    """Capture a `while` as one node. `test` gives a 0-d bool tensor, or what Python knows.
+    """Capture a `while` as one node.
+
+    Args:
+        test: gives a 0-d bool tensor, or what Python knows.
+        flags: jumps depend on tensors: their flags are carried.
+        numbers: whether it is captured also if it computes with numbers alone.
 
     Raises:
         KnownTestError: the test does not depend on tensors.
@@ -469,7 +482,7 @@ def capture_while(
             changed, ends = loop.close(p, slots)
             loop.end(p, changed)
         restore(state, loop.before)
-        if not loop.uses_tensors([first, p], changed):
+        if not numbers and not loop.uses_tensors([first, p], changed):
             raise NoTensorsError
         for slot in changed:
             first.inputs.append(seen[slot.place].entry if slot.place in seen else Value(slot.spec.type))

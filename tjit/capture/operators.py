@@ -76,33 +76,35 @@ def if_(test: Any, then: Callable[[], None], orelse: Callable[[], None], state: 
 def while_(test: Callable[[], Any], body: Callable[[], None], state: State) -> None:
     """`while test(): body()`."""
     trace = _trace()
+    nodes = trace.scope.builder.nodes if trace is not None else []
+    before = len(nodes)
     trips = 0
     while (known := truth(test())) is not False:
-        needed = known is not True or trips == _MANY
-        if trace is not None and (needed or trips == 0) and _captured_while(trace, test, body, state, needed):
+        needed = known is not True or (trips == _MANY and len(nodes) > before)
+        if trace is not None and (needed or trips == 0) and _captured_while(trace, test, body, state, known, needed):
             return
         body()
         trips += 1
 
 
 def _captured_while(
-    trace: Trace, test: Callable[[], Any], body: Callable[[], None], state: State, needed: bool
+    trace: Trace, test: Callable[[], Any], body: Callable[[], None], state: State, known: bool | Tensor, needed: bool
 ) -> bool:
     """Capture a loop as a node. False where Python runs it: its test does not depend on tensors."""
     try:
         for flags in (False, True):
             try:
                 with _attempt(trace, state):
-                    capture_while(trace, lambda: truth(test()), body, state, flags=flags)
+                    capture_while(trace, lambda: truth(test()), body, state, flags=flags, numbers=known is not True)
                 return True
             except BreaksError:
                 continue
     except (KnownTestError, NoTensorsError):
         if needed:
             raise CaptureError(
-                "the test of a `while` depends on tensors before the loop, but not on what its trips change",
+                f"a `while` computes tensors in more than {_MANY} trips, and its test is one of Python's values",
                 user_location(),
-                hint="write it as `if` around the loop",
+                hint="count with a number that the test compares, or write it as `for` over range(n)",
             ) from None
         return False
     except Exception as error:
@@ -167,8 +169,9 @@ def _captured_until(
         position[0] = position[0] + 1
 
     names = (f"{INTERNAL}position", *state.names)
+    numbers = not isinstance(items.trip, int)  # Python cannot run it
     counted = State(lambda: (position[0], *state.get()), place, names, 1 + state.assigned, state.live)
-    capture_while(trace, lambda: truth(test()), one, counted, flags=True, checkpoint=items.checkpoint)
+    capture_while(trace, lambda: truth(test()), one, counted, flags=True, numbers=numbers, checkpoint=items.checkpoint)
 
 
 class _attempt:
