@@ -51,8 +51,10 @@ Dim = Union[int, "DimExpr"]
 T = TypeVar("T")
 
 
-class Symbol:
+class Symbol(str):
     """A named unknown with known bounds. Two symbols of one name are the same symbol.
+
+    It is its name: a string is hashed, compared and ordered without Python, and dims do little else all day.
 
     Args:
         name: as printed.
@@ -60,58 +62,61 @@ class Symbol:
         maximum: largest value, an int or an expression of other symbols; None when unknown.
     """
 
-    __slots__ = ("maximum", "minimum", "name")
+    __slots__ = ("_dim", "maximum", "minimum", "name")
 
-    def __init__(self, name: str, minimum: int = 0, maximum: Dim | None = None) -> None:
+    name: str
+    minimum: int
+    maximum: Dim | None
+    _dim: DimExpr | None
+
+    def __new__(cls, name: str, minimum: int = 0, maximum: Dim | None = None) -> Symbol:
+        self = str.__new__(cls, name)
         self.name = name
         self.minimum = minimum
         self.maximum = maximum
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Symbol) and self.name == other.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
+        self._dim = None
+        return self
 
     def __str__(self) -> str:
         return self.name
 
     __repr__ = __str__
 
-    @property
-    def key(self) -> str:
-        return self.name
+    def __reduce__(self) -> tuple[type[Symbol], tuple[str, int, Dim | None]]:
+        return Symbol, (self.name, self.minimum, self.maximum)
 
     @property
     def dim(self) -> DimExpr:
         """The symbol as an expression."""
-        return DimExpr({(self,): 1})
+        if self._dim is None:
+            self._dim = _expression({(self,): 1}, False)
+        return self._dim
 
 
-class Call:
-    """`a // b`, `a % b`, `min(a, b)` or `max(a, b)` where it does not simplify. `name` is one of `// % min max`."""
+class Call(str):
+    """`a // b`, `a % b`, `min(a, b)` or `max(a, b)` where it does not simplify. `name` is one of `// % min max`.
 
-    __slots__ = ("a", "b", "key", "name")
+    It is its text, as a symbol is its name.
+    """
 
-    def __init__(self, name: str, a: Dim, b: Dim) -> None:
+    __slots__ = ("a", "b", "name")
+
+    name: str
+    a: Dim
+    b: Dim
+
+    def __new__(cls, name: str, a: Dim, b: Dim) -> Call:
+        text = f"{name}({a}, {b})" if name in ("min", "max") else f"{_group(a)} {name} {_group(b)}"
+        self = str.__new__(cls, text)
         self.name = name
         self.a = a
         self.b = b
-        if name in ("min", "max"):
-            self.key = f"{name}({a}, {b})"
-        else:
-            self.key = f"{_group(a)} {name} {_group(b)}"
+        return self
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Call) and self.key == other.key
+    __repr__ = str.__str__
 
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __str__(self) -> str:
-        return self.key
-
-    __repr__ = __str__
+    def __reduce__(self) -> tuple[type[Call], tuple[str, Dim, Dim]]:
+        return Call, (self.name, self.a, self.b)
 
 
 class InconclusiveDimError(ArgumentError):
@@ -280,12 +285,17 @@ def _group(d: Dim) -> str:
 class DimExpr:
     """A normalised integer expression over symbols; immutable and hashable."""
 
-    __slots__ = ("_hash", "_symbols", "terms")
+    __slots__ = ("_hash", "_string", "_symbols", "has_calls", "terms")
+
+    terms: dict[Monomial, int]
+    has_calls: bool  # whether an atom is a `Call`
+    _hash: int | None
+    _string: str | None
+    _symbols: tuple[Symbol, ...] | None
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self.terms: dict[Monomial, int] = dict(sorted(terms.items(), key=_term_order))
-        self._hash = hash(tuple(self.terms.items()))
-        self._symbols: tuple[Symbol, ...] | None = None
+        calls = any(isinstance(atom, Call) for monomial in terms for atom in monomial)
+        _fill(self, _sorted(terms, calls), calls)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, DimExpr) and self.terms == other.terms:
@@ -390,27 +400,30 @@ class DimExpr:
     def __hash__(self) -> int:
         if _capture.asks_user and _user_asks():
             self.__index__()
+        if self._hash is None:
+            self._hash = hash(tuple(self.terms.items()))
         return self._hash
 
+    # type(x) is DimExpr: isinstance would ask the property __class__, which is Python
+
     def __add__(self, other: Dim) -> Dim:
-        if not isinstance(other, (int, DimExpr)):
+        if type(other) is DimExpr:
+            return _sum(self, other, 1)
+        if not isinstance(other, int):
             return _mixed(self, operator.add, other)
-        if isinstance(other, int) and other == 0:
-            return self
-        terms = dict(self.terms)
-        for monomial, c in _terms(other):
-            terms[monomial] = terms.get(monomial, 0) + c
-        return _make(terms)
+        return _shifted(self, other) if other else self
 
     __radd__ = __add__
 
     def __neg__(self) -> Dim:
-        return self * -1
+        return _scaled(self, -1)
 
     def __sub__(self, other: Dim) -> Dim:
-        if not isinstance(other, (int, DimExpr)):
+        if type(other) is DimExpr:
+            return _sum(self, other, -1)
+        if not isinstance(other, int):
             return _mixed(self, operator.sub, other)
-        return self + (-other)
+        return _shifted(self, -other) if other else self
 
     def __rsub__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
@@ -418,21 +431,16 @@ class DimExpr:
         return -self + other
 
     def __mul__(self, other: Dim) -> Dim:
-        if not isinstance(other, (int, DimExpr)):
+        if type(other) is DimExpr:
+            return _multiplied(self, other)
+        if not isinstance(other, int):
             return _mixed(self, operator.mul, other)
-        if isinstance(other, int) and other == 1:
-            return self
-        terms: dict[Monomial, int] = {}
-        for ma, ca in self.terms.items():
-            for mb, cb in _terms(other):
-                monomial = tuple(sorted(ma + mb, key=_atom_order))
-                terms[monomial] = terms.get(monomial, 0) + ca * cb
-        return _make(terms)
+        return self if other == 1 else _scaled(self, int(other)) if other else 0
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Dim) -> Dim:
-        if not isinstance(other, (int, DimExpr)):
+        if type(other) is not DimExpr and not isinstance(other, int):
             return _mixed(self, operator.floordiv, other)
         return _divide(self, other)[0]
 
@@ -442,7 +450,7 @@ class DimExpr:
         return _divide(other, self)[0]
 
     def __mod__(self, other: Dim) -> Dim:
-        if not isinstance(other, (int, DimExpr)):
+        if type(other) is not DimExpr and not isinstance(other, int):
             return _mixed(self, operator.mod, other)
         return _divide(self, other)[1]
 
@@ -484,6 +492,12 @@ def _mixed(d: DimExpr, compute: Callable[[Any, Any], Any], other: Any) -> Any:
 
 
 def _text(d: DimExpr) -> str:
+    if d._string is None:
+        d._string = _written(d)
+    return d._string
+
+
+def _written(d: DimExpr) -> str:
     text = ""
     for monomial, c in d.terms.items():
         factors = [str(a) if isinstance(a, Symbol) or a.name in ("min", "max") else f"({a})" for a in monomial]
@@ -495,7 +509,7 @@ def _text(d: DimExpr) -> str:
 
 
 def _atom_order(atom: Atom) -> tuple[bool, str]:
-    return isinstance(atom, Call), atom.key
+    return isinstance(atom, Call), atom
 
 
 def _term_order(term: tuple[Monomial, int]) -> tuple[bool, list[tuple[bool, str]]]:
@@ -503,20 +517,83 @@ def _term_order(term: tuple[Monomial, int]) -> tuple[bool, list[tuple[bool, str]
     return not monomial, [_atom_order(a) for a in monomial]  # the constant comes last
 
 
+def _symbol_order(term: tuple[Monomial, int]) -> tuple[bool, Monomial]:
+    """The same order, where no atom is a call."""
+    return not term[0], term[0]
+
+
 def _terms(d: Dim) -> Iterable[tuple[Monomial, int]]:
-    return d.terms.items() if isinstance(d, DimExpr) else (((), int(d)),) if d else ()
+    return d.terms.items() if type(d) is DimExpr else (((), int(d)),) if d else ()
+
+
+def _sorted(terms: Mapping[Monomial, int], has_calls: bool) -> dict[Monomial, int]:
+    return dict(sorted(terms.items(), key=_term_order if has_calls else _symbol_order) if len(terms) > 1 else terms)
+
+
+def _fill(d: DimExpr, terms: dict[Monomial, int], has_calls: bool) -> DimExpr:
+    d.terms = terms
+    d.has_calls = has_calls
+    d._hash = d._string = d._symbols = None
+    return d
+
+
+def _expression(terms: dict[Monomial, int], has_calls: bool) -> DimExpr:
+    """The expression of terms that are in order, none of them 0."""
+    return _fill(DimExpr.__new__(DimExpr), terms, has_calls)
+
+
+def _shifted(d: DimExpr, by: int) -> Dim:
+    """d + by, where by is not 0."""
+    terms = dict(d.terms)
+    constant = terms.get((), 0) + by
+    if constant:
+        terms[()] = constant  # which stays or becomes the last
+    else:
+        del terms[()]
+    return _expression(terms, d.has_calls)
+
+
+def _scaled(d: DimExpr, by: int) -> DimExpr:
+    """d * by, where by is not 0."""
+    return _expression({monomial: c * by for monomial, c in d.terms.items()}, d.has_calls)
+
+
+def _sum(a: DimExpr, b: DimExpr, sign: int) -> Dim:
+    """a + sign*b."""
+    terms = dict(a.terms)
+    for monomial, c in b.terms.items():
+        terms[monomial] = terms.get(monomial, 0) + sign * c
+    return _made(terms, a.has_calls or b.has_calls)
+
+
+def _multiplied(a: DimExpr, b: DimExpr) -> Dim:
+    has_calls = a.has_calls or b.has_calls
+    order = _atom_order if has_calls else None
+    terms: dict[Monomial, int] = {}
+    for ma, ca in a.terms.items():
+        for mb, cb in b.terms.items():
+            monomial = tuple(sorted(ma + mb, key=order)) if ma and mb else ma or mb
+            terms[monomial] = terms.get(monomial, 0) + ca * cb
+    return _made(terms, has_calls)
 
 
 def _make(terms: dict[Monomial, int]) -> Dim:
-    terms = {m: c for m, c in terms.items() if c}
-    joined = _join_quotients(terms)
-    if joined is not None:
-        return joined
+    return _made(terms, any(isinstance(atom, Call) for monomial in terms for atom in monomial))
+
+
+def _made(terms: dict[Monomial, int], has_calls: bool) -> Dim:
+    """The dim of terms in any order."""
+    if 0 in terms.values():
+        terms = {m: c for m, c in terms.items() if c}
+    if has_calls:
+        joined = _join_quotients(terms)
+        if joined is not None:
+            return joined
     if not terms:
         return 0
     if len(terms) == 1 and () in terms:
         return terms[()]
-    return DimExpr(terms)
+    return _expression(_sorted(terms, has_calls), has_calls)
 
 
 def _join_quotients(terms: dict[Monomial, int]) -> Dim | None:
@@ -546,14 +623,7 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
     if a == b:
         return 1, 0
     # a = b*quotient + rest, taking out every term that b divides
-    quotient: Dim = 0
-    rest: Dim = 0
-    for monomial, c in _terms(a):
-        q = _divide_term(monomial, c, b)
-        if q is None:
-            rest = rest + _make({monomial: c})
-        else:
-            quotient = quotient + q
+    quotient, rest = _taken_out(a, b)
     if isinstance(rest, int) and isinstance(b, int):
         q, r = divmod(rest, b)
         return quotient + q, r
@@ -564,9 +634,22 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
     return quotient + DimExpr({(Call("//", rest, b),): 1}), DimExpr({(Call("%", rest, b),): 1})
 
 
-def _divide_term(monomial: Monomial, c: int, b: Dim) -> Dim | None:
+def _taken_out(a: Dim, b: Dim) -> tuple[Dim, Dim]:
+    """(q, r) with a = b*q + r, where b divides no single term of r."""
+    quotient: dict[Monomial, int] = {}
+    rest: dict[Monomial, int] = {}
+    for monomial, c in _terms(a):
+        divided = _divide_term(monomial, c, b)
+        if divided is None:
+            rest[monomial] = c
+        else:
+            quotient[divided[0]] = divided[1]
+    return _make(quotient), _make(rest)
+
+
+def _divide_term(monomial: Monomial, c: int, b: Dim) -> tuple[Monomial, int] | None:
     if isinstance(b, int):
-        return _make({monomial: c // b}) if c % b == 0 else None
+        return (monomial, c // b) if c % b == 0 else None
     if len(b.terms) != 1:
         # b*(something): only the whole of b as one factor of a product is looked for
         return None
@@ -576,7 +659,7 @@ def _divide_term(monomial: Monomial, c: int, b: Dim) -> Dim | None:
         if atom not in left:
             return None
         left.remove(atom)
-    return _make({tuple(left): c // cb}) if c % cb == 0 else None
+    return (tuple(left), c // cb) if c % cb == 0 else None
 
 
 def _extreme(d: Dim, upper: bool) -> Dim | None:
@@ -601,13 +684,13 @@ def _extreme(d: Dim, upper: bool) -> Dim | None:
 
 def _below(a: Dim, b: Dim) -> bool:
     """Whether a < b is certain."""
+    high = upper_bound(a)
+    if high is not None and high < lower_bound(b):
+        return True
     if at_least(b - a, 1):  # where a's range mentions what b is made of
         return True
     top = _extreme(a, upper=True)
-    if top is not None and lower_bound(b - 1 - top) >= 0:
-        return True
-    high = upper_bound(a)
-    return high is not None and high < lower_bound(b)
+    return top is not None and lower_bound(b - 1 - top) >= 0
 
 
 def at_least(a: Dim, bound: int) -> bool:
@@ -755,6 +838,9 @@ def coefficient(d: Dim, symbol: Symbol) -> Dim | None:
         return 0
     k: Dim = 0
     for monomial, c in _terms(d):
+        if len(monomial) == 1 and monomial[0] == symbol:
+            k = k + c
+            continue
         if any(isinstance(a, Call) and symbol in (*symbols(a.a), *symbols(a.b)) for a in monomial):
             return None
         n = monomial.count(symbol)
@@ -777,10 +863,14 @@ def substitute(d: Dim, values: Mapping[Symbol, Dim]) -> Dim:
             return values.get(a, a.dim)
         return _OPERATIONS[a.name](substitute(a.a, values), substitute(a.b, values))
 
+    kept: dict[Monomial, int] = {}
     result: Dim = 0
     for monomial, c in _terms(d):
-        result = result + c * product(atom(a) for a in monomial)
-    return result
+        if any(isinstance(a, Call) or a in values for a in monomial):
+            result = result + c * product(atom(a) for a in monomial)
+        else:
+            kept[monomial] = c
+    return result + _made(kept, False)
 
 
 _OPERATIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
