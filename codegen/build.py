@@ -30,6 +30,7 @@ from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, product, substitute, symb
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
 from tjit.location import Location
+from tjit.ops.movement import _reshape_index
 from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["BufferOf", "build_contract", "build_loops", "build_scatter", "copy_axes", "copy_kernel"]
@@ -302,7 +303,7 @@ class _Loops:
             for m, t in zip(made, index, strict=True):
                 if _mentions(m, points) and m != t:
                     return None
-            return Load(self.store_to(item.value), index)
+            return Load(self.store_to(item.value), _as_stored(item, index))
 
         self.expander.member[item.value] = reduced if item.kind == "reduce" else stored
 
@@ -396,6 +397,12 @@ class _Loops:
             node = self.program.producer.get(v)
             if node is not None and node.op.kind == "elementwise":
                 stack.extend(o for o in node.operands if isinstance(o, Value) and not self.program.in_memory(o))
+
+
+def _as_stored(item: Item, index: Indices) -> Indices:
+    """Where the value's element at `index` lies in memory that is seen with the domain's extents."""
+    type = item.value.type
+    return index if item.domain == type.shape else _reshape_index(index, type.with_shape(item.domain), type.shape)
 
 
 def _new_part(expander: Expander, item: Item, values: dict[Symbol, Dim]) -> Expr:

@@ -79,6 +79,21 @@ def test_an_epilogue_reaches_through_a_reshape():
     assert isinstance(kernel, ContractKernel)
 
 
+def test_a_value_stored_through_a_reshape_is_read_again_in_its_kernel(rng):
+    def fn(x, a, w, y):
+        h = tjit.tanh(x.sum() + (a @ w).reshape(()))
+        y += h
+        return a.T @ h.reshape(1, 1)
+
+    arrays = [rng.standard_normal(shape) for shape in ((5,), (1, 5), (5, 1), (5,))]
+    (x, a, w, y), (*_, z) = ([tjit.tensor(v) for v in arrays] for _ in range(2))
+
+    found, wanted = tjit.compile(fn)(x, a, w, y), fn(x, a, w, z)
+
+    np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(y), np.asarray(z), rtol=1e-12)
+
+
 def test_transposed_operands_are_read_in_place():
     found = kernels(lambda x, y: x.T @ y.T, tjit.randn(16, 8), tjit.randn(12, 16))
 
