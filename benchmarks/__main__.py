@@ -1,12 +1,14 @@
 """Time tjit beside its peers.
 
-    python -m benchmarks                      every row, every framework that is installed: about a quarter of an hour
-    python -m benchmarks --quick              fewer rounds: about two minutes, most of them torch.compile's
+    python -m benchmarks                      every row, every framework that is installed: most of an hour
+    python -m benchmarks --quick              fewer rows and rounds: under two minutes
     python -m benchmarks --rows 'gelu|MLP' --frameworks tjit,jax --all
     python -m benchmarks --readme             writes the table into README.md
 
 Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy
-before anything is timed; the frameworks take turns in short rounds, and medians are shown. ratio is the best peer's
+before anything is timed; the frameworks take turns in short rounds, and medians are shown. A short run keeps what peers
+compile and what NumPy answers in ~/.cache/tjit-benchmarks (TJIT_BENCHMARKS_CACHE), and leaves torch.compile out of rows
+that it would compile for too long; every run after the first has more of them. ratio is the best peer's
 time over tjit's, distance tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and
 with a filled one. Floors of memory count every byte as coming from it: rows that fit in the last cache can be below.
 """
@@ -37,7 +39,7 @@ LEGEND = (
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    rows = [row for row in all_rows() if options.rows.search(row.name)]
+    rows = [row for row in all_rows() if options.rows.search(row.name) and (row.quick or not options.quick)]
     if options.list or not rows:
         print("\n".join(row.name for row in rows) or f"no row matches {options.rows.pattern!r}")
         return 0 if rows else 2

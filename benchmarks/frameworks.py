@@ -29,6 +29,7 @@ class Framework:
         load: imports it and settles its threads; gives (from_numpy, to_numpy, compile, wait).
         first_seconds: how long its first call of a row may take.
         caches: its first call is timed a second time, with the disk cache that the first one left.
+        slow: its first calls take seconds: a run with a budget leaves out those that there is no time for.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Framework:
     load: Callable[[int], tuple[Callable[..., Any], ...]]
     first_seconds: float = 120
     caches: bool = False
+    slow: bool = False
 
     def missing(self) -> str | None:
         """Why it cannot run here, or None."""
@@ -102,7 +104,7 @@ FRAMEWORKS = {
     framework.name: framework
     for framework in (
         Framework("tjit", "tjit", "tjit", _load_tjit, caches=True),
-        Framework("torch.compile", "torch", "torch", _load_torch_compile, first_seconds=600),
+        Framework("torch.compile", "torch", "torch", _load_torch_compile, first_seconds=600, slow=True),
         Framework("torch", "torch", "torch", _load_torch),
         Framework("jax", "jax", "jax", _load_jax),
         Framework("numpy", "numpy", "numpy", _load_numpy),
@@ -120,12 +122,14 @@ _THREAD_VARIABLES = (
 )
 
 
-def environment(threads: int, cache: str) -> dict[str, str]:
-    """The environment of a worker: so many threads, and disk caches under `cache`."""
+def environment(threads: int, cache: str, kept: str | None = None) -> dict[str, str]:
+    """The environment of a worker: so many threads, and disk caches under `cache`, the peers' under `kept`, if any."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("TJIT_")}
     env.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     env["TJIT_CACHE_DIR"] = os.path.join(cache, "tjit")
-    env["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(cache, "inductor")
+    env["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(kept or cache, "inductor")
+    if kept:
+        env["JAX_COMPILATION_CACHE_DIR"] = os.path.join(kept, "jax")
     env["JAX_PLATFORMS"] = "cpu"
     env["CUDA_VISIBLE_DEVICES"] = ""
     return env

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -24,6 +26,8 @@ from benchmarks.rows import Limits, Row
 __all__ = ["Figure", "Outcome", "Plan", "WorkerError", "limits", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
+QUICK_SECONDS = 95  # for the rows of a short run, beside the measuring of limits
+LEFT_OUT = "left out, for a short run has no time to compile it; what is compiled is kept, so the next run has more"
 PAUSE_SECONDS = 0.005  # for the threads of the one before to fall asleep
 
 
@@ -35,6 +39,8 @@ class Plan:
         batch_seconds: what one framework runs for in one round.
         first_samples: fresh processes for the first call of a framework that has a disk cache.
         fresh: a new process for every row; else a framework keeps its process from row to row.
+        seconds: a budget for all rows, kept by leaving out what is slow to compile; None: none.
+        kept: a folder in which runs leave what the peers compiled and what the answers are; None: all is made anew.
     """
 
     threads: int
@@ -42,10 +48,26 @@ class Plan:
     batch_seconds: float = 0.04
     first_samples: int = 3
     fresh: bool = True
+    seconds: float | None = None
+    kept: str | None = None
 
     @staticmethod
     def quick(threads: int) -> Plan:
-        return Plan(threads, rounds=7, batch_seconds=0.02, first_samples=1, fresh=False)
+        return Plan(
+            threads,
+            rounds=7,
+            batch_seconds=0.02,
+            first_samples=1,
+            fresh=False,
+            seconds=QUICK_SECONDS,
+            kept=kept_folder(),
+        )
+
+
+def kept_folder() -> str:
+    """Where short runs keep what others can use: TJIT_BENCHMARKS_CACHE, or a folder of the user's caches."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.environ.get("TJIT_BENCHMARKS_CACHE") or os.path.join(home, "tjit-benchmarks")
 
 
 @dataclass
@@ -82,7 +104,7 @@ class WorkerError(Exception):
 class Worker:
     """A process that runs one framework."""
 
-    def __init__(self, framework: str, threads: int, cache: str) -> None:
+    def __init__(self, framework: str, threads: int, cache: str, kept: str | None = None) -> None:
         self.framework = framework
         self._pipe, other = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
@@ -90,7 +112,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.worker", framework, str(threads), str(other.fileno())],
                 cwd=ROOT,
-                env=environment(threads, cache),
+                env=environment(threads, cache, kept),
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -158,9 +180,11 @@ def run(rows: Sequence[Row], frameworks: Sequence[str], plan: Plan, report: Call
         pool = _Pool(plan, folder)
         stack.callback(pool.close)
         outcomes = []
-        for row in rows:
+        began = time.perf_counter()
+        for n, row in enumerate(rows):
             start = time.perf_counter()
-            outcomes.append(_run_row(row, frameworks, plan, pool, Path(folder)))
+            left = math.inf if plan.seconds is None else began + plan.seconds * (n + 1) / len(rows) - start
+            outcomes.append(_run_row(row, frameworks, plan, pool, Path(folder), left))
             if plan.fresh:
                 pool.close()
             report(f"{row.name}  ({time.perf_counter() - start:.0f} s)")
@@ -183,7 +207,7 @@ class _Pool:
         return worker
 
     def start(self, framework: str, cache: str) -> Worker:
-        return Worker(framework, self._plan.threads, cache)
+        return Worker(framework, self._plan.threads, cache, self._plan.kept)
 
     def drop(self, framework: str) -> None:
         worker = self._workers.pop(framework, None)
@@ -195,15 +219,17 @@ class _Pool:
             self.drop(framework)
 
 
-def _run_row(row: Row, frameworks: Sequence[str], plan: Plan, pool: _Pool, folder: Path) -> Outcome:
+def _run_row(
+    row: Row, frameworks: Sequence[str], plan: Plan, pool: _Pool, folder: Path, seconds: float = math.inf
+) -> Outcome:
+    """Measure one row; what is slow to compile, and was not compiled before, has `seconds` for it."""
     chosen = [name for name in frameworks if FRAMEWORKS[name].rows in row.build]
     figures = {name: Figure(failure=FRAMEWORKS[name].missing()) for name in chosen}
-    expected = folder / "expected.npz"
-    _write_expected(row, plan, expected)
+    expected = _expected(row, plan, folder)
     for name, figure in figures.items():
         if figure.failure is None:
             with _noting_failure(figure, pool, name):
-                _prepare(row, name, figure, plan, pool, expected)
+                _prepare(row, name, figure, plan, pool, expected, seconds)
     for n in range(plan.rounds):
         running = [name for name in figures if figures[name].failure is None]
         turn = n % max(1, len(running))
@@ -216,25 +242,52 @@ def _run_row(row: Row, frameworks: Sequence[str], plan: Plan, pool: _Pool, folde
     return Outcome(row, figures)
 
 
-def _write_expected(row: Row, plan: Plan, path: Path) -> None:
-    reference = Worker("numpy", plan.threads, str(path.parent))
-    try:
-        reference.ask("expect", row.name, str(path))
-    finally:
-        reference.close()
+def _expected(row: Row, plan: Plan, folder: Path) -> Path:
+    """The file of a row's answers: computed, or where the plan keeps them found from a run of the same benchmarks."""
+    path = folder / "expected.npz" if plan.kept is None else Path(plan.kept, "expected", f"{_version(row.name)}.npz")
+    if plan.kept is None or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        reference = Worker("numpy", plan.threads, str(folder))
+        try:
+            reference.ask("expect", row.name, str(unfinished))
+        finally:
+            reference.close()
+        unfinished.replace(path)
+    return path
 
 
-def _prepare(row: Row, name: str, figure: Figure, plan: Plan, pool: _Pool, expected: Path) -> None:
-    """Time the first call, check the answers, and warm up."""
-    seconds = FRAMEWORKS[name].first_seconds
+def _version(name: str) -> str:
+    """A hash of a row's name and the benchmarks' source."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.blake2b("\0".join([name, *texts]).encode(), digest_size=12).hexdigest()
+
+
+def _prepare(
+    row: Row, name: str, figure: Figure, plan: Plan, pool: _Pool, expected: Path, seconds: float = math.inf
+) -> None:
+    """Time the first call, check the answers, and warm up.
+
+    Raises:
+        WorkerError: it fails, or `seconds` are not enough for it.
+    """
+    done = None if plan.kept is None else Path(plan.kept, "compiled", f"{name} {_version(row.name)}")
+    allowed = FRAMEWORKS[name].first_seconds
+    if FRAMEWORKS[name].slow and not (done is not None and done.exists()):
+        if seconds < row.compile_seconds:
+            raise WorkerError(LEFT_OUT)
+        allowed = min(allowed, 2 * seconds)
     if FRAMEWORKS[name].caches:
         _time_first_calls(row, name, figure, plan, pool)
     worker = pool.get(name)
     worker.ask("build", row.name)
-    first = worker.ask("first", seconds=seconds)
+    first = worker.ask("first", seconds=allowed)
     figure.first_ms = figure.first_ms or first * 1e3
-    figure.error = worker.ask("check", str(expected), seconds=seconds)
+    figure.error = worker.ask("check", str(expected), seconds=allowed)
     worker.ask("warm")
+    if done is not None:
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
 
 
 def _time_first_calls(row: Row, name: str, figure: Figure, plan: Plan, pool: _Pool) -> None:

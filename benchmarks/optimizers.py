@@ -95,5 +95,6 @@ ROWS = [
         Floor("memory: weight, gradient and two averages read, three written", streamed=7 * 4 * ELEMENTS),
         tolerance=1e-4,
         steps=STEPS,
+        compile_seconds=10,
     )
 ]

@@ -65,6 +65,7 @@ class Row:
         tolerance: relative to the largest magnitude of the output.
         steps: 0, or for a function with state how many calls the reference gives the results of, stacked.
         quick: whether it is in the short run too: the others are more sizes of what the short run shows.
+        compile_seconds: what a slow compiler needs for it at least.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Row:
     tolerance: float = 1e-5
     steps: int = 0
     quick: bool = True
+    compile_seconds: float = 3
 
     def inputs(self, scale: float = 1.0) -> Arrays:
         """The inputs, the same in every process."""

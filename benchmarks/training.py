@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ class Subject:
         jax: the model and the optimizer as functions.
         forward_flops: of one forward pass.
         note: what the floor counts.
+        compile_seconds: of the slowest peer, for a training step.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Subject:
     jax: tuple[Callable[[list[Any]], jax_models.Model], Callable[[], Any]]
     forward_flops: float
     note: str = "multiply-adds"
+    compile_seconds: float = 15
 
     def inputs(self, rng: np.random.Generator, scale: float) -> Arrays:
         """x, labels and the parameters."""
@@ -131,26 +135,31 @@ def jax_step(subject: Subject, compile: Compile, inputs: tuple[Any, ...]) -> tup
     return step, inputs[:2]
 
 
+def in_doubles(build: dict[str, Factory], inputs: Arrays) -> tuple[Any, tuple[Any, ...]]:
+    """What a reference runs, op by op in f64: PyTorch's ops where it is installed, else tjit's, which are NumPy's."""
+    framework = "torch" if find_spec("torch") else "tjit"
+    from_numpy = import_module(framework).from_numpy
+    return build[framework](lambda fn: fn, tuple(map(from_numpy, inputs)))
+
+
 def training_row(subject: Subject) -> Row:
-    """Its reference is tjit's eager step in f64, which runs NumPy op by op."""
-
     def reference(*inputs: Any) -> Any:
-        import tjit
-
-        step, batch = tjit_step(subject, lambda fn: fn, tuple(map(tjit.from_numpy, inputs)))
+        step, batch = in_doubles(build, inputs)
         return np.array([float(step(*batch)) for _ in range(STEPS)])
 
     def factory(build: Callable[..., Any]) -> Factory:
         return lambda compile, inputs: build(subject, compile, inputs)
 
+    build = {"tjit": factory(tjit_step), "torch": factory(torch_step), "jax": factory(jax_step)}
     return Row(
         f"{subject.name}: training step",
         subject.inputs,
         reference,
-        {"tjit": factory(tjit_step), "torch": factory(torch_step), "jax": factory(jax_step)},
+        build,
         Floor(f"{subject.note}, forward and twice that backward", flops=3 * subject.forward_flops),
         tolerance=1e-4,
         steps=STEPS,
+        compile_seconds=subject.compile_seconds,
     )
 
 
@@ -182,19 +191,19 @@ def inference_row(subject: Subject, quick: bool = True) -> Row:
         return lambda x: run(weights, x), inputs[:1]
 
     def reference(*inputs: Any) -> Any:
-        import tjit
-
-        run, batch = in_tjit(lambda fn: fn, tuple(map(tjit.from_numpy, inputs)))
+        run, batch = in_doubles(build, inputs)
         return run(*batch).numpy()
 
+    build = {"tjit": in_tjit, "torch": in_torch, "jax": in_jax}
     return Row(
         f"{subject.name}: inference",
         subject.inputs,
         reference,
-        {"tjit": in_tjit, "torch": in_torch, "jax": in_jax},
+        build,
         Floor(subject.note, flops=subject.forward_flops),
         tolerance=1e-4,
         quick=quick,
+        compile_seconds=subject.compile_seconds / 2,
     )
 
 
@@ -291,6 +300,7 @@ LSTM = Subject(
     ("SGD", {"lr": 0.05}),
     (lambda weights: jax_models.lstm, lambda: jax_models.sgd(0.05)),
     2 * 64 * 32 * 2 * 128 * 512,
+    compile_seconds=35,
 )
 VGG = Subject(
     "VGG-16, batch 1",
@@ -316,6 +326,6 @@ ROWS = [
     inference_row(LENET),
     inference_row(GPT),
     inference_row(LSTM),
-    inference_row(VGG),
+    inference_row(VGG, quick=False),
     inference_row(BLOCK, quick=False),
 ]
