@@ -18,6 +18,7 @@ from tjit.codegen.kernel import (
     Reduced,
     Statement,
     Store,
+    fold_up,
     walk,
 )
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
@@ -61,26 +62,22 @@ def kernel_buffers(exprs: list[Expr], stores: list[Store]) -> tuple[Buffer, ...]
 
 def rebuild(expr: Expr, values: dict[Symbol, Dim], reduced: dict[int, Reduce], memo: dict[int, Expr]) -> Expr:
     """`expr` with axis symbols replaced; `reduced` maps old Reduce statements (by id) to new ones."""
-    found = memo.get(id(expr))
-    if found is not None:
-        return found
-    if isinstance(expr, Compute):
-        found = replace(expr, operands=tuple(rebuild(o, values, reduced, memo) for o in expr.operands))
-    elif isinstance(expr, Load):
-        found = replace(
-            expr,
-            index=tuple(substitute(d, values) for d in expr.index),
-            conditions=tuple((substitute(e, values), substitute(n, values)) for e, n in expr.conditions),
-            bindings=tuple((s, rebuild(e, values, reduced, memo), n) for s, e, n in expr.bindings),
-        )
-    elif isinstance(expr, Index):
-        found = replace(expr, value=substitute(expr.value, values))
-    elif isinstance(expr, Reduced):
-        found = Reduced(reduced[id(expr.reduce)])
-    else:
-        found = expr
-    memo[id(expr)] = found
-    return found
+
+    def new(e: Expr) -> Expr:
+        if isinstance(e, Compute):
+            return replace(e, operands=tuple(memo[id(o)] for o in e.operands))
+        if isinstance(e, Load):
+            return replace(
+                e,
+                index=tuple(substitute(d, values) for d in e.index),
+                conditions=tuple((substitute(i, values), substitute(n, values)) for i, n in e.conditions),
+                bindings=tuple((s, memo[id(v)], n) for s, v, n in e.bindings),
+            )
+        if isinstance(e, Index):
+            return replace(e, value=substitute(e.value, values))
+        return Reduced(reduced[id(e.reduce)]) if isinstance(e, Reduced) else e
+
+    return fold_up(expr, memo, new)
 
 
 def _rebuild_kernel(

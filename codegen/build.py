@@ -69,21 +69,48 @@ class Expander:
         self.touched.add(key)
         found = self.memo.get(key)
         if found is None:
+            for value in self._needed_first(operand, index):
+                self.operand(value, index)
             found = self.memo[key] = self._value(operand, index)
         elif isinstance(found, Compute):
             self._touch_under(operand, index)
         return found
 
+    def _needed_first(self, value: Value, index: Indices) -> list[Value]:
+        """What elementwise nodes under `value` read at its own index, each after what it needs itself."""
+        order: dict[Value, None] = {}
+        stack = [value]  # not recursion: an unrolled program is thousands of operations deep
+        while stack:
+            top = stack[-1]
+            waiting = [o for o in self._written_out(top, index) if o not in order and not self._is_known(o, index)]
+            if waiting:
+                stack += reversed(waiting)
+            else:
+                order[stack.pop()] = None
+        return list(order)[:-1]
+
+    def _is_known(self, value: Value, index: Indices) -> bool:
+        return (value, index) in self.memo or (value, index) in self.rows
+
+    def _written_out(self, value: Value, index: Indices) -> tuple[Value, ...]:
+        """What an elementwise node that is written out in place reads, all of it at its own index."""
+        node = self.program.producer.get(value)
+        if node is None or node.op.kind != "elementwise":
+            return ()
+        if self.member[value](index) is not None if value in self.member else self.program.in_memory(value):
+            return ()
+        return tuple(o for o in node.operands if isinstance(o, Value))
+
     def _touch_under(self, value: Value, index: Indices) -> None:
         """Count a memoised expression's parts as used by this loop too."""
-        node = self.program.producer[value]
-        if node.op.kind != "elementwise":
-            return
-        for o in node.operands:
-            if isinstance(o, Value) and (o, index) in self.memo and (o, index) not in self.touched:
-                self.touched.add((o, index))
-                if isinstance(self.memo[o, index], Compute):
-                    self._touch_under(o, index)
+        stack = [value]
+        while stack:
+            node = self.program.producer[stack.pop()]
+            for o in node.operands if node.op.kind == "elementwise" else ():
+                if isinstance(o, Value) and (o, index) in self.memo and (o, index) not in self.touched:
+                    self.touched.add((o, index))
+                    if isinstance(self.memo[o, index], Compute):
+                        stack.append(o)
 
     def _value(self, value: Value, index: Indices) -> Expr:
         if value in self.member:

@@ -309,40 +309,48 @@ def _collect_contract(program: Program, item: Item, node: Node, index: Index, se
 
 def _collect(program: Program, item: Item, operand: Any, index: Index, seen: set[Any]) -> None:
     """Note what `item` reads under `operand` at `index`."""
-    if isinstance(operand, Literal) or (operand, index) in seen:
-        return
-    seen.add((operand, index))
-    if program.in_memory(operand):
-        item.reads.append(Read(operand, index))
-        return
-    _collect_node(program, item, program.producer[operand], index, seen)
+    stack = [(operand, index)]  # not recursion: an unrolled program is thousands of operations deep
+    while stack:
+        operand, index = stack.pop()
+        if isinstance(operand, Literal) or (operand, index) in seen:
+            continue
+        seen.add((operand, index))
+        if program.in_memory(operand):
+            item.reads.append(Read(operand, index))
+        else:
+            stack += reversed(_inline(program, item, program.producer[operand], index))
 
 
 def _collect_node(program: Program, item: Item, node: Node, index: Index, seen: set[Any]) -> None:
+    for operand, inner in _inline(program, item, node, index):
+        _collect(program, item, operand, inner, seen)
+
+
+def _inline(program: Program, item: Item, node: Node, index: Index) -> list[tuple[Any, Index]]:
+    """Note that `item` computes `node` at `index`; which operands it then needs, and where."""
     item.inlined.append(node)
     op = node.op
     if op.kind == "movement":
         operand = node.operands[0]
         if isinstance(operand, Literal):
-            return
+            return []
         assert op.index is not None, op.name
         mapped = op.index(index, operand.type, **node.attrs)
         if mapped and isinstance(mapped[0], tuple):
             mapped = mapped[0]
-        _collect(program, item, operand, mapped, seen)
-    elif op.kind == "elementwise":
-        for operand in node.operands:
-            _collect(program, item, operand, index if isinstance(operand, Value) else (), seen)
-    elif op.name in ("gather", "take"):
+        return [(operand, mapped)]
+    if op.kind == "elementwise":
+        return [(operand, index) for operand in node.operands]
+    if op.name in ("gather", "take"):
         source, picks = node.operands[:2]
         assert isinstance(source, Value)
         item.reads.append(Read(source, tuple(program.symbol("g", d).dim for d in source.type.shape)))
         dim = node.attrs["dim"]
         inner = index if op.name == "gather" else index[dim : dim + picks.type.ndim]
-        _collect(program, item, picks, inner, seen)
-    elif op.name in ("concat", "slice_update"):
-        for operand, inner, _ in pieces(node, index):
-            _collect(program, item, operand, inner, seen)
+        return [(picks, inner)]
+    if op.name in ("concat", "slice_update"):
+        return [(operand, inner) for operand, inner, _ in pieces(node, index)]
+    return []
 
 
 def pieces(node: Node, index: Index) -> list[tuple[Any, Index, tuple[tuple[Dim, Dim], ...]]]:

@@ -16,9 +16,9 @@ Axes are symbols of `ir.dims`, so an index is a `Dim`. The loops of a kernel run
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, symbols
@@ -55,11 +55,15 @@ __all__ = [
     "ScatterKernel",
     "Statement",
     "Store",
+    "fold_up",
     "kernel_symbols",
     "nest_statements",
     "statement_exprs",
     "walk",
 ]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,16 +421,41 @@ def statement_exprs(statement: NestStatement) -> tuple[Expr, ...]:
 def walk(expr: Expr, seen: set[int] | None = None) -> Iterator[Expr]:
     """Every expression under `expr`, operands first, each once."""
     seen = set() if seen is None else seen
-    if id(expr) in seen:
-        return
-    seen.add(id(expr))
+    stack = [expr]  # not recursion: an unrolled program is thousands of operations deep
+    while stack:
+        top = stack[-1]
+        if id(top) in seen:
+            stack.pop()
+            continue
+        waiting = [part for part in _parts(top) if id(part) not in seen]
+        if waiting:
+            stack += reversed(waiting)
+        else:
+            stack.pop()
+            seen.add(id(top))
+            yield top
+
+
+def fold_up(expr: Expr, memo: dict[int, T], compute: Callable[[Expr], T]) -> T:
+    """`compute(expr)`, after that of everything under it, each once. `memo` holds the results by id."""
+    stack = [expr]
+    while stack:
+        top = stack[-1]
+        waiting = [part for part in _parts(top) if id(part) not in memo]
+        if waiting:
+            stack += reversed(waiting)
+            continue
+        stack.pop()
+        if id(top) not in memo:
+            memo[id(top)] = compute(top)
+    return memo[id(expr)]
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    """What `expr` is computed from."""
     if isinstance(expr, Compute):
-        for operand in expr.operands:
-            yield from walk(operand, seen)
-    elif isinstance(expr, Load):
-        for _, value, _ in expr.bindings:
-            yield from walk(value, seen)
-    yield expr
+        return expr.operands
+    return tuple(value for _, value, _ in expr.bindings) if isinstance(expr, Load) and expr.bindings else ()
 
 
 def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:

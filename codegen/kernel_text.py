@@ -28,6 +28,7 @@ from tjit.codegen.kernel import (
     Repeat,
     ScatterKernel,
     Store,
+    walk,
 )
 from tjit.ir.dims import Dim
 from tjit.location import Location
@@ -45,6 +46,7 @@ class _Printer:
         self.locations = locations
         self.lines: list[str] = []
         self.names: dict[int, str] = {}
+        self.seen: set[int] = set()
 
     def kernel(self, kernel: Kernel, name: str) -> str:
         outputs = set(map(id, kernel.outputs))
@@ -103,6 +105,7 @@ class _Printer:
     def statements(self, body: tuple[NestStatement, ...], depth: int) -> None:
         for statement in body:
             self.names.clear()  # what a statement computes is no other's
+            self.seen.clear()
             if isinstance(statement, Counted):
                 start = f" from {statement.start}" if statement.start != 0 else ""
                 stop = f" to {statement.stop}" if statement.end != statement.axis.extent else ""
@@ -159,15 +162,17 @@ class _Printer:
 
     def expr(self, expr: Expr, depth: int) -> str:
         """A name for `expr`; computations become lines of their own, once."""
-        if id(expr) in self.names:
-            return self.names[id(expr)]
         if isinstance(expr, Compute):
-            text = self.compute(expr, depth)
-            name = f"t{len(self.names)}"
-            self.line(depth, f"{name}: {expr.dtype} = {text}", expr.location)
-            self.names[id(expr)] = name
-            return name
+            for e in walk(expr, self.seen):
+                if isinstance(e, Compute):
+                    self.named(e, depth)
+            return self.names[id(expr)]
         return self.leaf(expr, depth)
+
+    def named(self, expr: Compute, depth: int) -> None:
+        text = self.compute(expr, depth)
+        name = self.names[id(expr)] = f"t{len(self.names)}"
+        self.line(depth, f"{name}: {expr.dtype} = {text}", expr.location)
 
     def leaf(self, expr: Expr, depth: int) -> str:
         if isinstance(expr, Const):

@@ -170,6 +170,9 @@ class NestValues(Expander):
                 raise NotNestError(f"{value!r} is read after its memory was overwritten")
         return Load(buffer, index)
 
+    def _written_out(self, value: Value, index: Indices) -> tuple[Value, ...]:
+        return () if value in self.scalars or value in self.arrays else super()._written_out(value, index)
+
     def _value(self, value: Value, index: Indices) -> Expr:
         node = self.program.producer.get(value)
         if node is None:

@@ -24,6 +24,7 @@ from tjit.codegen.kernel import (
     Repeat,
     Statement,
     Store,
+    fold_up,
 )
 
 __all__ = ["rename_buffers"]
@@ -48,19 +49,16 @@ class _Renamer:
         return self.buffers[b]
 
     def expr(self, e: Expr) -> Expr:
-        found = self.exprs.get(id(e))
-        if found is None:
-            if isinstance(e, Compute):
-                found = replace(e, operands=tuple(map(self.expr, e.operands)))
-            elif isinstance(e, Load):
-                bindings = tuple((s, self.expr(v), n) for s, v, n in e.bindings)
-                found = replace(e, buffer=self.buffer(e.buffer), bindings=bindings)
-            elif isinstance(e, Reduced):
-                found = Reduced(self.reduces[id(e.reduce)])
-            else:
-                found = e
-            self.exprs[id(e)] = found
-        return found
+        return fold_up(e, self.exprs, self.renamed)
+
+    def renamed(self, e: Expr) -> Expr:
+        """`e`, after what it is computed from."""
+        if isinstance(e, Compute):
+            return replace(e, operands=tuple(self.exprs[id(o)] for o in e.operands))
+        if isinstance(e, Load):
+            bindings = tuple((s, self.exprs[id(v)], n) for s, v, n in e.bindings)
+            return replace(e, buffer=self.buffer(e.buffer), bindings=bindings)
+        return Reduced(self.reduces[id(e.reduce)]) if isinstance(e, Reduced) else e
 
     def statement(self, s: Statement) -> Statement:
         if isinstance(s, Store):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Store
+from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Store, fold_up
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
@@ -22,22 +22,19 @@ __all__ = ["ExprEmitter", "Lanes", "features_of", "varies"]
 
 def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:
     """Whether `expr` depends on one of the symbols `over`. `reduced`: whether results of reductions do."""
+
+    def depends(e: Expr) -> bool:
+        if isinstance(e, Compute):
+            return any(memo[id(o)] for o in e.operands)
+        if isinstance(e, Load):
+            dims = (*e.index, *(d for pair in e.conditions for d in pair))
+            return any(s in over for d in dims for s in symbols(d)) or any(memo[id(v)] for _, v, _ in e.bindings)
+        if isinstance(e, Index):
+            return any(s in over for s in symbols(e.value))
+        return isinstance(e, Accumulator) or (reduced and isinstance(e, Reduced))
+
     known = memo.get(id(expr))
-    if known is not None:
-        return known
-    if isinstance(expr, Compute):
-        result = any(varies(o, over, memo, reduced) for o in expr.operands)
-    elif isinstance(expr, Load):
-        dims = (*expr.index, *(d for pair in expr.conditions for d in pair))
-        result = any(s in over for d in dims for s in symbols(d)) or any(
-            varies(e, over, memo, reduced) for _, e, _ in expr.bindings
-        )
-    elif isinstance(expr, Index):
-        result = any(s in over for s in symbols(expr.value))
-    else:
-        result = isinstance(expr, Accumulator) or (reduced and isinstance(expr, Reduced))
-    memo[id(expr)] = result
-    return result
+    return fold_up(expr, memo, depends) if known is None else known
 
 
 def features_of(target: Target) -> Features:
@@ -131,36 +128,38 @@ class ExprEmitter:
         """
         memo: dict[int, bool] = {}
         seen: set[int] = set()
-
-        def visit(expr: Expr) -> None:
+        stack = [*roots][::-1]
+        while stack:
+            expr = stack.pop()
             if isinstance(expr, (Const, Reduced, Accumulator)) or id(expr) in self._memo or id(expr) in seen:
-                return
+                continue
             seen.add(id(expr))
             if not varies(expr, over, memo, reduced):
                 self.emit(expr)
             elif isinstance(expr, Compute):
-                for operand in expr.operands:
-                    visit(operand)
-
-        for root in roots:
-            visit(root)
+                stack += reversed(expr.operands)
 
     def emit(self, expr: Expr) -> Lane:
         """The value of `expr` in every lane."""
-        known = self._memo.get(id(expr))
-        if known is not None:
-            return known
-        if (
-            self.lanes.width > 1
-            and not isinstance(expr, Const)
-            and not varies(expr, self._lane, self._varies, self.columns)
-        ):
-            value = self._broadcast(self.scalar.emit(expr))
-        else:
-            value = self._emit(expr)
-        self._memo[id(expr)] = value
-        self._kept.append(expr)
-        return value
+        stack = [expr]  # not recursion: expressions may be thousands of operations deep
+        while stack:
+            top = stack[-1]
+            uniform = id(top) in self._memo or self._is_uniform(top)
+            waiting = [o for o in top.operands if id(o) not in self._memo] if isinstance(top, Compute) else ()
+            if waiting and not uniform:
+                stack += reversed(waiting)
+                continue
+            stack.pop()
+            if id(top) not in self._memo:
+                self._memo[id(top)] = self._broadcast(self.scalar.emit(top)) if uniform else self._emit(top)
+                self._kept.append(top)
+        return self._memo[id(expr)]
+
+    def _is_uniform(self, expr: Expr) -> bool:
+        """Whether it is the same in every lane, and there are several."""
+        if self.lanes.width == 1 or isinstance(expr, Const):
+            return False
+        return not varies(expr, self._lane, self._varies, self.columns)
 
     def _broadcast(self, lane: Lane) -> Lane:
         """A one-lane value in every lane; one that is a vector already as it is."""
@@ -170,7 +169,7 @@ class ExprEmitter:
 
     def _emit(self, expr: Expr) -> Lane:
         if isinstance(expr, Compute):
-            operands = [self.emit(o) for o in expr.operands]
+            operands = [self._memo[id(o)] for o in expr.operands]
             assert expr.op.scalar is not None, expr.op.name
             return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))
         if isinstance(expr, Load):
