@@ -22,6 +22,8 @@ from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.stream_kernel import StreamTile, emit_stream_kernel
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, element_type, i64, plain_function, while_loop
+from tjit.codegen.llvm.window_plan import plan_windows
+from tjit.codegen.llvm.windows import emit_windows
 from tjit.ir.dims import Dim
 
 __all__ = ["Dependency", "contract_scratch_bytes", "contract_tasks", "emit_contract"]
@@ -29,12 +31,12 @@ __all__ = ["Dependency", "contract_scratch_bytes", "contract_tasks", "emit_contr
 
 def contract_tasks(kernel: ContractKernel, target: Target) -> Dim:
     """Into how many tasks `kernel` may be cut at most; any number from 1 to this gives the same bits."""
-    return plan_contract(kernel, target).tasks
+    return (plan_windows(kernel, target) or plan_contract(kernel, target)).tasks
 
 
 def contract_scratch_bytes(kernel: ContractKernel, target: Target) -> Dim:
     """Bytes of scratch memory for all tasks together."""
-    plan = plan_contract(kernel, target)
+    plan = plan_windows(kernel, target) or plan_contract(kernel, target)
     return plan.tasks * plan.slot_bytes
 
 
@@ -42,6 +44,9 @@ def emit_contract(kernel: ContractKernel, target: Target) -> tuple[ir.Module, tu
     """The module that defines `kernel.name`, and the functions it is joined with."""
     module = ir.Module(name=kernel.name, context=ir.Context())
     module.triple = target.triple
+    windows = plan_windows(kernel, target)
+    if windows is not None:
+        return module, tuple(emit_windows(module, windows).dependencies.values())
     emitter = _Contract(module, plan_contract(kernel, target))
     emitter.emit()
     return module, tuple(emitter.shared.dependencies.values())
@@ -62,7 +67,7 @@ class _Contract:
         self.ints = Integers(self.b)
         self.element = element_type(self.kernel.accumulate)
         pointers = load_arguments(self.b, self.ints, args, self.kernel)
-        self.shared = Emission(plan, module, self.b, self.ints, args, pointers)
+        self.shared = Emission(plan.kernel, plan.target, module, self.b, self.ints, args, pointers)
         self._place_scratch(self.b.load(self.b.gep(args, [i64(2)], source_etype=PTR), typ=PTR))
 
     def _place_scratch(self, scratch: ir.Value) -> None:
@@ -76,8 +81,8 @@ class _Contract:
         a, b, matrix, self.sums = places
         k = self.kernel
         a_block, b_block = (plan.rows, plan.m_block), (plan.columns, plan.n_block)
-        self.side_a = Side(self.shared, "a", k.a, k.m, plan.a, plan.pack_a, plan.order_a, *a_block, a, matrix)
-        self.side_b = Side(self.shared, "b", k.b, k.n, plan.b, plan.pack_b, plan.order_b, *b_block, b, matrix)
+        self.side_a = Side(self.shared, plan, "a", k.a, k.m, plan.a, plan.pack_a, plan.order_a, *a_block, a, matrix)
+        self.side_b = Side(self.shared, plan, "b", k.b, k.n, plan.b, plan.pack_b, plan.order_b, *b_block, b, matrix)
 
     def emit(self) -> None:
         ints, plan = self.ints, self.plan

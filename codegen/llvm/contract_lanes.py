@@ -6,11 +6,11 @@ Each is an internal function beside the kernel, so that LLVM spends its time on 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Accumulator, ContractKernel, Expr, Load, kernel_symbols, walk
+from tjit.codegen.kernel import Accumulator, Axis, ContractKernel, Expr, Load, kernel_symbols, walk
 from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
@@ -19,7 +19,7 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, numbers, splat, stack, while_loop
 from tjit.ir.dims import Symbol, coefficient
 
-__all__ = ["emit_epilogue", "emit_fill", "lane_order", "load_arguments"]
+__all__ = ["emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
 
 
 def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: ContractKernel) -> dict[str, ir.Value]:
@@ -43,14 +43,19 @@ def lane_order(kernel: ContractKernel, expr: Expr, row: Symbol, default: str) ->
 
 
 def _contiguity(expr: Expr, axis: Symbol) -> int:
-    digits = split_digits(expr, axis)
+    digits = split_digits(axis, expr)
     run = digits.radices[0] if digits.radices else 1 << 20
     loads = [e for e in walk(substitute_symbol(expr, axis, digits.value)) if isinstance(e, Load)]
     return sum(run for load in loads if coefficient(load.buffer.offset(load.index), digits.lowest) == 1)
 
 
-def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target) -> ir.Function:
-    """(args, batch..., sums, stride, m, rows, n, columns): run the epilogue on a tile of finished sums."""
+def emit_epilogue(
+    module: ir.Module, kernel: ContractKernel, target: Target, *, whole_vectors: bool = True
+) -> ir.Function:
+    """(args, batch..., sums, stride, m, rows, n, columns): run the epilogue on a tile of finished sums.
+
+    whole_vectors: `columns` are a multiple of the lanes wherever n's extent is.
+    """
     part = _Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
     ints, b = part.ints, part.b
     values = [store.value for store in kernel.epilogue]
@@ -75,7 +80,9 @@ def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target) -> 
                         emitter.store(store)
 
     extent = kernel.n.extent
-    part.lanes(n, part["columns"], width, column, full=isinstance(extent, int) and extent % width == 0)
+    part.lanes(
+        n, part["columns"], width, column, full=whole_vectors and isinstance(extent, int) and extent % width == 0
+    )
     b.ret_void()
     return part.function
 
@@ -95,7 +102,7 @@ def emit_fill(
     element = element_type(kernel.accumulate)
     width = target.lanes(kernel.accumulate.itemsize)
 
-    digits = split_digits(expr, along)
+    digits = split_digits(along, expr)
     expr = substitute_symbol(expr, along, digits.value)
 
     with ints.loop(i64(0), lines) as line:
@@ -112,6 +119,40 @@ def emit_fill(
 
             part.lanes(digits.lowest, size, width, piece)
     b.ret_void()
+    return part.function
+
+
+def emit_image(
+    module: ir.Module,
+    kernel: ContractKernel,
+    target: Target,
+    expr: Expr,
+    symbols: Sequence[Symbol],
+    strides: Sequence[int],
+    batch: Sequence[Axis],
+) -> ir.Function:
+    """(args, batch..., to, (start, size) of each symbol...): evaluate `expr` at all of them, lanes along the last."""
+    names = [f"{what}{i}" for i in range(len(symbols)) for what in ("start", "size")]
+    part = _Part(module, kernel, target, "image", ("to", *names), batch)
+    ints = part.ints
+    element = element_type(kernel.accumulate)
+    width = target.lanes(kernel.accumulate.itemsize)
+    to = part["to"]
+    with ExitStack() as loops:
+        for i, (symbol, stride) in enumerate(zip(symbols[:-1], strides, strict=False)):
+            u = loops.enter_context(ints.loop(i64(0), part[f"size{i}"]))
+            ints.symbols[symbol.name] = ints.add(part[f"start{i}"], u)
+            to = part.b.gep(to, [ints.mul(u, i64(stride))], source_etype=element)
+        last = len(symbols) - 1
+
+        def piece(emitter: ExprEmitter, i: ir.Value) -> None:
+            ints.symbols[symbols[last].name] = ints.add(part[f"start{last}"], i)
+            with emitter.scope():
+                value = emitter.scalars.cast(emitter.emit(expr), kernel.accumulate).value
+            part.b.store(value, part.b.gep(to, [i], source_etype=element), align=kernel.accumulate.itemsize)
+
+        part.lanes(symbols[last], part[f"size{last}"], width, piece)
+    part.b.ret_void()
     return part.function
 
 
@@ -142,10 +183,16 @@ class _Part:
     """An internal function of a kernel's module: its builder, symbols, buffers and parameters."""
 
     def __init__(
-        self, module: ir.Module, kernel: ContractKernel, target: Target, name: str, parameters: Sequence[str]
+        self,
+        module: ir.Module,
+        kernel: ContractKernel,
+        target: Target,
+        name: str,
+        parameters: Sequence[str],
+        axes: Sequence[Axis] | None = None,
     ) -> None:
         kinds = [PTR if p in ("sums", "to") else I64 for p in parameters]
-        batch = [axis.symbol.name for axis in kernel.batch]
+        batch = [axis.symbol.name for axis in (kernel.batch if axes is None else axes)]
         type_ = ir.FunctionType(ir.VoidType(), [PTR, *([I64] * len(batch)), *kinds])
         self.target = target
         self.function = ir.Function(module, type_, f"{kernel.name}.{name}")

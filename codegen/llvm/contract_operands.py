@@ -8,7 +8,7 @@ from tjit.codegen.kernel import Accumulator, Axis, Buffer, ContractKernel, Expr,
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, substitute, symbols
 
-__all__ = ["Direct", "Operand", "direct_output", "few_rows", "plain_operand", "results_along_n"]
+__all__ = ["Direct", "Operand", "direct_output", "few_rows", "holds", "plain_operand", "results_along_n"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ def _offset(access: Store | Load) -> Dim:
 
 def plain_operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
     """`expr`, over the axis `row` and k, as a strided read; None where it is more than that."""
-    if not isinstance(expr, Load) or expr.bindings or expr.conditions or not _holds(kernel.accumulate, expr.dtype):
+    if not isinstance(expr, Load) or expr.bindings or expr.conditions or not holds(kernel.accumulate, expr.dtype):
         return None
     split = _split(kernel, _offset(expr), row, kernel.k)
     return None if split is None else Operand(expr.buffer, *split)
 
 
-def _holds(wide: DType, narrow: DType) -> bool:
+def holds(wide: DType, narrow: DType) -> bool:
     if wide is narrow:
         return True
     if wide.kind == narrow.kind == "float":

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Axis, Expr
+from tjit.codegen.kernel import Axis, ContractKernel, Expr
 from tjit.codegen.llvm.contract_lanes import emit_fill
 from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_plan import FEW_ROWS, Pack, Plan
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
+from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import declare, element_type, i64
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim
@@ -60,7 +61,8 @@ class Emission:
         dependencies: of the module, by name.
     """
 
-    plan: Plan
+    kernel: ContractKernel
+    target: Target
     module: ir.Module
     b: ir.IRBuilder
     ints: Integers
@@ -72,7 +74,7 @@ class Emission:
 
     def at(self, pointer: ir.Value, offset: ir.Value, element: ir.Type | None = None) -> ir.Value:
         """The address of an element, by default of the sums' type."""
-        element = element or element_type(self.plan.kernel.accumulate)
+        element = element or element_type(self.kernel.accumulate)
         return self.b.gep(pointer, [offset], source_etype=element)
 
     def depend(self, name: str, type_: ir.FunctionType, emit: Callable[[], ir.Module]) -> ir.Function:
@@ -92,6 +94,7 @@ class Side:
     """
 
     emission: Emission
+    plan: Plan
     name: str
     expr: Expr
     row: Axis
@@ -147,7 +150,7 @@ class Side:
 
     @property
     def _stride(self) -> Dim:
-        return self.emission.plan.fill_stride(self.order, self.block)
+        return self.plan.fill_stride(self.order, self.block)
 
     def _is_tall(self, m_size: ir.Value) -> ir.Value:
         return self.emission.b.icmp_signed(">", m_size, i64(FEW_ROWS))
@@ -167,12 +170,12 @@ class Side:
         self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, self.panels])
 
     def _packing(self, packing: Packing) -> ir.Function:
-        target = self.emission.plan.target
+        target = self.emission.target
         return self.emission.depend(packing.name(target), PACK, lambda: emit_packing(packing, target))
 
     @property
     def _dtype(self) -> DType:
-        return self.emission.plan.kernel.accumulate
+        return self.emission.kernel.accumulate
 
     def _fill(self, rows: Range, k: Range) -> None:
         """Evaluate the operand into a matrix, or panel by panel into one that is packed."""
@@ -192,7 +195,7 @@ class Side:
         fill = e.parts.get(self.name)
         if fill is None:
             name = f"fill_{self.name}"
-            fill = emit_fill(e.module, e.plan.kernel, e.plan.target, name, self.expr, self.row.symbol, self.order)
+            fill = emit_fill(e.module, e.kernel, e.target, name, self.expr, self.row.symbol, self.order)
             e.parts[self.name] = fill
         stride = e.ints.dim(self._stride)
         e.b.call(fill, [e.args, *e.batch, to, stride, rows.start, rows.size, k.start, k.size])

@@ -13,7 +13,7 @@ from itertools import pairwise
 from tjit.codegen.kernel import Compute, Expr, Index, Load, walk
 from tjit.ir.dims import Call, Dim, DimExpr, Symbol, substitute, symbols
 
-__all__ = ["Digits", "split_digits", "substitute_symbol"]
+__all__ = ["Digits", "expression_dims", "split_digits", "substitute_symbol"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Digits:
     radices: tuple[int, ...]
 
 
-def split_digits(expr: Expr, axis: Symbol) -> Digits:
-    """The digits of `axis` by the numbers that index expressions of `expr` divide it by."""
-    radices = sorted({n for d in _dims(expr) for n in _divisors(d, axis)})
+def split_digits(axis: Symbol, *exprs: Expr) -> Digits:
+    """The digits of `axis` by the numbers that index expressions of `exprs` divide it by."""
+    radices = sorted({n for expr in exprs for d in expression_dims(expr) for n in _divisors(d, axis)})
     if not radices or any(big % small for small, big in pairwise(radices)):
         return Digits(axis.dim, axis, (), ())
     lowest = Symbol(f"{axis.name}.0", 0, radices[0] - 1)
@@ -73,7 +73,8 @@ def substitute_symbol(expr: Expr, symbol: Symbol, value: Dim) -> Expr:
     return visit(expr)
 
 
-def _dims(expr: Expr) -> Iterator[Dim]:
+def expression_dims(expr: Expr) -> Iterator[Dim]:
+    """The index expressions of `expr`."""
     for e in walk(expr):
         if isinstance(e, Load):
             yield from (*e.index, *(x for x, _ in e.conditions))

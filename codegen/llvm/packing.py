@@ -16,7 +16,7 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, element_type, i64, least, numbers
 from tjit.dtypes import DType
 
-__all__ = ["PACK", "Packing", "emit_packing"]
+__all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 
 # (rows, k, source, row_stride, k_stride, panels): strides in elements. Panels lie k*width elements apart, and up to
 # one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
@@ -107,7 +107,7 @@ class _Packing:
             vectors = [self._load(self._element(s, p), 0, lanes) for s in sources]
             vectors += [vectors[-1]] * (lanes - count)
             panel = b.gep(self._panel(row, p), [column], source_etype=element_type(self.packing.target))
-            for i, vector in enumerate(_transpose(b, vectors)):
+            for i, vector in enumerate(transposed(b, vectors)):
                 self._store(vector, panel, i * width)
 
     def gather(self) -> None:
@@ -173,7 +173,7 @@ def _powers_of_two(total: int, largest: int) -> list[int]:
     return sizes
 
 
-def _transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+def transposed(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """Columns of a square of vectors: log2(n) rounds that interleave the first half with the second."""
     n = len(rows)
     low = numbers(tuple(i // 2 + n * (i % 2) for i in range(n)))

@@ -1,0 +1,347 @@
+"""How a contraction with windows is cut: its tiles, blocks, tasks and scratch, as functions of shapes only.
+
+Lanes run along m (filters), the rows of a tile along n (positions): an element of the image is read as a scalar, so
+neither a stride nor a dilation nor the end of an image's row costs anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
+from tjit.codegen.llvm.contract_operands import Operand, holds, plain_operand, results_along_n
+from tjit.codegen.llvm.digits import substitute_symbol
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.window_map import Digit, WindowMap, map_windows, split_axis
+from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
+
+__all__ = ["Blocks", "Panels", "WindowPlan", "plan_windows"]
+
+_K_BLOCK = 768  # steps of k summed in registers
+_M_BLOCK = 128  # filters of packed weights: with a block of k, half of a second-level cache
+_N_BLOCK = 784  # positions: enough for weights packed once for all of them
+_FEW_POSITIONS = 112
+_KEPT = 256 << 10  # unfinished sums
+_WHOLE = 96 << 10  # elements of weights that are packed once for a task
+_CELL_FLOPS = 1 << 20
+_CELLS = 16
+_MOST_TASKS = 64
+_MOST_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """An axis in blocks: `span` values of the digit `level`, all of the digits below it, one of each above."""
+
+    digits: tuple[Digit, ...]
+    level: int
+    span: int
+
+    @property
+    def below(self) -> int:
+        return prod(d.extent for d in self.digits[: self.level])
+
+    @property
+    def size(self) -> int:
+        return self.below * self.span
+
+    @property
+    def each(self) -> int:
+        """Blocks for one value of the digits above."""
+        return -(-self.digits[self.level].extent // self.span)
+
+    @property
+    def count(self) -> int:
+        return self.each * prod(d.extent for d in self.digits[self.level + 1 :])
+
+    def span_of(self, digit: int) -> int:
+        return self.digits[digit].extent if digit < self.level else self.span if digit == self.level else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """The operand a as strided reads: an element lies at base + m*row + (its digits of k)*steps.
+
+    Attributes:
+        run: the lowest digits of k that are one strided run together.
+    """
+
+    operand: Operand
+    steps: tuple[int, ...]
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """The decisions for one kernel on one target.
+
+    Attributes:
+        tile: the positions of one tile, as a block of n.
+        vectors: of filters in one tile.
+        n, k: blocks of n, made of tiles, and of k.
+        m_block: filters in a block.
+        panels: where a is packed from; None: it is evaluated first.
+        strides: of the image's axes in scratch.
+    """
+
+    kernel: ContractKernel
+    target: Target
+    windows: WindowMap
+    tile: Blocks
+    vectors: int
+    n: Blocks
+    k: Blocks
+    m_block: int
+    panels: Panels | None
+    strides: tuple[int, ...]
+
+    @property
+    def lanes(self) -> int:
+        return self.target.lanes(self.kernel.accumulate.itemsize)
+
+    @property
+    def width(self) -> int:
+        """Filters of a tile."""
+        return self.vectors * self.lanes
+
+    @property
+    def rows(self) -> int:
+        return self.tile.size
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where in the image the rows of a tile are, from its first."""
+        found = []
+        for row in range(self.rows):
+            total = 0
+            for axis, stride in zip(self.windows.axes, self.strides, strict=True):
+                if axis.n is not None and axis.n <= self.tile.level:
+                    below = prod(d.extent for d in self.tile.digits[: axis.n])
+                    total += row // below % self.tile.span_of(axis.n) * axis.scale_n * stride
+            found.append(total)
+        return tuple(found)
+
+    @property
+    def m(self) -> int:
+        extent = self.kernel.m.extent
+        assert isinstance(extent, int)
+        return extent
+
+    @property
+    def m_blocks(self) -> int:
+        return -(-self.m // self.m_block)
+
+    @property
+    def groups(self) -> Dim:
+        return product(axis.extent for axis in self.windows.batch)
+
+    @property
+    def cells(self) -> Dim:
+        return self.groups * self.n.count * self.m_blocks
+
+    @property
+    def tasks(self) -> Dim:
+        size = prod(d.extent for d in self.windows.n) * prod(d.extent for d in self.windows.k)
+        flops = self.groups * self.m * size * 2
+        return maximum(1, minimum(minimum(self.cells, _MOST_TASKS), flops // (_CELL_FLOPS // 2)))
+
+    @property
+    def keeps_sums(self) -> bool:
+        return self.k.count > 1
+
+    @property
+    def packs_whole(self) -> bool:
+        """Whether all filters are packed at once, for as many positions as a task has."""
+        return self.k.count == 1 and self.k.size * self.m <= _WHOLE
+
+    @property
+    def tiles(self) -> int:
+        """In a block of n."""
+        full = prod(d.extent for d in self.n.digits[self.tile.level + 1 : self.n.level])
+        if self.n.level == self.tile.level:
+            return -(-self.n.span // self.tile.span)
+        return -(-self.n.digits[self.tile.level].extent // self.tile.span) * full * self.n.span
+
+    @property
+    def padded_rows(self) -> int:
+        return round_up(self.rows, self.lanes)
+
+    def slots(self) -> tuple[int, ...]:
+        """Elements of one task's image, panels, matrix to pack from, sums and one turned tile. The table follows."""
+        packed = round_up(self.m if self.packs_whole else self.m_block, self.width)
+        tiles = self.tiles * (round_up(self.m, self.width) // self.width) if self.keeps_sums else 1
+        sums = (tiles * self.rows + self.padded_rows) * self.width
+        matrix = 0 if self.panels is not None else self.width * self.matrix_stride + self.lanes
+        image = self.image_extents[0] * self.strides[0] + 2 * self.lanes if self.strides else self.lanes
+        sizes = (image, self.k.size * packed + self.lanes, matrix, sums, self.width * self.padded_rows)
+        return tuple(round_up(size, 16) for size in sizes)
+
+    @property
+    def matrix_stride(self) -> int:
+        return round_up(self.k.size, 32) + 16
+
+    @property
+    def slot_bytes(self) -> int:
+        return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + self.k.size * 8, 64)
+
+    @property
+    def image_extents(self) -> tuple[int, ...]:
+        return _image_extents(self.windows, self.tile, self.n, self.k)
+
+
+def round_up(x: int, unit: int) -> int:
+    return -(-x // unit) * unit
+
+
+@lru_cache(maxsize=8)
+def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
+    """Decide how `kernel` runs with lanes along m; None where that is not for it."""
+    kernel = results_along_n(kernel)
+    lanes = target.lanes(kernel.accumulate.itemsize)
+    if not isinstance(kernel.m.extent, int) or kernel.m.extent * 2 <= lanes:
+        return None
+    if plain_operand(kernel, kernel.b, kernel.n) is not None:
+        return None
+    windows = map_windows(kernel)
+    if windows is None or not windows.has_windows:
+        return None
+    m = kernel.m.extent
+    k = _blocks_of_k(windows.k)
+    tile, vectors = _tile(windows, m, k.size, target, lanes)
+    width = vectors * lanes
+    flops = 2 * m * prod(d.extent for d in windows.n) * prod(d.extent for d in windows.k)
+    wanted = max(1, min(_CELLS, flops // _CELL_FLOPS))
+    m_block = _even(m, _M_BLOCK, width)
+    most = min(_N_BLOCK, _KEPT // m) if k.count > 1 else _N_BLOCK
+    n = _blocks_of_n(windows.n, tile, most)
+    while n.count * -(-m // m_block) < wanted and n.size > _FEW_POSITIONS and n.size > tile.size:
+        n = _blocks_of_n(windows.n, tile, n.size // 2)
+    while n.count * -(-m // m_block) < wanted and m_block > width:
+        m_block = round_up(m_block // 2, width)
+    extents = _image_extents(windows, tile, n, k)
+    strides = _strides(extents, kernel.accumulate.itemsize, lanes)
+    return WindowPlan(kernel, target, windows, tile, vectors, n, k, m_block, _panels(kernel, windows), strides)
+
+
+def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tuple[int, ...]:
+    """Of the part of the image that a block of n and one of k read; tiles may reach beyond."""
+    found = []
+    for axis in windows.axes:
+        extent = 1
+        if axis.n is not None:
+            span = n.span_of(axis.n)
+            if axis.n == tile.level:
+                span = round_up(span, tile.span)
+            extent += (span - 1) * axis.scale_n
+        if axis.k is not None:
+            extent += (k.span_of(axis.k) - 1) * axis.scale_k
+        found.append(extent)
+    return tuple(found)
+
+
+def _strides(extents: tuple[int, ...], itemsize: int, lanes: int) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for extent in reversed(extents):
+        strides.insert(0, step)
+        step *= extent
+        if step > lanes and step * itemsize % 2048 == 0:
+            step += lanes  # lines this far apart would fall on the same few lines of the caches
+    return tuple(strides)
+
+
+def _blocks_of_k(digits: tuple[Digit, ...]) -> Blocks:
+    level, below = _level(digits, _K_BLOCK)
+    extent = digits[level].extent
+    return Blocks(digits, level, _even(extent, max(1, _K_BLOCK // below), 1))
+
+
+def _blocks_of_n(digits: tuple[Digit, ...], tile: Blocks, most: int) -> Blocks:
+    """Blocks of about `most` positions, made of tiles."""
+    level, below = _level(digits, most)
+    if level <= tile.level:
+        unit = tile.span
+        return Blocks(digits, tile.level, _even(digits[tile.level].extent, max(unit, most // tile.below), unit))
+    return Blocks(digits, level, _even(digits[level].extent, max(1, most // below), 1))
+
+
+def _level(digits: tuple[Digit, ...], most: int) -> tuple[int, int]:
+    """The highest digit whose values have at most `most` elements below, and how many those are."""
+    level, below = 0, 1
+    while level + 1 < len(digits) and below * digits[level].extent <= most:
+        below *= digits[level].extent
+        level += 1
+    return level, below
+
+
+def _even(extent: int, most: int, unit: int) -> int:
+    """Parts of about `most`, as equal as multiples of `unit` allow."""
+    count = max(1, -(-extent // max(most, unit)))
+    return round_up(-(-extent // count), unit)
+
+
+def _tile(windows: WindowMap, m: int, steps: int, target: Target, lanes: int) -> tuple[Blocks, int]:
+    """The tile with the least time for all positions and filters, by the cycles of its steps."""
+    best: tuple[float, Blocks, int] | None = None
+    for vectors in range(1, 5):
+        if vectors > 1 and (vectors - 1) * lanes >= m:
+            break
+        most = min(_MOST_ROWS, (target.registers - 1 - vectors) // vectors)
+        for tile in _tiles(windows.n, windows.own, most):
+            tiles = -(-tile.digits[tile.level].extent // tile.span)
+            tiles *= prod(d.extent for d in tile.digits[tile.level + 1 :])
+            cycles = max(tile.size * vectors, 8) + 1.5  # fewer sums would wait for each other
+            turned = -(-tile.size // lanes) * vectors * lanes * 8
+            cost = tiles * -(-m // (vectors * lanes)) * (steps * cycles + 100 + turned)
+            if best is None or cost < best[0]:
+                best = cost, tile, vectors
+    assert best is not None
+    return best[1], best[2]
+
+
+def _tiles(digits: tuple[Digit, ...], own: int, most: int) -> list[Blocks]:
+    """Tiles of at most `most` positions; of one image, for results of several are not neighbours."""
+    found, below = [], 1
+    for level, digit in enumerate(digits[:own]):
+        if below > most:
+            break
+        found += [Blocks(digits, level, span) for span in range(1, min(digit.extent, most // below) + 1)]
+        below *= digit.extent
+    return found
+
+
+def _panels(kernel: ContractKernel, windows: WindowMap) -> Panels | None:
+    """The operand a as strided reads; None where it is more than that."""
+    a = kernel.a
+    split = split_axis(kernel.k, kernel.a, kernel.b)
+    assert split is not None
+    if not isinstance(a, Load) or a.bindings or a.conditions or not holds(kernel.accumulate, a.dtype):
+        return None
+    offset = _offset(substitute_symbol(a, kernel.k.symbol, split[1]))
+    steps: list[int] = []
+    for digit in windows.k:
+        step = coefficient(offset, digit.symbol)
+        if not isinstance(step, int):
+            return None
+        steps.append(step)
+        offset = substitute(offset, {digit.symbol: 0})
+    row = coefficient(offset, kernel.m.symbol)
+    base = substitute(offset, {kernel.m.symbol: 0})
+    inner: set[object] = {x.symbol for x in _inner_axes(kernel, windows)}
+    if row is None or inner.intersection((*symbols(row), *symbols(base))):
+        return None
+    run = 1
+    while run < len(steps) and steps[run] == steps[run - 1] * windows.k[run - 1].extent:
+        run += 1
+    return Panels(Operand(a.buffer, base, row, steps[0]), tuple(steps), run)
+
+
+def _inner_axes(kernel: ContractKernel, windows: WindowMap) -> tuple[Axis, ...]:
+    return (kernel.m, kernel.n, kernel.k, *(x for x in kernel.batch if x not in windows.batch))
+
+
+def _offset(load: Expr) -> Dim:
+    assert isinstance(load, Load)
+    return load.buffer.offset(load.index)

@@ -1,0 +1,179 @@
+"""The register tile of a contraction with windows: rows are scalars of an image, lanes are packed filters.
+
+A microkernel's text depends on its dtype, its tile and where the tile's rows lie: kernels share it by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import llvmlite.ir as ir
+
+from tjit.codegen.llvm.packing import transposed
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import (
+    I32,
+    I64,
+    PTR,
+    byte_gep,
+    counted_loop,
+    declare,
+    element_type,
+    i64,
+    multiply_add,
+    splat,
+)
+from tjit.dtypes import DType
+
+__all__ = ["TURN", "WINDOW_TILE", "Turn", "WindowTile", "emit_turn", "emit_window_tile"]
+
+# (k, image, table, panel, sums, add): the table holds how many bytes from `image` each step of k is.
+# sums[i, j] = (add ? sums[i, j] : 0) + sum over p < k of image[table[p] + offsets[i]] * panel[p, j]
+WINDOW_TILE = ir.FunctionType(ir.VoidType(), [I64, PTR, PTR, PTR, PTR, I64])
+TURN = ir.FunctionType(ir.VoidType(), [PTR, PTR])
+_NAMES = ("k", "image", "table", "panel", "sums", "add")
+_AHEAD = 8  # steps of k
+_LINE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTile:
+    """A microkernel: a row for each offset (in elements), `vectors` of lanes in each."""
+
+    dtype: DType
+    offsets: tuple[int, ...]
+    vectors: int
+
+    def name(self, target: Target) -> str:
+        rows = len(self.offsets)
+        steps = {b - a for a, b in pairwise(self.offsets)}
+        where = str(steps.pop() if steps else 1)
+        if steps:
+            where = "x" + hashlib.sha256(str(self.offsets).encode()).hexdigest()[:12]
+        return f"tjit.window.{self.dtype}.{rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}.{where}"
+
+
+def emit_window_tile(tile: WindowTile, target: Target) -> ir.Module:
+    """A module with the one function `tile.name(target)` of type `WINDOW_TILE`."""
+    with _module(tile.name(target), WINDOW_TILE, target) as (module, b, function):
+        _WindowTile(b, function, tile, target).emit()
+    return module
+
+
+@contextmanager
+def _module(name: str, type_: ir.FunctionType, target: Target) -> Iterator[tuple[ir.Module, ir.IRBuilder, ir.Function]]:
+    module = ir.Module(name=name, context=ir.Context())
+    module.triple = target.triple
+    function = ir.Function(module, type_, name)
+    for argument in function.args:
+        if argument.type == PTR:
+            argument.add_attribute("noalias")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    yield module, b, function
+    b.ret_void()
+
+
+class _WindowTile:
+    """The one emission of a microkernel."""
+
+    def __init__(self, b: ir.IRBuilder, function: ir.Function, tile: WindowTile, target: Target) -> None:
+        self.b, self.tile, self.target = b, tile, target
+        self.lanes = target.lanes(tile.dtype.itemsize)
+        self.element = element_type(tile.dtype)
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self.args = dict(zip(_NAMES, function.args, strict=True))
+
+    def emit(self) -> None:
+        """One loop over k; there is at least one step."""
+        b, rows, vectors = self.b, len(self.tile.offsets), self.tile.vectors
+        entry, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
+        b.branch(loop)
+
+        b.position_at_end(loop)
+        p, panel = b.phi(I64, "p"), b.phi(PTR, "bp")
+        sums = [[b.phi(self.vector) for _ in range(vectors)] for _ in range(rows)]
+        at = b.load(b.gep(self.args["table"], [p], source_etype=I64), typ=I64)
+        image = byte_gep(b, self.args["image"], at)
+        filters = [self._vector(panel, j) for j in range(vectors)]
+        self._prefetch(panel)
+        updated: list[list[ir.Value]] = []
+        for offset, row in zip(self.tile.offsets, sums, strict=True):
+            x = b.load(b.gep(image, [i64(offset)], source_etype=self.element), typ=self.element)
+            wide = splat(b, x, self.lanes)
+            updated.append(
+                [multiply_add(b, wide, y, s, fused=self.target.fma) for y, s in zip(filters, row, strict=True)]
+            )
+        following = b.add(p, i64(1))
+        next_panel = b.gep(panel, [i64(vectors * self.lanes)], source_etype=self.element)
+        b.cbranch(b.icmp_signed("<", following, self.args["k"]), loop, done)
+        zero = ir.Constant(self.vector, None)
+        for phi, start, value in ((p, i64(0), following), (panel, self.args["panel"], next_panel)):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(value, loop)
+        for row, values in zip(sums, updated, strict=True):
+            for phi, value in zip(row, values, strict=True):
+                phi.add_incoming(zero, entry)
+                phi.add_incoming(value, loop)
+
+        b.position_at_end(done)
+        self._write([s for row in updated for s in row])
+
+    def _vector(self, pointer: ir.Value, j: int) -> ir.Value:
+        at = self.b.gep(pointer, [i64(j * self.lanes)], source_etype=self.element)
+        return self.b.load(at, typ=self.vector, align=self.tile.dtype.itemsize)
+
+    def _prefetch(self, panel: ir.Value) -> None:
+        """Ask for the filters of a later step: a panel is larger than the first-level cache."""
+        b = self.b
+        fetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
+        width = self.tile.vectors * self.lanes
+        for j in range(0, width, max(1, _LINE // self.tile.dtype.itemsize)):
+            at = b.gep(panel, [i64(_AHEAD * width + j)], source_etype=self.element)
+            b.call(fetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
+
+    def _write(self, sums: list[ir.Value]) -> None:
+        b = self.b
+        add = b.add if isinstance(self.element, ir.IntType) else b.fadd
+        with b.if_else(b.icmp_signed("!=", self.args["add"], i64(0))) as (adding, storing):
+            for branch, adds in ((adding, True), (storing, False)):
+                with branch:
+                    for n, value in enumerate(sums):
+                        total = add(self._vector(self.args["sums"], n), value) if adds else value
+                        at = b.gep(self.args["sums"], [i64(n * self.lanes)], source_etype=self.element)
+                        b.store(total, at, align=self.tile.dtype.itemsize)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tile of `rows` x (`vectors` of lanes), as it is transposed: its rows are padded to whole vectors."""
+
+    dtype: DType
+    rows: int
+    vectors: int
+
+    def name(self, target: Target) -> str:
+        return f"tjit.turn.{self.dtype}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
+
+
+def emit_turn(turn: Turn, target: Target) -> ir.Module:
+    """A module with the one function `turn.name(target)` of type `TURN`: (tile, transposed tile)."""
+    with _module(turn.name(target), TURN, target) as (module, b, function):
+        source, result = function.args
+        lanes = target.lanes(turn.dtype.itemsize)
+        element, width = element_type(turn.dtype), turn.vectors * lanes
+        vector, size = ir.VectorType(element, lanes), turn.dtype.itemsize
+        # one square in the code, however many there are: LLVM is slow at shuffles
+        with (
+            counted_loop(b, i64(0), i64(turn.rows), i64(lanes)) as i,
+            counted_loop(b, i64(0), i64(width), i64(lanes)) as j,
+        ):
+            at = b.gep(source, [b.add(b.mul(i, i64(width)), j)], source_etype=element)
+            to = b.gep(result, [b.add(b.mul(j, i64(turn.rows)), i)], source_etype=element)
+            rows = [b.gep(at, [i64(r * width)], source_etype=element) for r in range(lanes)]
+            for r, column in enumerate(transposed(b, [b.load(row, typ=vector, align=size) for row in rows])):
+                b.store(column, b.gep(to, [i64(r * turn.rows)], source_etype=element), align=size)
+    return module

@@ -1,0 +1,308 @@
+"""Contractions with windows: an image of each block in scratch, packed filters, tiles, then the epilogue.
+
+Loops, outermost first: cells of this task (positions, then blocks of filters), blocks of k, for which the image is
+copied with its padding, blocks of filters, which are packed, tiles. Every sum runs over k in order, in blocks that
+depend on k's extent only: the number of tasks changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import llvmlite.ir as ir
+
+from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, emit_image, load_arguments
+from tjit.codegen.llvm.contract_sides import Emission, Range
+from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
+from tjit.codegen.llvm.vectors import I64, PTR, i64, plain_function, stack, while_loop
+from tjit.codegen.llvm.window_plan import Blocks, WindowPlan, round_up
+from tjit.codegen.llvm.window_tile import TURN, WINDOW_TILE, Turn, WindowTile, emit_turn, emit_window_tile
+
+__all__ = ["emit_windows"]
+
+
+def emit_windows(module: ir.Module, plan: WindowPlan) -> Emission:
+    """Define the kernel of `plan` in `module`; what it is joined with."""
+    emitter = _Windows(module, plan)
+    emitter.emit()
+    return emitter.shared
+
+
+class _Windows:
+    """The one emission of a kernel."""
+
+    def __init__(self, module: ir.Module, plan: WindowPlan) -> None:
+        self.plan, self.kernel, self.windows = plan, plan.kernel, plan.windows
+        # these loops only call: optimising them doubles LLVM's time and gains nothing
+        function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
+        args, self.task, self.tasks = function.args
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.ints = Integers(self.b)
+        pointers = load_arguments(self.b, self.ints, args, self.kernel)
+        self.shared = Emission(self.kernel, plan.target, module, self.b, self.ints, args, pointers)
+        self.packed = stack(self.b, I64)
+        self._place_scratch(self.b.load(self.b.gep(args, [i64(2)], source_etype=PTR), typ=PTR))
+
+    def _place_scratch(self, scratch: ir.Value) -> None:
+        slot = self.shared.at(scratch, self.ints.mul(self.task, i64(self.plan.slot_bytes)), ir.IntType(8))
+        places = []
+        for size in self.plan.slots():
+            places.append(slot)
+            slot = self.shared.at(slot, i64(size))
+        self.image, self.panels, self.matrix, self.sums, self.turned = places
+        self.table = slot
+
+    # -- cells ---------------------------------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        """The cells of this task: filters first, then positions, then groups."""
+        ints, b, plan = self.ints, self.b, self.plan
+        cells = ints.dim(plan.cells)
+        first = ints.div(ints.mul(self.task, cells), self.tasks)
+        last = ints.div(ints.mul(ints.add(self.task, i64(1)), cells), self.tasks)
+        cell = stack(b, I64)
+        b.store(first, cell)
+        b.store(i64(-1), self.packed)
+        with while_loop(b, lambda: b.icmp_signed("<", b.load(cell, typ=I64), last)):
+            c = b.load(cell, typ=I64)
+            i, block = ints.mod(c, i64(plan.m_blocks)), ints.div(c, i64(plan.m_blocks))
+            tall = ints.min(ints.sub(i64(plan.m_blocks), i), ints.sub(last, c))
+            group = ints.div(block, i64(plan.n.count))
+            self._bind_batch(group)
+            n = self._bind_block(plan.n, ints.mod(block, i64(plan.n.count)))
+            start = ints.mul(i, i64(plan.m_block))
+            stop = ints.min(ints.add(start, ints.mul(tall, i64(plan.m_block))), i64(plan.m))
+            self._rectangle(Range(start, ints.sub(stop, start)), n, group)
+            b.store(ints.add(c, tall), cell)
+        b.ret_void()
+
+    def _bind_batch(self, linear: ir.Value) -> None:
+        for axis in reversed(self.windows.batch):
+            extent = self.ints.dim(axis.extent)
+            self.ints.symbols[axis.symbol.name] = self.ints.mod(linear, extent)
+            linear = self.ints.div(linear, extent)
+
+    def _bind_block(self, blocks: Blocks, number: ir.Value) -> list[Range]:
+        """The range of each digit in a block."""
+        ints, level = self.ints, blocks.level
+        start = ints.mul(ints.mod(number, i64(blocks.each)), i64(blocks.span))
+        size = ints.min(i64(blocks.span), ints.sub(i64(blocks.digits[level].extent), start))
+        if blocks.digits[level].extent % blocks.span == 0:
+            size = i64(blocks.span)
+        ranges = [Range(i64(0), i64(d.extent)) for d in blocks.digits[:level]] + [Range(start, size)]
+        rest = ints.div(number, i64(blocks.each))
+        for digit in blocks.digits[level + 1 :]:
+            ranges.append(Range(ints.mod(rest, i64(digit.extent)), i64(1)))
+            rest = ints.div(rest, i64(digit.extent))
+        return ranges
+
+    def _rectangle(self, m: Range, n: list[Range], group: ir.Value) -> None:
+        ints, plan, b = self.ints, self.plan, self.b
+        with ints.loop(i64(0), i64(plan.k.count)) as number:
+            k = self._bind_block(plan.k, number)
+            self._copy_image(n, k)
+            self._fill_table(k)
+            later = b.zext(b.icmp_signed(">", number, i64(0)), I64)
+            final = b.icmp_signed("==", number, i64(plan.k.count - 1))
+            if plan.packs_whole:
+                with b.if_then(b.icmp_signed("!=", b.load(self.packed, typ=I64), group)):
+                    self._pack(Range(i64(0), i64(plan.m)), k)
+                    b.store(group, self.packed)
+            with ints.loop(i64(0), m.size, plan.m_block) as i:
+                block = Range(ints.add(m.start, i), ints.min(i64(plan.m_block), ints.sub(m.size, i)))
+                if not plan.packs_whole:
+                    self._pack(block, k)
+                panels = self.panels
+                if plan.packs_whole:
+                    panels = self.shared.at(panels, ints.mul(block.start, i64(plan.k.size)))
+                self._tiles(block, i, n, k, panels, later, final)
+
+    # -- what tiles read -----------------------------------------------------------------------------------------------
+
+    def _copy_image(self, n: list[Range], k: list[Range]) -> None:
+        e, ints, plan = self.shared, self.ints, self.plan
+        fill = e.parts.get("image")
+        if fill is None:
+            symbols = tuple(axis.symbol for axis in self.windows.axes)
+            batch = self.windows.batch
+            fill = emit_image(e.module, self.kernel, plan.target, self.windows.image, symbols, plan.strides, batch)
+            e.parts["image"] = fill
+        places: list[ir.Value] = []
+        for axis in self.windows.axes:
+            start, size = i64(0), i64(1)
+            for digit, ranges, scale in ((axis.n, n, axis.scale_n), (axis.k, k, axis.scale_k)):
+                if digit is not None:
+                    start = ints.add(start, ints.mul(ranges[digit].start, i64(scale)))
+                    size = ints.add(size, ints.mul(ints.sub(ranges[digit].size, i64(1)), i64(scale)))
+            places += [start, size]
+        self.b.call(fill, [e.args, *self._batch(), self.image, *places])
+
+    def _batch(self) -> list[ir.Value]:
+        return [self.ints.symbols[axis.symbol.name] for axis in self.windows.batch]
+
+    def _fill_table(self, k: list[Range]) -> None:
+        """How many bytes into the image each step of k is."""
+        ints, b = self.ints, self.b
+        size = self.kernel.accumulate.itemsize
+        steps = [0] * len(k)
+        for axis, stride in zip(self.windows.axes, self.plan.strides, strict=True):
+            if axis.k is not None:
+                steps[axis.k] = axis.scale_k * stride * size
+        at = stack(b, I64, block=b.function.entry_basic_block)
+        b.store(i64(0), at)
+        with self._each(k, self.plan.k) as digits:
+            place = i64(0)
+            for digit, step in zip(digits, steps, strict=True):
+                place = ints.add(place, ints.mul(digit, i64(step)))
+            p = b.load(at, typ=I64)
+            b.store(place, b.gep(self.table, [p], source_etype=I64))
+            b.store(ints.add(p, i64(1)), at)
+
+    @contextmanager
+    def _each(self, ranges: list[Range], blocks: Blocks, first: int = 0, step: int = 1) -> Iterator[list[ir.Value]]:
+        """A loop over the digits of a block from `first` on, the lowest innermost: how far each is from its start."""
+        found = [i64(0)] * len(ranges)
+        with ExitStack() as loops:
+            for digit in range(blocks.level, first - 1, -1):
+                by = step if digit == first else 1
+                found[digit] = loops.enter_context(self.ints.loop(i64(0), ranges[digit].size, by))
+            yield found
+
+    def _size(self, ranges: list[Range]) -> ir.Value:
+        total = i64(1)
+        for r in ranges:
+            total = self.ints.mul(total, r.size)
+        return total
+
+    def _pack(self, m: Range, k: list[Range]) -> None:
+        """The filters of a block into panels, each with all of the block's k."""
+        ints, plan = self.ints, self.plan
+        steps = self._size(k)
+        with ints.loop(i64(0), m.size, plan.width) as i:
+            rows = Range(ints.add(m.start, i), ints.min(i64(plan.width), ints.sub(m.size, i)))
+            to = self.shared.at(self.panels, ints.mul(i, steps))
+            if plan.panels is None:
+                self._pack_evaluated(rows, k, steps, to)
+            else:
+                self._pack_runs(rows, k, to)
+
+    def _pack_runs(self, rows: Range, k: list[Range], to: ir.Value) -> None:
+        """One run of k after another, straight from memory."""
+        ints, plan = self.ints, self.plan
+        panels = plan.panels
+        assert panels is not None
+        operand = panels.operand
+        packing = self._packing(Packing(operand.buffer.dtype, self.kernel.accumulate, plan.width, operand.order))
+        row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
+        base = ints.add(ints.dim(operand.base), ints.mul(rows.start, row))
+        for digit, by in zip(k, panels.steps, strict=True):
+            base = ints.add(base, ints.mul(digit.start, i64(by)))
+        run = self._size(k[: panels.run])
+        with self._each(k, plan.k, panels.run) as digits:
+            at, linear, below = base, i64(0), i64(1)
+            for digit, by, r in zip(digits, panels.steps, k, strict=True):
+                at = ints.add(at, ints.mul(digit, i64(by)))
+                linear = ints.add(linear, ints.mul(digit, below))
+                below = ints.mul(below, r.size)
+            source = self.shared.at(
+                self.shared.pointers[operand.buffer.name], at, ir.IntType(operand.buffer.dtype.bits)
+            )
+            place = self.shared.at(to, ints.mul(linear, i64(plan.width)))
+            self.b.call(packing, [rows.size, run, source, row, step, place])
+
+    def _pack_evaluated(self, rows: Range, k: list[Range], steps: ir.Value, to: ir.Value) -> None:
+        e, ints, plan = self.shared, self.ints, self.plan
+        fill = e.parts.get("a")
+        if fill is None:
+            symbol = self.kernel.m.symbol
+            fill = emit_fill(e.module, self.kernel, plan.target, "fill_a", self.kernel.a, symbol, "k")
+            e.parts["a"] = fill
+        start, below = i64(0), 1
+        for digit, r in zip(plan.k.digits, k, strict=True):
+            start = ints.add(start, ints.mul(r.start, i64(below)))
+            below *= digit.extent
+        batch = [ints.symbols.get(axis.symbol.name, i64(0)) for axis in self.kernel.batch]
+        stride = i64(plan.matrix_stride)
+        self.b.call(fill, [e.args, *batch, self.matrix, stride, rows.start, rows.size, start, steps])
+        packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, plan.width, "k"))
+        self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to])
+
+    def _packing(self, packing: Packing) -> ir.Function:
+        target = self.plan.target
+        return self.shared.depend(packing.name(target), PACK, lambda: emit_packing(packing, target))
+
+    # -- tiles ---------------------------------------------------------------------------------------------------------
+
+    def _tiles(
+        self,
+        m: Range,
+        m_offset: ir.Value,
+        n: list[Range],
+        k: list[Range],
+        panels: ir.Value,
+        later: ir.Value,
+        final: ir.Value,
+    ) -> None:
+        """Every tile of a block of filters; `m_offset` of them lie before it among the kept sums."""
+        ints, b, plan = self.ints, self.b, self.plan
+        steps = self._size(k)
+        size = plan.rows * plan.width
+        number = stack(b, I64, block=b.function.entry_basic_block)
+        b.store(i64(0), number)
+        with self._each(n, plan.n, plan.tile.level, plan.tile.span) as digits:
+            image = self.shared.at(self.image, self._image_offset(digits))
+            first = ints.mul(b.load(number, typ=I64), i64(round_up(plan.m, plan.width) * plan.rows))
+            with ints.loop(i64(0), m.size, plan.width) as i:
+                panel = self.shared.at(panels, ints.mul(i, steps))
+                sums = self.sums
+                if plan.keeps_sums:
+                    place = ints.mul(ints.div(ints.add(m_offset, i), i64(plan.width)), i64(size))
+                    sums = self.shared.at(sums, ints.add(first, place))
+                b.call(self._microkernel(), [steps, image, self.table, panel, sums, later])
+                rows = Range(ints.add(m.start, i), ints.min(i64(plan.width), ints.sub(m.size, i)))
+                with b.if_then(final):
+                    self._finish(sums, rows, n, digits)
+            b.store(ints.add(b.load(number, typ=I64), i64(1)), number)
+
+    def _image_offset(self, digits: list[ir.Value]) -> ir.Value:
+        place = i64(0)
+        for axis, stride in zip(self.windows.axes, self.plan.strides, strict=True):
+            if axis.n is not None:
+                place = self.ints.add(place, self.ints.mul(digits[axis.n], i64(axis.scale_n * stride)))
+        return place
+
+    def _finish(self, sums: ir.Value, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
+        """Transpose a tile of finished sums and run the epilogue on it."""
+        ints, plan, windows = self.ints, self.plan, self.windows
+        turn = Turn(self.kernel.accumulate, plan.padded_rows, plan.vectors)
+        target = plan.target
+        function = self.shared.depend(turn.name(target), TURN, lambda: emit_turn(turn, target))
+        self.b.call(function, [sums, self.turned])
+        values = [ints.add(r.start, d) for r, d in zip(n, digits, strict=True)]
+        first, below = i64(0), 1
+        for digit, value in zip(windows.n[: windows.own], values, strict=False):
+            first = ints.add(first, ints.mul(value, i64(below)))
+            below *= digit.extent
+        level, end = plan.tile.level, n[plan.tile.level]
+        count = ints.min(i64(plan.tile.span), ints.sub(end.size, digits[level]))
+        count = ints.mul(count, i64(plan.tile.below))
+        place = {d.symbol.name: v for d, v in zip(windows.n[windows.own :], values[windows.own :], strict=True)}
+        batch = [place.get(x.symbol.name) or ints.symbols[x.symbol.name] for x in self.kernel.batch]
+        stride = i64(plan.padded_rows)
+        arguments = [self.shared.args, *batch, self.turned, stride, m.start, m.size, first, count]
+        self.b.call(self._epilogue(), arguments)
+
+    def _epilogue(self) -> ir.Function:
+        e = self.shared
+        function = e.parts.get("epilogue")
+        if function is None:
+            function = emit_epilogue(e.module, self.kernel, self.plan.target, whole_vectors=False)
+            e.parts["epilogue"] = function
+        return function
+
+    def _microkernel(self) -> ir.Function:
+        plan, target = self.plan, self.plan.target
+        tile = WindowTile(self.kernel.accumulate, plan.offsets, plan.vectors)
+        return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
