@@ -28,7 +28,7 @@ class Digit:
 
 @dataclass(frozen=True, slots=True)
 class ImageAxis:
-    """A dim of the image. Its position is scale_n * (digit `n` of n) + scale_k * (digit `k` of k); None adds nothing."""
+    """A dim of the image, at scale_n * (digit `n` of n) + scale_k * (digit `k` of k) where there are such."""
 
     symbol: Symbol
     n: int | None

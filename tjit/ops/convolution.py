@@ -1,140 +1,29 @@
-"""Convolutions as contractions over windows: `windows` is an index map, so no copy of the windows lies in memory."""
+"""Convolutions as contractions over windows, and their gradients as other convolutions."""
 
 from __future__ import annotations
 
-from typing import Any
+from math import gcd
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim, product
-from tjit.ir.op import Op, Sample, register
+from tjit.ir.op import OPS, Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
-from tjit.ops.contract import matmul
-from tjit.ops.movement import dilate, flip, pad_constant, permute, reshape, slice_dims
+from tjit.ops.contract import contract, matmul
+from tjit.ops.creation import full
+from tjit.ops.index import slice_update
+from tjit.ops.movement import flip, permute, reshape, slice_dims
 from tjit.ops.public import public
+from tjit.ops.windows import Sizes, windows
 from tjit.tensor import Tensor
 
 __all__ = [
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "per_dim", "windows",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "per_dim",
 ]  # fmt: skip
-
-Sizes = tuple[int, ...]
-
-
-def windows(
-    x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...], value: float = 0
-) -> Tensor:
-    """f[*b, *out, *sizes] of f[*b, *s]: element (o, t) is x[o * stride - low + t * dilation]; `value` outside of x."""
-    return apply(WINDOWS, x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=tuple(out), value=value)
-
-
-def _windows_infer(x: TensorType, sizes: Sizes, out: tuple[Dim, ...], **_: Any) -> TensorType:
-    if x.ndim < len(sizes):
-        raise TypeRuleError(f"windows over {len(sizes)} dims need at least as many, not {x}")
-    return x.with_shape((*x.shape[: x.ndim - len(sizes)], *out, *sizes))
-
-
-def _windows_reference(
-    x: np.ndarray, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Sizes, value: float
-) -> np.ndarray:
-    lead, k = x.ndim - len(sizes), len(sizes)
-    need = [
-        (o - 1) * s + (t - 1) * d + 1 if o else 0 for o, s, t, d in zip(out, strides, sizes, dilations, strict=True)
-    ]
-    high = [max(0, n - p - e) for n, p, e in zip(need, low, x.shape[lead:], strict=True)]
-    padded = np.pad(
-        x, [(0, 0)] * lead + list(zip(low, high, strict=True)), constant_values=np.asarray(value).astype(x.dtype)
-    )
-    step = padded.strides[lead:]
-    inner = [
-        *(a * s for a, s in zip(step, strides, strict=True)),
-        *(a * d for a, d in zip(step, dilations, strict=True)),
-    ]
-    view = np.lib.stride_tricks.as_strided(padded, (*x.shape[:lead], *out, *sizes), (*padded.strides[:lead], *inner))
-    assert view.ndim == lead + 2 * k
-    return view.copy()
-
-
-def _windows_index(
-    i: tuple[Dim, ...], x: TensorType, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
-) -> Any:
-    k = len(sizes)
-    lead = x.ndim - k
-    places = tuple(i[lead + n] * strides[n] + i[lead + k + n] * dilations[n] - low[n] for n in range(k))
-    reach = [
-        (o - 1) * s + (t - 1) * d + 1 - p for o, s, t, d, p in zip(out, strides, sizes, dilations, low, strict=True)
-    ]
-    outside = [bool(p) or r != e for p, r, e in zip(low, reach, x.shape[lead:], strict=True)]
-    return (*i[:lead], *places), tuple(
-        (place, e) for place, e, may in zip(places, x.shape[lead:], outside, strict=True) if may
-    )
-
-
-def _windows_vjp(
-    g: Tensor, y: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
-) -> tuple[Tensor]:
-    """Each offset of the window gives back a strided part of x."""
-    k = len(sizes)
-    lead = x.ndim - k
-    total: Tensor | None = None
-    for offset in np.ndindex(*sizes):
-        starts = (*(0,) * (lead + k), *offset)
-        stops = (*g.shape[: lead + k], *(t + 1 for t in offset))
-        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: lead + k])
-        spread = _spread(part, x, offset, strides, dilations, low, lead)
-        total = spread if total is None else total + spread
-    assert total is not None
-    return (total,)
-
-
-def _spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, lead: int) -> Tensor:
-    """Zeros of x's shape with `part` where an offset of the windows reads."""
-    steps = (*(1,) * lead, *strides)
-    reach = tuple((o - 1) * s + 1 for o, s in zip(part.shape[lead:], strides, strict=True))
-    wide = dilate(part, steps, (*part.shape[:lead], *reach))
-    first = [t * d - p for t, d, p in zip(offset, dilations, low, strict=True)]
-    before = [max(0, f) for f in first]
-    after = [max(0, e - f - r) for e, f, r in zip(x.shape[lead:], first, reach, strict=True)]
-    padded = pad_constant(wide, (*(0,) * lead, *before), (*(0,) * lead, *after), 0)
-    starts = [max(0, -f) for f in first]
-    bounds = [(s, s + e) for s, e in zip(starts, x.shape[lead:], strict=True)]
-    return slice_dims(
-        padded,
-        (*(0,) * lead, *(a for a, _ in bounds)),
-        (*padded.shape[:lead], *(b for _, b in bounds)),
-        (1,) * x.ndim,
-    )
-
-
-_SAMPLE = {"sizes": (3,), "strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "value": 0}
-WINDOWS = register(
-    Op(
-        name="windows",
-        kind="movement",
-        infer=_windows_infer,
-        reference=_windows_reference,
-        vjp=_windows_vjp,
-        index=_windows_index,
-        samples=(
-            Sample(((2, 7),), attrs=_SAMPLE),
-            Sample(((9,),), attrs={**_SAMPLE, "strides": (2,), "dilations": (2,), "low": (0,), "out": (3,)}),
-            Sample(
-                ((2, 5, 6),),
-                attrs={
-                    "sizes": (3, 2), "strides": (2, 1), "dilations": (1, 2), "low": (1, 0), "out": (3, 4), "value": 0,
-                },
-            ),
-        ),
-        dtypes="any",
-        exact=True,
-    )
-)  # fmt: skip
-
-
-# Convolutions
 
 
 def per_dim(value: Any, dims: int, what: str) -> Sizes:
@@ -166,6 +55,166 @@ def _padding(padding: Any, sizes: Sizes, strides: Sizes, dilations: Sizes) -> tu
     return low, low
 
 
+def convolution(
+    x: Tensor, weight: Tensor, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...], groups: int = 1
+) -> Tensor:
+    """f[n, f, *out] of f[n, c, *s] and f[f, c / groups, *t].
+
+    y[n, f, o] = sum over c and t of x[n, c, o * stride - low + t * dilation] * weight[f, c, t], with zeros around x.
+    """
+    return apply(CONVOLUTION, x, weight, strides=strides, dilations=dilations, low=low, out=tuple(out), groups=groups)
+
+
+def _convolution_infer(x: TensorType, weight: TensorType, out: tuple[Dim, ...], groups: int, **_: Any) -> TensorType:
+    if x.dtype is not weight.dtype:
+        raise TypeRuleError(
+            f"convolution needs operands of one dtype, not {x} and weight {weight}",
+            hint="convert one with .to(dtype)",
+        )
+    if x.shape[1] != weight.shape[1] * groups:
+        raise TypeRuleError(f"convolution with {groups} groups takes {weight.shape[1] * groups} channels, not {x}")
+    return x.with_shape((x.shape[0], weight.shape[0], *out))
+
+
+def _columns(x: Tensor, sizes: Sizes, attrs: dict[str, Any], groups: int) -> Tensor:
+    """What each output reads, [n, c, *sizes, *out] with the channels of each group apart."""
+    k = len(sizes)
+    seen = windows(x, sizes, attrs["strides"], attrs["dilations"], attrs["low"], attrs["out"])
+    seen = permute(seen, (0, 1, *range(2 + k, 2 + 2 * k), *range(2, 2 + k)))
+    return reshape(seen, (x.shape[0], groups, x.shape[1] // groups, *seen.shape[2:]))
+
+
+def _convolution_decompose(x: Tensor, weight: Tensor, groups: int, **attrs: Any) -> Tensor:
+    f, per_group, *sizes = weight.shape
+    taps, points = product(sizes), product(attrs["out"])
+    columns = reshape(_columns(x, tuple(sizes), attrs, groups), (x.shape[0], groups, per_group * taps, points))
+    rows = reshape(weight, (groups, f // groups, per_group * taps))
+    return reshape(matmul(rows, columns), (x.shape[0], f, *attrs["out"]))
+
+
+def _convolution_reference(x: np.ndarray, weight: np.ndarray, groups: int, **attrs: Any) -> np.ndarray:
+    f, per_group, *sizes = weight.shape
+    k = len(sizes)
+    reference = OPS["windows"].reference
+    seen = reference(x, tuple(sizes), attrs["strides"], attrs["dilations"], attrs["low"], attrs["out"], 0)
+    seen = seen.transpose(0, 1, *range(2 + k, 2 + 2 * k), *range(2, 2 + k))
+    columns = seen.reshape(len(x), groups, per_group * int(np.prod(sizes)), int(np.prod(attrs["out"])))
+    rows = weight.reshape(groups, f // groups, columns.shape[2])
+    return OPS["matmul"].reference(rows, columns).reshape(len(x), f, *attrs["out"])
+
+
+def _convolution_vjp(
+    g: Tensor,
+    y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    strides: Sizes,
+    dilations: Sizes,
+    low: Sizes,
+    out: tuple[Dim, ...],
+    groups: int,
+) -> tuple[Tensor, Tensor]:
+    attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "low": low, "out": out}
+    dx = _input_gradient(g, weight, x.shape[2:], strides, dilations, low, groups)
+    return dx, _weight_gradient(g, x, weight, groups, attrs)
+
+
+def _weight_gradient(g: Tensor, x: Tensor, weight: Tensor, groups: int, attrs: dict[str, Any]) -> Tensor:
+    """One contraction over the batch and all positions."""
+    f, per_group, *sizes = weight.shape
+    k, points = len(sizes), product(attrs["out"])
+    split = reshape(g, (g.shape[0], groups, f // groups, points))
+    rows = reshape(permute(split, (1, 2, 0, 3)), (groups, f // groups, g.shape[0] * points))
+    seen = _columns(x, tuple(sizes), attrs, groups)  # [n, groups, c, *sizes, *out]
+    seen = permute(seen, (1, 0, *range(3 + k, 3 + 2 * k), *range(2, 3 + k)))
+    columns = reshape(seen, (groups, g.shape[0] * points, per_group * product(sizes)))
+    return reshape(contract(rows, columns), weight.shape)
+
+
+def _input_gradient(
+    g: Tensor,
+    weight: Tensor,
+    extents: tuple[Dim, ...],
+    strides: Sizes,
+    dilations: Sizes,
+    low: Sizes,
+    groups: int,
+) -> Tensor:
+    """f[n, c, *extents]: what a convolution of this weight with the result's cotangent `g` gives back.
+
+    An element at i takes part in outputs (i + low - t*dilation) / stride, for the taps t where that is whole. Elements
+    of one phase, i % stride, have the same taps: each phase is a convolution of g of stride 1.
+    """
+    f, per_group, *sizes = weight.shape
+    k = len(sizes)
+    split = reshape(weight, (groups, f // groups, per_group, *sizes))
+    turned = reshape(permute(split, (0, 2, 1, *range(3, 3 + k))), (groups * per_group, f // groups, *sizes))
+
+    def phase(first: Sizes) -> Tensor | None:
+        found = [_taps(*at) for at in zip(first, sizes, strides, dilations, low, strict=True)]
+        if not all(run.taps for run in found):
+            return None
+        starts = (0, 0, *(run.first for run in found))
+        stops = (*turned.shape[:2], *(run.first + run.step * (run.taps - 1) + 1 for run in found))
+        taps = slice_dims(turned, starts, stops, (1, 1, *(run.step for run in found)))
+        taps = flip(taps, tuple(range(2, 2 + k)))
+        out = tuple((e - i + s - 1) // s for e, i, s in zip(extents, first, strides, strict=True))
+        ones = (1,) * k
+        apart = tuple(run.apart for run in found)
+        return convolution(g, taps, ones, apart, tuple(run.low for run in found), out, groups)
+
+    if all(s == 1 for s in strides):
+        whole = phase((0,) * k)
+        assert whole is not None
+        return whole
+    result = full((g.shape[0], groups * per_group, *extents), 0.0, dtype=g.dtype, device=g.device)
+    for first in np.ndindex(*strides):
+        part = None if any(isinstance(e, int) and e <= i for e, i in zip(extents, first, strict=True)) else phase(first)
+        if part is not None:
+            result = slice_update(result, part, (0, 0, *first), tuple(result.shape), (1, 1, *strides))
+    return result
+
+
+class _Taps(NamedTuple):
+    """The taps first, first + step, ... of one phase; `apart` and `low` as its convolution has them."""
+
+    first: int
+    step: int
+    taps: int
+    apart: int
+    low: int
+
+
+def _taps(phase: int, size: int, stride: int, dilation: int, low: int) -> _Taps:
+    step = stride // gcd(stride, dilation)
+    first = next((t for t in range(min(step, size)) if (phase + low - t * dilation) % stride == 0), size)
+    count = len(range(first, size, step))
+    apart = step * dilation // stride
+    return _Taps(first, step, count, apart, (count - 1) * apart - (phase + low - first * dilation) // stride)
+
+
+_CONVOLUTION = {"strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "groups": 1}
+CONVOLUTION = register(
+    Op(
+        name="convolution",
+        kind="composite",
+        infer=_convolution_infer,
+        reference=_convolution_reference,
+        vjp=_convolution_vjp,
+        decompose=_convolution_decompose,
+        samples=(
+            Sample(((2, 3, 7), (4, 3, 3)), attrs=_CONVOLUTION),
+            Sample(((2, 4, 9), (6, 2, 3)), attrs={**_CONVOLUTION, "strides": (2,), "out": (5,), "groups": 2}),
+            Sample(((1, 2, 9), (3, 2, 2)), attrs={**_CONVOLUTION, "strides": (3,), "dilations": (2,), "out": (3,)}),
+            Sample(
+                ((2, 2, 5, 6), (3, 2, 3, 2)),
+                attrs={"strides": (2, 1), "dilations": (1, 2), "low": (1, 0), "out": (3, 4), "groups": 1},
+            ),
+        ),
+    )
+)
+
+
 def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int, k: int
 ) -> Tensor:
@@ -178,7 +227,7 @@ def _conv(
         )
     if x.ndim == k + 1:
         return _conv(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups, k).squeeze(0)
-    n, c = x.shape[:2]
+    c = x.shape[1]
     f, per_group, *sizes = weight.shape
     if c != per_group * groups or f % groups:
         raise TypeRuleError(
@@ -197,12 +246,7 @@ def _conv(
         raise TypeRuleError(
             f"{name}: the kernel of size {list(sizes)} does not fit into the padded input {x.type_}", user_location()
         )
-    seen = windows(x, sizes, strides, dilations, low, out)  # [n, c, *out, *sizes]
-    order = (0, 1, *range(2 + k, 2 + 2 * k), *range(2, 2 + k))
-    taps, points = product(sizes), product(out)
-    columns = reshape(permute(seen, order), (n, groups, per_group * taps, points))
-    rows = reshape(weight, (groups, f // groups, per_group * taps))
-    y = reshape(matmul(rows, columns), (n, f, *out))
+    y = convolution(x, weight, strides, dilations, low, out, groups)
     return y if bias is None else y + reshape(bias, (f, *(1,) * k))
 
 
@@ -217,7 +261,7 @@ def _conv_transpose(
     dilation: Any,
     k: int,
 ) -> Tensor:
-    """The gradient of a convolution by its input: a convolution of the spread input with the flipped weight."""
+    """The gradient of a convolution by its input."""
     name = f"conv_transpose{k}d"
     if x.ndim not in (k + 1, k + 2) or weight.ndim != k + 2:
         raise TypeRuleError(
@@ -233,20 +277,14 @@ def _conv_transpose(
         raise TypeRuleError(f"{name} needs an input of {c} channels for {weight.type_}, not {x.type_}", user_location())
     strides, dilations = per_dim(stride, k, "stride"), per_dim(dilation, k, "dilation")
     pads, extra = per_dim(padding, k, "padding"), per_dim(output_padding, k, "output_padding")
-    spread = dilate(
-        x, (1, 1, *strides), (*x.shape[:2], *((e - 1) * s + 1 for e, s in zip(x.shape[2:], strides, strict=True)))
+    extents = tuple(
+        (e - 1) * s - 2 * p + d * (t - 1) + a + 1
+        for e, s, p, d, t, a in zip(x.shape[2:], strides, pads, dilations, sizes, extra, strict=True)
     )
-    low = [d * (t - 1) - p for d, t, p in zip(dilations, sizes, pads, strict=True)]
-    high = [a + e for a, e in zip(low, extra, strict=True)]
-    padded = pad_constant(spread, (0, 0, *(max(0, a) for a in low)), (0, 0, *(max(0, a) for a in high)), 0)
-    cut = [(max(0, -a), e - max(0, -b)) for a, b, e in zip(low, high, padded.shape[2:], strict=True)]
-    padded = slice_dims(
-        padded, (0, 0, *(a for a, _ in cut)), (*padded.shape[:2], *(b for _, b in cut)), (1,) * padded.ndim
-    )
-    split = reshape(weight, (groups, c // groups, per_group, *sizes))
-    turned = flip(permute(split, (0, 2, 1, *range(3, 3 + k))), tuple(range(3, 3 + k)))
-    flat = reshape(turned, (groups * per_group, c // groups, *sizes))
-    return _conv(padded, flat, bias, 1, 0, dilation, groups, k)
+    if any(isinstance(e, int) and e <= 0 for e in extents):
+        raise TypeRuleError(f"{name}: padding {list(pads)} leaves nothing of {x.type_}", user_location())
+    y = _input_gradient(x, weight, extents, strides, dilations, pads, groups)
+    return y if bias is None else y + reshape(bias, (groups * per_group, *(1,) * k))
 
 
 _TEXT = """{what} over {k} dims of space.

@@ -8,11 +8,12 @@ from typing import Any
 from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim
 from tjit.location import user_location
-from tjit.ops.convolution import per_dim, windows
+from tjit.ops.convolution import per_dim
 from tjit.ops.creation import arange, full
 from tjit.ops.join import stack
 from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.public import public
+from tjit.ops.windows import windows
 from tjit.tensor import Tensor
 
 __all__ = [

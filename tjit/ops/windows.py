@@ -1,0 +1,131 @@
+"""Windows over the last dims of a tensor: an index map, so no copy of the windows lies in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tjit.errors import TypeRuleError
+from tjit.ir.dims import Dim
+from tjit.ir.op import Op, Sample, register
+from tjit.ir.types import TensorType
+from tjit.ops.apply import apply
+from tjit.ops.movement import dilate, pad_constant, reshape, slice_dims
+from tjit.tensor import Tensor
+
+__all__ = ["Sizes", "windows"]
+
+Sizes = tuple[int, ...]
+
+
+def windows(
+    x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...], value: float = 0
+) -> Tensor:
+    """f[*b, *out, *sizes] of f[*b, *s]: element (o, t) is x[o*stride - low + t*dilation]; `value` outside of x."""
+    return apply(WINDOWS, x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=tuple(out), value=value)
+
+
+def _windows_infer(x: TensorType, sizes: Sizes, out: tuple[Dim, ...], **_: Any) -> TensorType:
+    if x.ndim < len(sizes):
+        raise TypeRuleError(f"windows over {len(sizes)} dims need at least as many, not {x}")
+    return x.with_shape((*x.shape[: x.ndim - len(sizes)], *out, *sizes))
+
+
+def _windows_reference(
+    x: np.ndarray, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Sizes, value: float
+) -> np.ndarray:
+    lead, k = x.ndim - len(sizes), len(sizes)
+    x = x[(..., *(slice(max(0, -p), None) for p in low))]
+    low = tuple(max(0, p) for p in low)
+    need = [
+        (o - 1) * s + (t - 1) * d + 1 if o else 0 for o, s, t, d in zip(out, strides, sizes, dilations, strict=True)
+    ]
+    high = [max(0, n - p - e) for n, p, e in zip(need, low, x.shape[lead:], strict=True)]
+    padded = np.pad(
+        x, [(0, 0)] * lead + list(zip(low, high, strict=True)), constant_values=np.asarray(value).astype(x.dtype)
+    )
+    step = padded.strides[lead:]
+    inner = [
+        *(a * s for a, s in zip(step, strides, strict=True)),
+        *(a * d for a, d in zip(step, dilations, strict=True)),
+    ]
+    view = np.lib.stride_tricks.as_strided(padded, (*x.shape[:lead], *out, *sizes), (*padded.strides[:lead], *inner))
+    assert view.ndim == lead + 2 * k
+    return view.copy()
+
+
+def _windows_index(
+    i: tuple[Dim, ...], x: TensorType, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
+) -> Any:
+    k = len(sizes)
+    lead = x.ndim - k
+    places = tuple(i[lead + n] * strides[n] + i[lead + k + n] * dilations[n] - low[n] for n in range(k))
+    reach = [
+        (o - 1) * s + (t - 1) * d + 1 - p for o, s, t, d, p in zip(out, strides, sizes, dilations, low, strict=True)
+    ]
+    outside = [bool(p) or r != e for p, r, e in zip(low, reach, x.shape[lead:], strict=True)]
+    return (*i[:lead], *places), tuple(
+        (place, e) for place, e, may in zip(places, x.shape[lead:], outside, strict=True) if may
+    )
+
+
+def _windows_vjp(
+    g: Tensor, y: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
+) -> tuple[Tensor]:
+    """Each offset of the window gives back a strided part of x."""
+    k = len(sizes)
+    lead = x.ndim - k
+    total: Tensor | None = None
+    for offset in np.ndindex(*sizes):
+        starts = (*(0,) * (lead + k), *offset)
+        stops = (*g.shape[: lead + k], *(t + 1 for t in offset))
+        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: lead + k])
+        spread = _spread(part, x, offset, strides, dilations, low, lead)
+        total = spread if total is None else total + spread
+    assert total is not None
+    return (total,)
+
+
+def _spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, lead: int) -> Tensor:
+    """Zeros of x's shape with `part` where an offset of the windows reads."""
+    steps = (*(1,) * lead, *strides)
+    reach = tuple((o - 1) * s + 1 for o, s in zip(part.shape[lead:], strides, strict=True))
+    wide = dilate(part, steps, (*part.shape[:lead], *reach))
+    first = [t * d - p for t, d, p in zip(offset, dilations, low, strict=True)]
+    before = [max(0, f) for f in first]
+    after = [max(0, e - f - r) for e, f, r in zip(x.shape[lead:], first, reach, strict=True)]
+    padded = pad_constant(wide, (*(0,) * lead, *before), (*(0,) * lead, *after), 0)
+    starts = [max(0, -f) for f in first]
+    bounds = [(s, s + e) for s, e in zip(starts, x.shape[lead:], strict=True)]
+    return slice_dims(
+        padded,
+        (*(0,) * lead, *(a for a, _ in bounds)),
+        (*padded.shape[:lead], *(b for _, b in bounds)),
+        (1,) * x.ndim,
+    )
+
+
+_SAMPLE = {"sizes": (3,), "strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "value": 0}
+WINDOWS = register(
+    Op(
+        name="windows",
+        kind="movement",
+        infer=_windows_infer,
+        reference=_windows_reference,
+        vjp=_windows_vjp,
+        index=_windows_index,
+        samples=(
+            Sample(((2, 7),), attrs=_SAMPLE),
+            Sample(((9,),), attrs={**_SAMPLE, "strides": (2,), "dilations": (2,), "low": (0,), "out": (3,)}),
+            Sample(
+                ((2, 5, 6),),
+                attrs={
+                    "sizes": (3, 2), "strides": (2, 1), "dilations": (1, 2), "low": (1, 0), "out": (3, 4), "value": 0,
+                },
+            ),
+        ),
+        dtypes="any",
+        exact=True,
+    )
+)  # fmt: skip
