@@ -13,7 +13,8 @@ from tjit.passes.rewrite import Rewriter, rewrite, with_operands
 
 __all__ = ["fold_constants"]
 
-_MOVES = ("alias", "broadcast_to", "detach", "flip", "permute", "reshape", "slice")  # of one number it stays one number
+# of one number it stays one number
+_MOVES = ("alias", "broadcast_to", "detach", "diagonal", "flip", "permute", "reshape", "slice")
 
 
 def fold_constants(graph: Graph) -> Graph:

@@ -10,7 +10,9 @@ from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 
 __all__ = ["values_without_minus_zero"]
 
-_MOVES = frozenset({"alias", "broadcast_to", "clone", "detach", "dilate", "flip", "permute", "reshape", "slice"})
+_MOVES = frozenset(
+    {"alias", "broadcast_to", "clone", "detach", "diagonal", "dilate", "flip", "permute", "reshape", "slice"}
+)
 _BOTH = frozenset({"slice_update", "concat", "maximum", "minimum", "sum"})  # of the operands, or of parts of them
 _POSITIVE = frozenset({"abs", "exp", "exp2", "sigmoid", "cosh", "iota"})
 

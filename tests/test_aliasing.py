@@ -241,6 +241,7 @@ WRITES: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
     "through narrow": lambda m: lambda x: x.narrow(1, 1, 2).neg_(),
     "through squeeze": lambda m: lambda x: x[1:2].squeeze(0).add_(3),
     "through a diagonal": lambda m: lambda x: x.diagonal().fill_(-1),
+    "through a diagonal of a view": lambda m: lambda x: x.t()[1:].diagonal(1).mul_(3),
     "through flatten": lambda m: lambda x: x.flatten().add_(3),
     "through what copies": lambda m: lambda x: x.t().reshape(-1).add_(3),
     "swapped rows": lambda m: _swapped,
@@ -258,10 +259,11 @@ WRITES: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
 }
 
 
+@pytest.mark.parametrize("dynamic", [None, True])
 @pytest.mark.parametrize("name", WRITES)
-def test_writes_reach_the_callers_memory_as_torchs_do(name):
+def test_writes_reach_the_callers_memory_as_torchs_do(name, dynamic):
     ours, theirs = WRITES[name](tjit), WRITES[name](torch)
-    f = tjit.compile(lambda x: ours(x))
+    f = tjit.compile(lambda x: ours(x), dynamic=dynamic)
     eager, x, y = grid(tjit), grid(tjit), grid(torch)
 
     for _ in range(CALLS):

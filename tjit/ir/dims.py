@@ -635,7 +635,10 @@ def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
 
 
 def _taken_out(a: Dim, b: Dim) -> tuple[Dim, Dim]:
-    """(q, r) with a = b*q + r, where b divides no single term of r."""
+    """(q, r) with a = b*q + r, where b divides no single term of r; (q, 0) where b is a factor of a."""
+    if isinstance(b, DimExpr) and len(b.terms) > 1:
+        whole = _quotient(a, b)
+        return (0, a) if whole is None else (whole, 0)
     quotient: dict[Monomial, int] = {}
     rest: dict[Monomial, int] = {}
     for monomial, c in _terms(a):
@@ -650,9 +653,6 @@ def _taken_out(a: Dim, b: Dim) -> tuple[Dim, Dim]:
 def _divide_term(monomial: Monomial, c: int, b: Dim) -> tuple[Monomial, int] | None:
     if isinstance(b, int):
         return (monomial, c // b) if c % b == 0 else None
-    if len(b.terms) != 1:
-        # b*(something): only the whole of b as one factor of a product is looked for
-        return None
     ((mb, cb),) = b.terms.items()
     left = list(monomial)
     for atom in mb:
@@ -660,6 +660,26 @@ def _divide_term(monomial: Monomial, c: int, b: Dim) -> tuple[Monomial, int] | N
             return None
         left.remove(atom)
     return (tuple(left), c // cb) if c % cb == 0 else None
+
+
+def _quotient(a: Dim, b: DimExpr) -> Dim | None:
+    """a / b where b is a factor of a: division of polynomials, largest terms first."""
+    atoms = sorted({atom for d in (a, b) for m, _ in _terms(d) for atom in m}, key=str)
+
+    def largest(d: Dim) -> tuple[Monomial, int]:
+        return max(_terms(d), key=lambda term: (len(term[0]), [term[0].count(atom) for atom in atoms]))
+
+    lead = _make(dict((largest(b),)))
+    quotient: Dim = 0
+    for _ in range(32):
+        if a == 0:
+            return quotient
+        divided = _divide_term(*largest(a), lead)
+        if divided is None:
+            return None
+        part = _make(dict((divided,)))
+        quotient, a = quotient + part, a - b * part
+    return None
 
 
 def _extreme(d: Dim, upper: bool) -> Dim | None:

@@ -16,7 +16,9 @@ from tjit.ops.operands import normalize_dim, normalize_dims
 from tjit.ops.public import public
 from tjit.tensor import Tensor
 
-__all__ = ["alias", "broadcast_to", "expand", "flip", "pad_constant", "permute", "reshape", "slice_dims"]
+__all__ = [
+    "alias", "broadcast_to", "diagonal_of_square", "expand", "flip", "pad_constant", "permute", "reshape", "slice_dims",
+]  # fmt: skip
 
 Index = tuple[Dim, ...]
 
@@ -436,6 +438,39 @@ PAD = register(
         ),
         dtypes="any",
         exact=True,
+    )
+)
+
+
+def diagonal_of_square(x: Tensor) -> Tensor:
+    """x[..., i, i] of matrices with equal dims, as a view."""
+    return apply(DIAGONAL, x)
+
+
+def _diagonal_infer(x: TensorType) -> TensorType:
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise TypeRuleError(f"diagonal needs two last dims of one extent, and x is {x}")
+    return x.with_shape(x.shape[:-1])
+
+
+def _diagonal_vjp(g: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
+    from tjit.ops.shape import diag_embed
+
+    return (diag_embed(g),)
+
+
+DIAGONAL = register(
+    Op(
+        name="diagonal",
+        kind="movement",
+        infer=_diagonal_infer,
+        reference=lambda x: np.einsum("...ii->...i", x),
+        vjp=_diagonal_vjp,
+        index=lambda i, x: (*i, i[-1]),
+        samples=(Sample(((4, 4),)), Sample(((2, 3, 3),)), Sample(((0, 0),))),
+        dtypes="any",
+        exact=True,
+        view=True,
     )
 )
 

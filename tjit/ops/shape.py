@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tjit.errors import ArgumentError, DimensionError, TypeRuleError
-from tjit.ir.dims import Dim, product, require_positive
+from tjit.ir.dims import Dim, maximum, minimum, product, require_positive
 from tjit.ir.op import Op, Sample, register
 from tjit.location import user_location
 from tjit.ops.apply import apply
@@ -308,7 +308,7 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor
     Raises:
         DimensionError: dim1 and dim2 are one dim.
     """
-    from tjit.ops.movement import slice_dims
+    from tjit.ops.movement import diagonal_of_square, slice_dims
 
     a, b = normalize_dim(dim1, x.ndim), normalize_dim(dim2, x.ndim)
     if a == b:
@@ -317,29 +317,15 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor
     n, m = x.shape[-2:]
     row, column = max(-offset, 0), max(offset, 0)
     size = _diagonal_size(n, m, row, column)
-    if not isinstance(m, int):
-        return _picked_diagonal(x, offset, row, size)
-    start = row * m + column
+    if isinstance(size, int) and size == 0:
+        row = column = 0
     lead = tuple(x.shape[:-2])
-    flat = reshape(x, (*lead, n * m))
-    none = isinstance(size, int) and size == 0
-    stop = 0 if none else start + (size - 1) * (m + 1) + 1
-    return slice_dims(flat, (0,) * len(lead) + (0 if none else start,), (*lead, stop), (1,) * len(lead) + (m + 1,))
+    starts, stops = (*(0 for _ in lead), row, column), (*lead, row + size, column + size)
+    return diagonal_of_square(slice_dims(x, starts, stops, (1,) * x.ndim))
 
 
 def _diagonal_size(n: Dim, m: Dim, row: int, column: int) -> Dim:
-    from tjit.ir.dims import maximum, minimum
-
     return maximum(minimum(n - row, m - column), 0)
-
-
-def _picked_diagonal(x: Tensor, offset: int, row: int, size: Dim) -> Tensor:
-    from tjit.ops.creation import iota
-    from tjit.ops.index import take_dim
-
-    n, m = x.shape[-2:]
-    i = iota((size,)) + row
-    return take_dim(reshape(x, (*x.shape[:-2], n * m)), i * m + i + offset, x.ndim - 2)
 
 
 @public()

@@ -41,6 +41,8 @@ def strides_of(x: Tensor) -> tuple[Dim, ...]:
         return tuple(own[d] for d in attrs["dims"])
     if op.name == "slice":
         return tuple(s * step for s, step in zip(own, attrs["steps"], strict=True))
+    if op.name == "diagonal":
+        return (*own[:-2], own[-2] + own[-1])
     if op.name == "broadcast_to":
         lead = x.ndim - base.ndim
         kept = (s if d == e else 0 for s, d, e in zip(own, base.shape, x.shape[lead:], strict=True))

@@ -31,8 +31,20 @@ def write_through(op: Op, attrs: dict[str, Any], base: Tensor, value: Tensor) ->
         from tjit.ops.index import slice_update
 
         return slice_update(base, value, **attrs)
+    if op is movement.DIAGONAL:
+        return _diagonal_written(base, value)
     raise TypeRuleError(
         f"more than one element of the written-to {value.type_} tensor refers to a single memory location",
         user_location(),
         hint="clone() it before the in-place operation",
     )
+
+
+def _diagonal_written(base: Tensor, value: Tensor) -> Tensor:
+    from tjit.ops.index import slice_update
+
+    *lead, n = value.shape
+    none, ones = (0,) * len(lead), (1,) * len(lead)
+    flat = movement.reshape(base, (*lead, n * n))
+    flat = slice_update(flat, value, (*none, 0), (*lead, n * n), (*ones, n + 1))
+    return movement.reshape(flat, base.shape)
