@@ -1,8 +1,8 @@
 """tjit timed beside its peers: `python -m benchmarks`. Not installed with tjit.
 
 rows.py says what a row is; elementwise.py, reductions.py, contractions.py, networks.py and small.py hold the rows.
-frameworks.py knows each peer, worker.py is the process that runs one, harness.py lets them take turns, machine.py
-measures what the floors are reckoned from, table.py prints what came out.
+frameworks.py knows each peer, worker.py is the process that runs one, harness.py lets them take turns,
+table.py prints what came out; tjit.profiler.machine measures what the floors are reckoned from.
 
 numpy_kernels/ are whole NumPy programs with loops, timed beside NumPy and Numba: `python -m benchmarks.numpy_kernels`.
 """

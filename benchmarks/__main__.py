@@ -26,8 +26,8 @@ from typing import Any
 
 from benchmarks import harness, table
 from benchmarks.frameworks import FRAMEWORKS
-from benchmarks.machine import processor
-from benchmarks.rows import Limits, all_rows
+from benchmarks.rows import all_rows
+from tjit.profiler.machine import Limits, processor
 
 README = harness.ROOT / "README.md"
 LEGEND = (

@@ -21,7 +21,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.frameworks import FRAMEWORKS, environment
-from benchmarks.rows import Limits, Row
+from benchmarks.rows import Row
+from tjit.profiler.machine import Limits
 
 __all__ = ["Figure", "Outcome", "Plan", "WorkerError", "limits", "run"]
 
@@ -169,7 +170,7 @@ def _scratch() -> Iterator[str]:
 
 def limits(threads: int) -> Limits:
     """The machine's limits, measured in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.machine", str(threads)]
+    command = [sys.executable, "-m", "tjit.profiler.machine", str(threads)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return Limits(**json.loads(done.stdout))
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tjit.profiler.machine import Limits
+
 __all__ = [
-    "Arrays", "Compile", "Factory", "Floor", "Limits", "Row", "all_rows", "by_inputs", "extent", "normal", "normals",
+    "Arrays", "Compile", "Factory", "Floor", "Row", "all_rows", "by_inputs", "extent", "normal", "normals",
     "shared",
 ]  # fmt: skip
 
@@ -18,16 +20,6 @@ Arrays = tuple[np.ndarray, ...]
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 # A framework's compile function (identity for eager ones) and the inputs as its arrays; what to call, and with what.
 Factory = Callable[[Compile, tuple[Any, ...]], tuple[Callable[..., Any], tuple[Any, ...]]]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the machine can do, measured: GB/s and GFLOP/s, on the threads of the run and on one core."""
-
-    triad: float
-    read: float
-    peak: float
-    peak_one_core: float
 
 
 @dataclass(frozen=True)

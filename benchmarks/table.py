@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness import Figure, Outcome
-from benchmarks.rows import Limits
+from tjit.profiler.machine import Limits
 
 __all__ = [
     "MARKERS",

@@ -20,8 +20,9 @@ from benchmarks import __main__ as command  # noqa: E402
 from benchmarks import table  # noqa: E402
 from benchmarks.frameworks import FRAMEWORKS, environment  # noqa: E402
 from benchmarks.harness import Figure, Outcome, Plan, Worker, WorkerError  # noqa: E402
-from benchmarks.rows import Floor, Limits, Row, all_rows, by_inputs, extent, normal  # noqa: E402
+from benchmarks.rows import Floor, Row, all_rows, by_inputs, extent, normal  # noqa: E402
 from benchmarks.worker import Job, compare  # noqa: E402
+from tjit.profiler.machine import Limits  # noqa: E402
 
 ROWS = all_rows()
 SCALE = 0.02

@@ -14,6 +14,7 @@ ROOT = Path(tjit.__file__).parent
 # From the bottom to the top. Modules of one line may import each other.
 LAYERS = (
     ("location",),
+    ("recording",),
     ("errors",),
     ("dtypes", "devices"),
     ("config",),
@@ -35,7 +36,7 @@ LAYERS = (
     ("optim",),
     ("stages", "compiled", "native_calls", "compile"),
     ("export",),
-    ("inspect", "jit", "vectorize", "testing", "utils", "onnx"),
+    ("inspect", "jit", "vectorize", "testing", "utils", "onnx", "profiler"),
     ("cli", "__main__"),
     ("__init__",),
 )

@@ -13,7 +13,16 @@ import pytest
 import tjit
 
 ROOT = Path(tjit.__file__).parent
-PUBLIC = ["tjit", "tjit.nn", "tjit.nn.functional", "tjit.nn.init", "tjit.optim", "tjit.autograd", "tjit.errors"]
+PUBLIC = [
+    "tjit",
+    "tjit.nn",
+    "tjit.nn.functional",
+    "tjit.nn.init",
+    "tjit.optim",
+    "tjit.autograd",
+    "tjit.errors",
+    "tjit.profiler",
+]
 
 
 def _module_names() -> list[str]:

@@ -82,7 +82,7 @@ __all__ = sorted(  # pyright: ignore[reportUnsupportedDunderAll]  # names come f
         "Generator", "Size", "Tensor", "__version__", "autograd", "cuda", "device", "dtype", "enable_grad", "errors",
         "finfo", "get_default_dtype", "get_printoptions", "get_rng_state", "iinfo", "inference_mode", "initial_seed",
         "is_grad_enabled", "is_tensor", "load", "manual_seed", "nn", "no_grad", "optim", "printoptions",
-        "promote_types", "random", "result_type", "save", "seed", "set_default_dtype", "set_grad_enabled",
+        "profiler", "promote_types", "random", "result_type", "save", "seed", "set_default_dtype", "set_grad_enabled",
         "set_printoptions", "set_rng_state",         "strided", "testing",
     }
 )  # fmt: skip

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tjit import recording
 from tjit.capture.calls import callee
 from tjit.capture.declared import check_extents, declared_dims
 from tjit.capture.guards import take_guards
@@ -139,7 +140,8 @@ class CompiledFunction:
             if variant.takes(leaves) and variant.valid():
                 self._hits += 1
                 result = variant.call(leaves, symbols)
-                self._learn(variant, symbols, leaves, tree)
+                if recording.active is None:
+                    self._learn(variant, symbols, leaves, tree)
                 return result
         return self._miss(signature, tree, leaves)
 

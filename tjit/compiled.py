@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from tjit.runtime.program import Program, ProgramInfo
 from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
 from tjit.tensor import Size, Tensor
+
+if TYPE_CHECKING:
+    from tjit.runtime.profiled import ProfiledProgram
 
 __all__ = ["Variant", "build_program", "build_variant", "numpy_result"]
 
@@ -390,11 +393,13 @@ def build_program(
     text = print_graph(graph)
     dump_stage(graph.name, "graph", lambda: text)
     key = _program_key(text, strides, fast_math)
-    found = _from_cache(key, graph) if not os.environ.get("TJIT_DUMP") else None
-    if found is not None:
+    program = _from_cache(key, graph) if not os.environ.get("TJIT_DUMP") else None
+    if program is not None:
         seconds["load"] = time.perf_counter() - start
-        return found
-    return _build(graph, strides, fast_math, key, seconds)
+    else:
+        program = _build(graph, strides, fast_math, key, seconds)
+    program.profiled = cache(lambda: _build_profiled(graph, strides, fast_math))
+    return program
 
 
 def _build(
@@ -419,6 +424,18 @@ def _build(
     program = Program(image, info)
     clock.lap("load")
     return program
+
+
+def _build_profiled(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool) -> ProfiledProgram:
+    """The program with notes of when its kernels run: the same kernels, which the disk cache has."""
+    from tjit.codegen.llvm.module import compile_schedule
+    from tjit.codegen.llvm.target import host_target
+    from tjit.inspect.work import kernel_works
+    from tjit.runtime.profiled import ProfiledProgram
+
+    plan = _lowered(graph, strides, fast_math).schedule()
+    image = compile_schedule(plan, host_target(), default_cache(), profiled=True)
+    return ProfiledProgram(graph.name, Program(image, _info(plan)), kernel_works(plan))
 
 
 class _Clock:

@@ -24,11 +24,11 @@ from typing import Any
 from benchmarks.__main__ import default_threads, pattern, positive
 from benchmarks.frameworks import environment
 from benchmarks.harness import ROOT
-from benchmarks.machine import processor
 from benchmarks.numpy_kernels import NAMES
 from benchmarks.numpy_kernels.variants import VARIANTS
 from benchmarks.numpy_kernels.worker import Figure
 from benchmarks.table import align, geometric_mean, number
+from tjit.profiler.machine import processor
 
 SECONDS = 300  # for a kernel, all variants compiled, checked and timed
 HEADINGS = ["kernel", "numpy ms", "numba ms", "parallel ms", "tjit ms", "x numpy", "x numba", "tjit first ms"]

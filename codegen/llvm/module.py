@@ -53,13 +53,19 @@ def _units(plan: Schedule, target: Target) -> Iterator[Unit]:
 
 
 def compile_schedule(
-    plan: Schedule, target: Target, cache: Cache | None, name: str = "tjit.main", threads: bool = False
+    plan: Schedule,
+    target: Target,
+    cache: Cache | None,
+    name: str = "tjit.main",
+    threads: bool = False,
+    profiled: bool = False,
 ) -> Image:
     """The image of a schedule's program.
 
     Args:
         cache: where objects of kernels are kept; None compiles all.
         threads: put the thread pool into the image too (an exported program brings its own).
+        profiled: have the program note when its kernels run, in one more buffer.
     """
     objects: list[bytes | Job] = []  # in the units' order, whichever the cache holds: equal programs are equal bytes
     missing: list[tuple[Unit, Job]] = []
@@ -70,7 +76,7 @@ def compile_schedule(
                 data = work.add(unit.emit(), scalar=unit.scalar)
                 missing.append((unit, data))
             objects.append(data)
-        objects.append(work.add(emit_program(plan, target, name)))
+        objects.append(work.add(emit_program(plan, target, name, profiled)))
         if threads:
             from tjit.codegen.llvm.threads import emit_threads  # only exports do
 
@@ -84,7 +90,9 @@ def compile_schedule(
     except CodegenError:
         if len(missing) + 1 + threads == len(objects):
             raise
-        return compile_schedule(plan, target, None, name, threads)  # what the cache held were no objects of ours
+        return compile_schedule(
+            plan, target, None, name, threads, profiled
+        )  # what the cache held were no objects of ours
 
 
 def print_llvm(plan: Schedule, target: Target) -> str:

@@ -44,7 +44,7 @@ from tjit.ir.dims import Dim
 
 OUT_OF_MEMORY = -1  # a return code
 
-__all__ = ["costs", "emit_kernel", "emit_program", "kernel_modules"]
+__all__ = ["ProgramEmitter", "costs", "emit_kernel", "emit_program", "kernel_modules"]
 
 
 def costs(target: Target) -> Costs:
@@ -88,13 +88,24 @@ def kernel_modules(plan: Schedule, target: Target) -> dict[str, Kernel]:
     return {step.kernel.name: step.kernel for step in kernel_steps(plan)}
 
 
-def emit_program(plan: Schedule, target: Target, name: str = "tjit.main") -> ir.Module:
-    """The module of the program function and of its `.plan`, by the convention of docs/design/0001."""
+def emit_program(plan: Schedule, target: Target, name: str = "tjit.main", profiled: bool = False) -> ir.Module:
+    """The module of the program function and of its `.plan`, by the convention of docs/design/0001.
+
+    `profiled`: with notes of when kernels ran, in one more buffer.
+    """
     module = ir.Module(name=name, context=ir.Context())
     module.triple = target.triple
-    _Program(plan, module, name).emit()
+    _emitter(profiled)(plan, module, name).emit()
     _emit_plan(plan, module, name)
     return module
+
+
+def _emitter(profiled: bool) -> type[ProgramEmitter]:
+    if not profiled:
+        return ProgramEmitter
+    from tjit.codegen.llvm.profiled import ProfiledEmitter  # only while a profile is open
+
+    return ProfiledEmitter
 
 
 def _symbols(b: ir.IRBuilder, plan: Schedule, pointer: ir.Value) -> Integers:
@@ -115,7 +126,7 @@ def _emit_plan(plan: Schedule, module: ir.Module, name: str) -> None:
     b.ret_void()
 
 
-class _Program:
+class ProgramEmitter:
     """Emits the program function.
 
     Attributes:

@@ -2,39 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tjit.codegen.kernel import (
     Axis,
     Branch,
+    Buffer,
     Compute,
     ContractKernel,
     Counted,
     Expr,
     Fold,
     Kernel,
+    Load,
     LoopKernel,
     NestKernel,
     NestStatement,
     Reduce,
     Repeat,
     ScatterKernel,
+    Store,
     kernel_symbols,
     statement_exprs,
     walk,
 )
-from tjit.codegen.steps import Step
-from tjit.ir.dims import Dim, substitute, symbols
+from tjit.codegen.steps import Schedule, Step, kernel_steps
+from tjit.ir.dims import Dim, minimum, substitute, symbols
+from tjit.recording import Work
 
-__all__ = ["kernel_bytes", "kernel_operations"]
+__all__ = ["kernel_bytes", "kernel_operations", "kernel_works"]
+
+
+def kernel_works(plan: Schedule) -> tuple[Work, ...]:
+    """What each kernel step of a schedule does, in the order in which the steps print."""
+    return tuple(
+        Work(step.kernel.name, kernel_bytes(step), kernel_operations(step.kernel), _itemsize(step), step.location)
+        for step in kernel_steps(plan)
+    )
+
+
+def _itemsize(step: Step) -> int:
+    """Of the widest floats that a step touches; f16 and bf16 are computed with as f32."""
+    return max([4, *(p.type.dtype.itemsize for p in step.arguments if p.type.dtype.is_floating_point)])
 
 
 def kernel_bytes(step: Step) -> Dim:
-    """Bytes of the buffers that a step touches, each counted once."""
+    """Bytes of the buffers that a step touches, each counted once, and no more of one than its loops ask for."""
+    asked = _accesses(step.kernel)
     total: Dim = 0
-    for placed in step.arguments:
-        total = total + placed.type.nbytes
+    for buffer, placed in zip(step.kernel.buffers, step.arguments, strict=True):
+        whole, most = placed.type.nbytes, asked.get(id(buffer))
+        total = total + (whole if most is None else minimum(whole, most * placed.type.dtype.itemsize))
     return total
+
+
+def _accesses(kernel: Kernel) -> dict[int, Dim]:
+    """How many elements a kernel reads or writes of each buffer (by id), one at each point of the loops around."""
+    found: dict[int, Dim] = {}
+    for points, exprs, stores in _regions(kernel):
+        seen: set[int] = set()
+        loads = [e.buffer for expr in exprs for e in walk(expr, seen) if isinstance(e, Load)]
+        for buffer in (*loads, *stores):
+            found[id(buffer)] = found.get(id(buffer), 0) + points
+    return found
+
+
+def _regions(kernel: Kernel) -> Iterator[tuple[Dim, list[Expr], list[Buffer]]]:
+    """For each loop: its points, what it computes, and where it stores. None of a nest: it jumps about."""
+    if isinstance(kernel, ContractKernel):
+        batch = _points(kernel.batch)
+        yield batch * _points((kernel.m, kernel.k)), [kernel.a], []
+        yield batch * _points((kernel.k, kernel.n)), [kernel.b], []
+        values, targets = [s.value for s in kernel.epilogue], [s.buffer for s in kernel.epilogue]
+        yield batch * _points((kernel.m, kernel.n)), values, targets
+    elif isinstance(kernel, ScatterKernel):
+        yield _points(kernel.axes), [kernel.value, *(e for _, e, _ in kernel.bindings)], [kernel.target]
+    elif isinstance(kernel, LoopKernel):
+        for loop in kernel.loops:
+            values = [s.value for s in loop.body]
+            stores = [s.buffer for s in loop.body if isinstance(s, Store)]
+            yield _points(kernel.parallel) * _points(loop.axes), values, stores
 
 
 def kernel_operations(kernel: Kernel) -> Dim:

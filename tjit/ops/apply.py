@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tjit import recording
 from tjit.errors import AutogradError, CaptureError, TjitError, TypeRuleError
 from tjit.ir.graph import Literal
 from tjit.ir.op import Op
@@ -169,7 +170,12 @@ def apply(op: Op, *operands: Tensor | Literal, **attrs: Any) -> Any:
         if isinstance(operand, Tensor) and operand._view is not None and operand._seen != operand._storage.version:
             refresh(operand)
     trace = state.trace
-    results = _eager(op, operands, attrs) if trace is None else trace.apply(op, operands, attrs)
+    if trace is not None:
+        results = trace.apply(op, operands, attrs)
+    elif recording.active is None:
+        results = _eager(op, operands, attrs)
+    else:
+        results = recording.active.op(_eager, op, operands, attrs)
     if op.differentiable and is_recording(operands):
         node = TapeNode(op, operands, attrs, results)
         for index, result in enumerate(results):
@@ -224,7 +230,10 @@ def assign(target: Tensor, value: Tensor) -> Tensor:
     memory = target.array
     if not memory.flags.writeable:
         raise _not_writeable(target)
-    memory[...] = value.array
+    if recording.active is None:
+        memory[...] = value.array
+    else:
+        recording.active.copy(memory, value.array)
     _rebase(target, value)
     target._storage.version += 1
     mark_seen(target)

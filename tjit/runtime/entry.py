@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tjit import recording
 from tjit.errors import TjitError
 from tjit.ops.apply import state
 from tjit.runtime.cache import default_cache, source_key
@@ -19,7 +20,7 @@ from tjit.runtime.entry_layout import HEAD, SPEC, THREADS, Layout, Words, find_l
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
 from tjit.tensor import Storage, Tensor
 
-__all__ = ["NativeCalls", "Spec", "layout", "records", "register_thread"]
+__all__ = ["NativeCalls", "Spec", "forget_threads", "layout", "records", "register_thread"]
 
 _SOURCES = ("tjit.codegen.llvm.entry", "tjit.codegen.llvm.objects", "tjit.runtime.entry_layout", "tjit.runtime.link")
 _NEW_FROM_DESCR = 94  # in NumPy's table of C functions
@@ -216,13 +217,20 @@ _thread = _Thread()
 
 
 def register_thread() -> None:
-    """Let the native entry see this thread's grad mode and trace."""
+    """Let the native entry see this thread's grad mode and trace; not while a profile sees to it that Python serves."""
     number = _thread.number
     place = number % THREADS
-    if _known_threads[2 * place] == number:
+    if _known_threads[2 * place] == number or recording.active is not None:
         return
     with _threads_lock:
         _known_threads[2 * place] = -1  # nobody may see the number with another thread's dict
         _thread_states[place] = state.__dict__
         _known_threads[2 * place + 1] = id(_thread_states[place])
         _known_threads[2 * place] = number
+
+
+def forget_threads() -> None:
+    """Have every thread go through Python once more, and as long as a profile is open."""
+    with _threads_lock:
+        for place in range(THREADS):
+            _known_threads[2 * place] = -1

@@ -7,17 +7,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tjit import dtypes
+from tjit import dtypes, recording
 from tjit.errors import ArgumentError, CacheError, DimensionError, failed_check
 from tjit.ir.dims import Dim, evaluate
 from tjit.ir.parser import parse_dim
 from tjit.ir.types import TensorType
 from tjit.runtime import buffers, threads
 from tjit.runtime.image import Image, LoadedImage, load
+
+if TYPE_CHECKING:
+    from tjit.runtime.profiled import ProfiledProgram
 
 __all__ = ["Program", "ProgramInfo"]
 
@@ -91,9 +94,14 @@ def _check(fields: list[Any]) -> tuple[int, str, int, str | None]:
 
 
 class Program:
-    """Callable machine code. Safe to call from several threads at once; releases the GIL while it runs."""
+    """Callable machine code. Safe to call from several threads at once; releases the GIL while it runs.
+
+    Attributes:
+        profiled: gives the same program with notes of when its kernels run, which serves runs while a profile is open.
+    """
 
     def __init__(self, image: Image, info: ProgramInfo, name: str = "tjit.main") -> None:
+        self.profiled: Callable[[], ProfiledProgram] | None = None
         self.image = image
         self.info = info
         # The pool takes as long to compile as a small program, many of which have nothing to share out.
@@ -180,10 +188,16 @@ class Program:
         return self._run(symbols, *inputs)
 
     def _run(self, symbols: tuple[int, ...], *inputs: np.ndarray) -> list[np.ndarray]:
+        if recording.active is not None and self.profiled is not None:
+            return self.profiled().run_recorded(inputs, symbols, recording.active)
+        return self.execute(inputs, symbols)
+
+    def execute(self, inputs: Sequence[np.ndarray], symbols: tuple[int, ...], *more: np.ndarray) -> list[np.ndarray]:
+        """The outputs, by way of Python. The program is given `more` memory behind its arena."""
         shapes, arena_bytes, numbers = self.sizes(symbols)
         outputs = [buffers.empty(s, d) for s, d in zip(shapes, self.output_dtypes, strict=True)]
         arena = self.take_arena(arena_bytes)
-        pointers = [a.ctypes.data for a in inputs] + [a.ctypes.data for a in outputs] + [arena.ctypes.data]
+        pointers = [a.ctypes.data for a in (*inputs, *outputs, arena, *more)]
         packed = (ctypes.c_void_p * len(pointers))(*pointers)
         code = self._call(self.pool, packed, numbers)
         self.arenas.append(arena)

@@ -1,6 +1,6 @@
 """What this machine can do, measured with loops written in LLVM IR: the floors are reckoned from it.
 
-python -m benchmarks.machine THREADS       prints the limits as JSON
+python -m tjit.profiler.machine THREADS       prints the limits as JSON
 """
 
 from __future__ import annotations
@@ -13,20 +13,27 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.frameworks import pin
-from benchmarks.rows import Limits
-
-__all__ = ["measure", "processor"]
+__all__ = ["Limits", "measure", "processor"]
 
 STREAM = 1 << 24  # floats an array: 64 MB, beyond any cache
 FMA_STEPS = 500_000
 CHAINS = 12  # independent multiply-adds: more than latency times pipes
 ROUNDS = 25
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do, measured: GB/s and GFLOP/s of f32, on some threads and on one core."""
+
+    triad: float
+    read: float
+    peak: float
+    peak_one_core: float
 
 
 def measure(threads: int) -> Limits:
@@ -150,6 +157,7 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
-    pin(count)
+    cores = sorted(os.sched_getaffinity(0))
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else len(cores)
+    os.sched_setaffinity(0, cores[:count])
     print(json.dumps(asdict(measure(count))))
