@@ -1,7 +1,8 @@
 """How a contraction with windows is cut: its tiles, blocks, tasks and scratch, as functions of shapes only.
 
-Lanes run along m (filters), the rows of a tile along n (positions): an element of the image is read as a scalar, so
-neither a stride nor a dilation nor the end of an image's row costs anything.
+Where there are many filters, lanes run along m (filters) and the rows of a tile along n (positions): an element of the
+image is read as a scalar, so neither a stride nor a dilation nor the end of an image's row costs anything. Where there
+are few, as in depthwise convolutions, lanes run along the image's rows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _N_BLOCK = 784  # positions: enough for weights packed once for all of them
 _FEW_POSITIONS = 112
 _KEPT = 256 << 10  # unfinished sums
 _WHOLE = 96 << 10  # elements of weights that are packed once for a task
+_LONG_K_BLOCK = 4096
+_FEW_FILTERS = 8
+_MOST_STEP = 4  # from position to position: whole vectors are loaded and every so many elements taken
 _CELL_FLOPS = 1 << 20
 _CELLS = 16
 _MOST_TASKS = 64
@@ -78,8 +82,9 @@ class WindowPlan:
     """The decisions for one kernel on one target.
 
     Attributes:
+        along_n: whether lanes run along n.
         tile: the positions of one tile, as a block of n.
-        vectors: of filters in one tile.
+        filters: of one tile; a multiple of the lanes where those run along m.
         n, k: blocks of n, made of tiles, and of k.
         m_block: filters in a block.
         panels: where a is packed from; None: it is evaluated first.
@@ -89,8 +94,9 @@ class WindowPlan:
     kernel: ContractKernel
     target: Target
     windows: WindowMap
+    along_n: bool
     tile: Blocks
-    vectors: int
+    filters: int
     n: Blocks
     k: Blocks
     m_block: int
@@ -102,24 +108,35 @@ class WindowPlan:
         return self.target.lanes(self.kernel.accumulate.itemsize)
 
     @property
-    def width(self) -> int:
-        """Filters of a tile."""
-        return self.vectors * self.lanes
+    def vectors(self) -> int:
+        """Of lanes in a line of the tile: of filters, or of positions in a row of the image."""
+        return -(-self.tile.span_of(0) // self.lanes) if self.along_n else self.filters // self.lanes
 
     @property
-    def rows(self) -> int:
-        return self.tile.size
+    def lines(self) -> int:
+        """Positions of the tile, or its rows of the image where those are lanes."""
+        return self.tile.size // self.tile.span_of(0) if self.along_n else self.tile.size
+
+    @property
+    def sums(self) -> int:
+        """Elements of the sums of one tile."""
+        return self.lines * self.vectors * self.lanes * (self.filters if self.along_n else 1)
+
+    @property
+    def step(self) -> int:
+        """How far apart in the image neighbouring positions are."""
+        return sum(a.scale_n * s for a, s in zip(self.windows.axes, self.strides, strict=True) if a.n == 0)
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Where in the image the rows of a tile are, from its first."""
+        """Where in the image the positions of a tile are that it reads first in each line, from its first."""
         found = []
-        for row in range(self.rows):
+        for position in range(0, self.tile.size, self.tile.span_of(0) if self.along_n else 1):
             total = 0
             for axis, stride in zip(self.windows.axes, self.strides, strict=True):
                 if axis.n is not None and axis.n <= self.tile.level:
                     below = prod(d.extent for d in self.tile.digits[: axis.n])
-                    total += row // below % self.tile.span_of(axis.n) * axis.scale_n * stride
+                    total += position // below % self.tile.span_of(axis.n) * axis.scale_n * stride
             found.append(total)
         return tuple(found)
 
@@ -165,17 +182,18 @@ class WindowPlan:
         return -(-self.n.digits[self.tile.level].extent // self.tile.span) * full * self.n.span
 
     @property
-    def padded_rows(self) -> int:
-        return round_up(self.rows, self.lanes)
+    def turned(self) -> int:
+        """Positions in a line of a tile that is transposed for the epilogue."""
+        return round_up(self.lines, self.lanes)
 
     def slots(self) -> tuple[int, ...]:
         """Elements of one task's image, panels, matrix to pack from, sums and one turned tile. The table follows."""
-        packed = round_up(self.m if self.packs_whole else self.m_block, self.width)
-        tiles = self.tiles * (round_up(self.m, self.width) // self.width) if self.keeps_sums else 1
-        sums = (tiles * self.rows + self.padded_rows) * self.width
-        matrix = 0 if self.panels is not None else self.width * self.matrix_stride + self.lanes
-        image = self.image_extents[0] * self.strides[0] + 2 * self.lanes if self.strides else self.lanes
-        sizes = (image, self.k.size * packed + self.lanes, matrix, sums, self.width * self.padded_rows)
+        packed = round_up(self.m if self.packs_whole else self.m_block, self.filters)
+        tiles = self.tiles * -(-self.m // self.filters) if self.keeps_sums else 1
+        matrix = 0 if self.panels is not None else self.filters * self.matrix_stride + self.lanes
+        image = self.image_extents[0] * self.strides[0] + 2 * self.lanes * (self.step if self.along_n else 1)
+        turned = 0 if self.along_n else self.filters * self.turned
+        sizes = (image, self.k.size * packed + self.lanes, matrix, tiles * self.sums + turned, turned)
         return tuple(round_up(size, 16) for size in sizes)
 
     @property
@@ -200,7 +218,7 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     """Decide how `kernel` runs with lanes along m; None where that is not for it."""
     kernel = results_along_n(kernel)
     lanes = target.lanes(kernel.accumulate.itemsize)
-    if not isinstance(kernel.m.extent, int) or kernel.m.extent * 2 <= lanes:
+    if not isinstance(kernel.m.extent, int):
         return None
     if plain_operand(kernel, kernel.b, kernel.n) is not None:
         return None
@@ -208,13 +226,19 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     if windows is None or not windows.has_windows:
         return None
     m = kernel.m.extent
-    k = _blocks_of_k(windows.k)
-    tile, vectors = _tile(windows, m, k.size, target, lanes)
-    width = vectors * lanes
+    along_n = _along_n(windows, m, lanes)
+    k = _blocks_of_k(windows.k, _LONG_K_BLOCK if along_n else _K_BLOCK)
+    if along_n:
+        width = min(m, _FEW_FILTERS)
+        tile = _rows_tile(windows, width, target, lanes)
+    else:
+        tile, vectors = _tile(windows, m, k.size, target, lanes)
+        width = vectors * lanes
     flops = 2 * m * prod(d.extent for d in windows.n) * prod(d.extent for d in windows.k)
     wanted = max(1, min(_CELLS, flops // _CELL_FLOPS))
     m_block = _even(m, _M_BLOCK, width)
-    most = min(_N_BLOCK, _KEPT // m) if k.count > 1 else _N_BLOCK
+    most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along_n else _N_BLOCK
+    most = min(most, _KEPT // m) if k.count > 1 else most
     n = _blocks_of_n(windows.n, tile, most)
     while n.count * -(-m // m_block) < wanted and n.size > _FEW_POSITIONS and n.size > tile.size:
         n = _blocks_of_n(windows.n, tile, n.size // 2)
@@ -222,7 +246,8 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
         m_block = round_up(m_block // 2, width)
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
-    return WindowPlan(kernel, target, windows, tile, vectors, n, k, m_block, _panels(kernel, windows), strides)
+    panels = _panels(kernel, windows)
+    return WindowPlan(kernel, target, windows, along_n, tile, width, n, k, m_block, panels, strides)
 
 
 def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tuple[int, ...]:
@@ -252,10 +277,10 @@ def _strides(extents: tuple[int, ...], itemsize: int, lanes: int) -> tuple[int, 
     return tuple(strides)
 
 
-def _blocks_of_k(digits: tuple[Digit, ...]) -> Blocks:
-    level, below = _level(digits, _K_BLOCK)
+def _blocks_of_k(digits: tuple[Digit, ...], most: int) -> Blocks:
+    level, below = _level(digits, most)
     extent = digits[level].extent
-    return Blocks(digits, level, _even(extent, max(1, _K_BLOCK // below), 1))
+    return Blocks(digits, level, _even(extent, max(1, most // below), 1))
 
 
 def _blocks_of_n(digits: tuple[Digit, ...], tile: Blocks, most: int) -> Blocks:
@@ -280,6 +305,24 @@ def _even(extent: int, most: int, unit: int) -> int:
     """Parts of about `most`, as equal as multiples of `unit` allow."""
     count = max(1, -(-extent // max(most, unit)))
     return round_up(-(-extent // count), unit)
+
+
+def _along_n(windows: WindowMap, m: int, lanes: int) -> bool:
+    """Whether neighbouring positions fill the lanes better than few filters, and lie near in the image."""
+    first = windows.axes[-1]
+    if m > _FEW_FILTERS or first.n != 0 or first.scale_n > _MOST_STEP:
+        return False
+    extent = windows.n[0].extent
+    return extent / round_up(extent, lanes) >= m / round_up(m, lanes)
+
+
+def _rows_tile(windows: WindowMap, filters: int, target: Target, lanes: int) -> Blocks:
+    """A tile of whole rows of the image, or of a part of one."""
+    most = max(1, (target.registers - 4) // filters)
+    vectors = -(-windows.n[0].extent // lanes)
+    if vectors > most or windows.own == 1:
+        return Blocks(windows.n, 0, _even(windows.n[0].extent, most * lanes, lanes))
+    return Blocks(windows.n, 1, _even(windows.n[1].extent, most // vectors, 1))
 
 
 def _tile(windows: WindowMap, m: int, steps: int, target: Target, lanes: int) -> tuple[Blocks, int]:

@@ -1,4 +1,4 @@
-"""The register tile of a contraction with windows: rows are scalars of an image, lanes are packed filters.
+"""The register tiles of contractions with windows: scalars of an image times lanes of filters, or the other way round.
 
 A microkernel's text depends on its dtype, its tile and where the tile's rows lie: kernels share it by name.
 """
@@ -25,11 +25,12 @@ from tjit.codegen.llvm.vectors import (
     element_type,
     i64,
     multiply_add,
+    numbers,
     splat,
 )
 from tjit.dtypes import DType
 
-__all__ = ["TURN", "WINDOW_TILE", "Turn", "WindowTile", "emit_turn", "emit_window_tile"]
+__all__ = ["TURN", "WINDOW_TILE", "RowsTile", "Turn", "WindowTile", "emit_rows_tile", "emit_turn", "emit_window_tile"]
 
 # (k, image, table, panel, sums, add): the table holds how many bytes from `image` each step of k is.
 # sums[i, j] = (add ? sums[i, j] : 0) + sum over p < k of image[table[p] + offsets[i]] * panel[p, j]
@@ -77,19 +78,22 @@ def _module(name: str, type_: ir.FunctionType, target: Target) -> Iterator[tuple
     b.ret_void()
 
 
-class _WindowTile:
-    """The one emission of a microkernel."""
+class _Accumulating:
+    """A microkernel under construction: a loop over k around sums in registers."""
 
-    def __init__(self, b: ir.IRBuilder, function: ir.Function, tile: WindowTile, target: Target) -> None:
+    def __init__(self, b: ir.IRBuilder, function: ir.Function, tile: WindowTile | RowsTile, target: Target) -> None:
         self.b, self.tile, self.target = b, tile, target
         self.lanes = target.lanes(tile.dtype.itemsize)
         self.element = element_type(tile.dtype)
         self.vector = ir.VectorType(self.element, self.lanes)
         self.args = dict(zip(_NAMES, function.args, strict=True))
 
-    def emit(self) -> None:
-        """One loop over k; there is at least one step."""
-        b, rows, vectors = self.b, len(self.tile.offsets), self.tile.vectors
+    def _products(self, image: ir.Value, panel: ir.Value, sums: list[list[ir.Value]]) -> list[list[ir.Value]]:
+        raise NotImplementedError
+
+    def _loop(self, rows: int, vectors: int, width: int) -> None:
+        """rows x vectors sums over k, of which there is at least one step; it has `width` elements of the panel."""
+        b = self.b
         entry, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
         b.branch(loop)
 
@@ -97,18 +101,9 @@ class _WindowTile:
         p, panel = b.phi(I64, "p"), b.phi(PTR, "bp")
         sums = [[b.phi(self.vector) for _ in range(vectors)] for _ in range(rows)]
         at = b.load(b.gep(self.args["table"], [p], source_etype=I64), typ=I64)
-        image = byte_gep(b, self.args["image"], at)
-        filters = [self._vector(panel, j) for j in range(vectors)]
-        self._prefetch(panel)
-        updated: list[list[ir.Value]] = []
-        for offset, row in zip(self.tile.offsets, sums, strict=True):
-            x = b.load(b.gep(image, [i64(offset)], source_etype=self.element), typ=self.element)
-            wide = splat(b, x, self.lanes)
-            updated.append(
-                [multiply_add(b, wide, y, s, fused=self.target.fma) for y, s in zip(filters, row, strict=True)]
-            )
+        updated = self._products(byte_gep(b, self.args["image"], at), panel, sums)
         following = b.add(p, i64(1))
-        next_panel = b.gep(panel, [i64(vectors * self.lanes)], source_etype=self.element)
+        next_panel = b.gep(panel, [i64(width)], source_etype=self.element)
         b.cbranch(b.icmp_signed("<", following, self.args["k"]), loop, done)
         zero = ir.Constant(self.vector, None)
         for phi, start, value in ((p, i64(0), following), (panel, self.args["panel"], next_panel)):
@@ -122,18 +117,12 @@ class _WindowTile:
         b.position_at_end(done)
         self._write([s for row in updated for s in row])
 
+    def _multiply_add(self, x: ir.Value, y: ir.Value, s: ir.Value) -> ir.Value:
+        return multiply_add(self.b, x, y, s, fused=self.target.fma)
+
     def _vector(self, pointer: ir.Value, j: int) -> ir.Value:
         at = self.b.gep(pointer, [i64(j * self.lanes)], source_etype=self.element)
         return self.b.load(at, typ=self.vector, align=self.tile.dtype.itemsize)
-
-    def _prefetch(self, panel: ir.Value) -> None:
-        """Ask for the filters of a later step: a panel is larger than the first-level cache."""
-        b = self.b
-        fetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
-        width = self.tile.vectors * self.lanes
-        for j in range(0, width, max(1, _LINE // self.tile.dtype.itemsize)):
-            at = b.gep(panel, [i64(_AHEAD * width + j)], source_etype=self.element)
-            b.call(fetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
 
     def _write(self, sums: list[ir.Value]) -> None:
         b = self.b
@@ -145,6 +134,92 @@ class _WindowTile:
                         total = add(self._vector(self.args["sums"], n), value) if adds else value
                         at = b.gep(self.args["sums"], [i64(n * self.lanes)], source_etype=self.element)
                         b.store(total, at, align=self.tile.dtype.itemsize)
+
+
+class _WindowTile(_Accumulating):
+    """The one emission of a microkernel with lanes along filters."""
+
+    tile: WindowTile
+
+    def emit(self) -> None:
+        self._loop(len(self.tile.offsets), self.tile.vectors, self.tile.vectors * self.lanes)
+
+    def _products(self, image: ir.Value, panel: ir.Value, sums: list[list[ir.Value]]) -> list[list[ir.Value]]:
+        b = self.b
+        filters = [self._vector(panel, j) for j in range(self.tile.vectors)]
+        self._prefetch(panel)
+        updated: list[list[ir.Value]] = []
+        for offset, row in zip(self.tile.offsets, sums, strict=True):
+            x = b.load(b.gep(image, [i64(offset)], source_etype=self.element), typ=self.element)
+            wide = splat(b, x, self.lanes)
+            updated.append([self._multiply_add(wide, y, s) for y, s in zip(filters, row, strict=True)])
+        return updated
+
+    def _prefetch(self, panel: ir.Value) -> None:
+        """Ask for the filters of a later step: a panel is larger than the first-level cache."""
+        b = self.b
+        fetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
+        width = self.tile.vectors * self.lanes
+        for j in range(0, width, max(1, _LINE // self.tile.dtype.itemsize)):
+            at = b.gep(panel, [i64(_AHEAD * width + j)], source_etype=self.element)
+            b.call(fetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
+
+
+@dataclass(frozen=True, slots=True)
+class RowsTile:
+    """A microkernel with lanes along rows of the image: `filters` of them, a row for each offset, `vectors` in each.
+
+    Attributes:
+        step: how far apart in the image neighbouring lanes are.
+    """
+
+    dtype: DType
+    filters: int
+    offsets: tuple[int, ...]
+    vectors: int
+    step: int
+
+    def name(self, target: Target) -> str:
+        where = hashlib.sha256(str(self.offsets).encode()).hexdigest()[:12]
+        shape = f"{self.filters}x{len(self.offsets)}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
+        return f"tjit.rows.{self.dtype}.{shape}.{self.step}x{where}"
+
+
+def emit_rows_tile(tile: RowsTile, target: Target) -> ir.Module:
+    """A module with the one function `tile.name(target)` of type `WINDOW_TILE`: sums by filter, row and position."""
+    with _module(tile.name(target), WINDOW_TILE, target) as (module, b, function):
+        _RowsTile(b, function, tile, target).emit()
+    return module
+
+
+class _RowsTile(_Accumulating):
+    """The one emission of a microkernel with lanes along rows."""
+
+    tile: RowsTile
+
+    def emit(self) -> None:
+        self._loop(self.tile.filters, len(self.tile.offsets) * self.tile.vectors, self.tile.filters)
+
+    def _products(self, image: ir.Value, panel: ir.Value, sums: list[list[ir.Value]]) -> list[list[ir.Value]]:
+        b, tile = self.b, self.tile
+        places = [offset + v * self.lanes * tile.step for offset in tile.offsets for v in range(tile.vectors)]
+        pixels = [self._lanes_at(b.gep(image, [i64(place)], source_etype=self.element)) for place in places]
+        updated: list[list[ir.Value]] = []
+        for f, row in enumerate(sums):
+            at = b.gep(panel, [i64(f)], source_etype=self.element)
+            wide = splat(b, b.load(at, typ=self.element), self.lanes)
+            updated.append([self._multiply_add(wide, x, s) for x, s in zip(pixels, row, strict=True)])
+        return updated
+
+    def _lanes_at(self, pointer: ir.Value) -> ir.Value:
+        """A vector of every `step`-th element."""
+        b, step, size = self.b, self.tile.step, self.tile.dtype.itemsize
+        if step == 1:
+            return b.load(pointer, typ=self.vector, align=size)
+        wide = ir.VectorType(self.element, step * self.lanes)
+        loaded = b.load(pointer, typ=wide, align=size)
+        undefined = ir.Constant(wide, ir.Undefined)
+        return b.shuffle_vector(loaded, undefined, numbers(tuple(range(0, step * self.lanes, step))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,17 @@ from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.vectors import I64, PTR, i64, plain_function, stack, while_loop
-from tjit.codegen.llvm.window_plan import Blocks, WindowPlan, round_up
-from tjit.codegen.llvm.window_tile import TURN, WINDOW_TILE, Turn, WindowTile, emit_turn, emit_window_tile
+from tjit.codegen.llvm.window_plan import Blocks, WindowPlan
+from tjit.codegen.llvm.window_tile import (
+    TURN,
+    WINDOW_TILE,
+    RowsTile,
+    Turn,
+    WindowTile,
+    emit_rows_tile,
+    emit_turn,
+    emit_window_tile,
+)
 
 __all__ = ["emit_windows"]
 
@@ -180,8 +189,8 @@ class _Windows:
         """The filters of a block into panels, each with all of the block's k."""
         ints, plan = self.ints, self.plan
         steps = self._size(k)
-        with ints.loop(i64(0), m.size, plan.width) as i:
-            rows = Range(ints.add(m.start, i), ints.min(i64(plan.width), ints.sub(m.size, i)))
+        with ints.loop(i64(0), m.size, plan.filters) as i:
+            rows = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
             to = self.shared.at(self.panels, ints.mul(i, steps))
             if plan.panels is None:
                 self._pack_evaluated(rows, k, steps, to)
@@ -194,7 +203,8 @@ class _Windows:
         panels = plan.panels
         assert panels is not None
         operand = panels.operand
-        packing = self._packing(Packing(operand.buffer.dtype, self.kernel.accumulate, plan.width, operand.order))
+        order = "any" if plan.along_n else operand.order  # a few filters: not worth squares of vectors
+        packing = self._packing(Packing(operand.buffer.dtype, self.kernel.accumulate, plan.filters, order))
         row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
         base = ints.add(ints.dim(operand.base), ints.mul(rows.start, row))
         for digit, by in zip(k, panels.steps, strict=True):
@@ -209,7 +219,7 @@ class _Windows:
             source = self.shared.at(
                 self.shared.pointers[operand.buffer.name], at, ir.IntType(operand.buffer.dtype.bits)
             )
-            place = self.shared.at(to, ints.mul(linear, i64(plan.width)))
+            place = self.shared.at(to, ints.mul(linear, i64(plan.filters)))
             self.b.call(packing, [rows.size, run, source, row, step, place])
 
     def _pack_evaluated(self, rows: Range, k: list[Range], steps: ir.Value, to: ir.Value) -> None:
@@ -226,7 +236,8 @@ class _Windows:
         batch = [ints.symbols.get(axis.symbol.name, i64(0)) for axis in self.kernel.batch]
         stride = i64(plan.matrix_stride)
         self.b.call(fill, [e.args, *batch, self.matrix, stride, rows.start, rows.size, start, steps])
-        packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, plan.width, "k"))
+        order = "any" if plan.along_n else "k"
+        packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, plan.filters, order))
         self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to])
 
     def _packing(self, packing: Packing) -> ir.Function:
@@ -248,20 +259,20 @@ class _Windows:
         """Every tile of a block of filters; `m_offset` of them lie before it among the kept sums."""
         ints, b, plan = self.ints, self.b, self.plan
         steps = self._size(k)
-        size = plan.rows * plan.width
+        count = -(-plan.m // plan.filters)
         number = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), number)
         with self._each(n, plan.n, plan.tile.level, plan.tile.span) as digits:
             image = self.shared.at(self.image, self._image_offset(digits))
-            first = ints.mul(b.load(number, typ=I64), i64(round_up(plan.m, plan.width) * plan.rows))
-            with ints.loop(i64(0), m.size, plan.width) as i:
+            first = ints.mul(b.load(number, typ=I64), i64(count))
+            with ints.loop(i64(0), m.size, plan.filters) as i:
                 panel = self.shared.at(panels, ints.mul(i, steps))
                 sums = self.sums
                 if plan.keeps_sums:
-                    place = ints.mul(ints.div(ints.add(m_offset, i), i64(plan.width)), i64(size))
-                    sums = self.shared.at(sums, ints.add(first, place))
+                    place = ints.add(first, ints.div(ints.add(m_offset, i), i64(plan.filters)))
+                    sums = self.shared.at(sums, ints.mul(place, i64(plan.sums)))
                 b.call(self._microkernel(), [steps, image, self.table, panel, sums, later])
-                rows = Range(ints.add(m.start, i), ints.min(i64(plan.width), ints.sub(m.size, i)))
+                rows = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
                 with b.if_then(final):
                     self._finish(sums, rows, n, digits)
             b.store(ints.add(b.load(number, typ=I64), i64(1)), number)
@@ -274,24 +285,38 @@ class _Windows:
         return place
 
     def _finish(self, sums: ir.Value, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
-        """Transpose a tile of finished sums and run the epilogue on it."""
-        ints, plan, windows = self.ints, self.plan, self.windows
-        turn = Turn(self.kernel.accumulate, plan.padded_rows, plan.vectors)
-        target = plan.target
-        function = self.shared.depend(turn.name(target), TURN, lambda: emit_turn(turn, target))
-        self.b.call(function, [sums, self.turned])
+        """Run the epilogue on a tile of finished sums, which are transposed first where lanes are filters."""
+        ints, plan = self.ints, self.plan
         values = [ints.add(r.start, d) for r, d in zip(n, digits, strict=True)]
+        level = plan.tile.level
+        count = ints.min(i64(plan.tile.span), ints.sub(n[level].size, digits[level]))
         first, below = i64(0), 1
-        for digit, value in zip(windows.n[: windows.own], values, strict=False):
+        for digit, value in zip(self.windows.n[: self.windows.own], values, strict=False):
             first = ints.add(first, ints.mul(value, i64(below)))
             below *= digit.extent
-        level, end = plan.tile.level, n[plan.tile.level]
-        count = ints.min(i64(plan.tile.span), ints.sub(end.size, digits[level]))
-        count = ints.mul(count, i64(plan.tile.below))
-        place = {d.symbol.name: v for d, v in zip(windows.n[windows.own :], values[windows.own :], strict=True)}
-        batch = [place.get(x.symbol.name) or ints.symbols[x.symbol.name] for x in self.kernel.batch]
-        stride = i64(plan.padded_rows)
-        arguments = [self.shared.args, *batch, self.turned, stride, m.start, m.size, first, count]
+        if not plan.along_n:
+            turn = Turn(self.kernel.accumulate, plan.turned, plan.vectors)
+            target = plan.target
+            function = self.shared.depend(turn.name(target), TURN, lambda: emit_turn(turn, target))
+            self.b.call(function, [sums, self.turned])
+            columns = Range(first, ints.mul(count, i64(plan.tile.below)))
+            self._run_epilogue(self.turned, i64(plan.turned), m, columns, values)
+            return
+        line = plan.vectors * plan.lanes
+        if level == 0:
+            self._run_epilogue(sums, i64(line), m, Range(first, count), values)
+            return
+        with ints.loop(i64(0), count) as row:
+            columns = Range(ints.add(first, ints.mul(row, i64(plan.tile.below))), i64(plan.tile.below))
+            at = self.shared.at(sums, ints.mul(row, i64(line)))
+            self._run_epilogue(at, i64(plan.lines * line), m, columns, values)
+
+    def _run_epilogue(self, sums: ir.Value, stride: ir.Value, m: Range, columns: Range, values: list[ir.Value]) -> None:
+        """`values` are those of the digits of n, of which the last ones are batch axes."""
+        own = self.windows.own
+        place = {d.symbol.name: v for d, v in zip(self.windows.n[own:], values[own:], strict=True)}
+        batch = [place.get(x.symbol.name) or self.ints.symbols[x.symbol.name] for x in self.kernel.batch]
+        arguments = [self.shared.args, *batch, sums, stride, m.start, m.size, columns.start, columns.size]
         self.b.call(self._epilogue(), arguments)
 
     def _epilogue(self) -> ir.Function:
@@ -303,6 +328,9 @@ class _Windows:
         return function
 
     def _microkernel(self) -> ir.Function:
-        plan, target = self.plan, self.plan.target
-        tile = WindowTile(self.kernel.accumulate, plan.offsets, plan.vectors)
+        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
+        if plan.along_n:
+            rows = RowsTile(dtype, plan.filters, plan.offsets, plan.vectors, plan.step)
+            return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
+        tile = WindowTile(dtype, plan.offsets, plan.vectors)
         return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
