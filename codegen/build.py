@@ -25,7 +25,7 @@ from tjit.codegen.kernel import (
     Statement,
     Store,
 )
-from tjit.dtypes import DType, bool_, f32, f64, i64
+from tjit.dtypes import DType, bool_, f32, f64, i32, i64
 from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, product, substitute, symbols
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
@@ -505,7 +505,8 @@ def build_contract(
                 other.node.location,
             )
         )
-    accumulate = f64 if dtype is f64 else f32 if dtype.is_floating_point else i64
+    # integers wrap: sums in i32 have the bits of narrower results
+    accumulate = f64 if dtype is f64 else f32 if dtype.is_floating_point else i32 if dtype.itemsize <= 4 else i64
     outputs = tuple(dict.fromkeys(s.buffer for s in epilogue))
     return ContractKernel(
         name, (), outputs, tuple(batch), m, n, k, a_expr, b_expr, accumulate, tuple(epilogue), 1, node.location

@@ -245,7 +245,7 @@ class ContractKernel:
     Attributes:
         a: expression over batch, m and k axes; usually a `Load`, any prologue else.
         b: expression over batch, k and n axes.
-        accumulate: dtype of the sum: f32 for f16, bf16 and f32; f64; i64 for ints.
+        accumulate: dtype of the sum: f32 for f16, bf16 and f32; f64; i32 for ints up to it; i64.
         epilogue: stores over batch, m and n; their expressions read `Accumulator` and may load other buffers.
     """
 

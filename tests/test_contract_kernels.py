@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tjit import dtypes
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -26,7 +25,7 @@ from tjit.codegen.kernel import (
 from tjit.codegen.llvm.contract import Dependency, contract_scratch_bytes, contract_tasks, emit_contract
 from tjit.codegen.llvm.objects import compile_module, module_text
 from tjit.codegen.llvm.target import TARGETS, Target, host_target
-from tjit.dtypes import DType, bf16, f16, f32, f64, i32, i64, u8
+from tjit.dtypes import DType, bf16, f16, f32, f64, i8, i16, i32, i64, u8
 from tjit.ir.dims import Dim, Symbol, evaluate
 from tjit.ir.op import OPS
 from tjit.ops.arithmetic import ADD, MUL
@@ -34,7 +33,18 @@ from tjit.runtime.image import load
 from tjit.runtime.link import link
 
 SIZES = (0, 1, 2, 3, 5, 8, 13, 14, 15, 16, 17, 31, 32, 33, 47, 64, 97, 130)
-TOLERANCE = {f16: 2e-3, bf16: 1.6e-2, f32: 2e-6, f64: 1e-14, i32: 0, i64: 0, u8: 0}  # times the size of the terms
+TOLERANCE = {
+    f16: 2e-3,
+    bf16: 1.6e-2,
+    f32: 2e-6,
+    f64: 1e-14,
+    i8: 0,
+    i16: 0,
+    i32: 0,
+    i64: 0,
+    u8: 0,
+}  # times the size of the terms
+NARROW = ((i8, i8), (u8, u8), (i16, i16), (i8, u8), (i16, i8), (i32, i8), (bf16, bf16))
 ZONE = 256  # bytes on either side of every array that must stay as they were
 
 
@@ -71,7 +81,7 @@ def matmul(
     out: DType | None = None,
 ) -> ContractKernel:
     """c = a @ b; `transposed` names the operands among "abc" whose columns are contiguous."""
-    accumulate = dtypes.f64 if dtype is f64 else dtypes.f32 if dtype.is_floating_point else dtypes.i64
+    accumulate = f64 if dtype is f64 else f32 if dtype.is_floating_point else i64 if dtype is i64 else i32
     outer = tuple(axis(f"b{i}", extent) for i, extent in enumerate(batch))
     along = axis("m", m), axis("n", n), axis("k", k)
     index = tuple(x.index for x in outer)
@@ -167,7 +177,8 @@ def numbers(rng: np.random.Generator, buffer: Buffer, symbols: dict[str, int]) -
     if buffer.dtype.is_floating_point:
         memory[...] = rng.standard_normal(last + 1).astype(dtype)
     else:
-        memory[...] = rng.integers(0, 100, last + 1).astype(dtype)
+        bounds = np.iinfo(dtype)
+        memory[...] = rng.integers(max(bounds.min, -(1 << 31)), min(bounds.max, 1 << 31), last + 1, endpoint=True)
     view = np.lib.stride_tricks.as_strided(memory, shape, tuple(s * dtype.itemsize for s in strides))
     return memory, view
 
@@ -192,7 +203,7 @@ def check(
     for array in memory:
         assert_zones_untouched(array)
     assert all(np.array_equal(r.view(np.uint8), results[0].view(np.uint8)) for r in results)
-    tolerance = TOLERANCE[kernel.outputs[0].dtype] * (8 + steps) ** 0.5 * 4
+    tolerance = TOLERANCE.get(kernel.outputs[0].dtype, 0) * (8 + steps) ** 0.5 * 4
     if kernel.accumulate.is_floating_point:
         np.testing.assert_allclose(np.asarray(view, np.float64), expected, rtol=tolerance, atol=tolerance)
     else:
@@ -200,12 +211,38 @@ def check(
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
-@pytest.mark.parametrize("dtype", [f32, f64, f16, bf16, i32, i64, u8], ids=str)
+@pytest.mark.parametrize("dtype", [f32, f64, f16, bf16, i8, i16, i32, i64, u8], ids=str)
 def test_products_of_every_dtype_agree(dtype, target, rng):
     for transposed in ("", "a", "b", "ab", "abc"):
         m, n, k = rng.choice(SIZES, 3).tolist()
 
         check(matmul(m, n, k, dtype, transposed=transposed), rng, target)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "dtypes", [(i8, i8), (u8, u8), (i16, i16), (i8, u8), (i16, i8), (i32, i8), (bf16, bf16)], ids=str
+)
+def test_narrow_operands_are_read_as_they_lie(dtypes, target, rng):
+    """Converted operands: sums of bytes are i32, and they are exact at the bounds of both dtypes."""
+    out = f32 if dtypes[0].is_floating_point else i32
+    for m, n, k in [(1, 1, 1), (3, 5, 2), (40, 70, 33), (29, 31, 1), (61, 16, 130), (100, 33, 4001), (27, 65, 3100)]:
+        for transposed in ("", "a", "b", "ab"):
+            kernel = narrow_matmul(m, n, k, *dtypes, out, transposed)
+
+            check(kernel, rng, target)
+
+
+def narrow_matmul(
+    m: int, n: int, k: int, dtype_a: DType, dtype_b: DType, out: DType, transposed: str
+) -> ContractKernel:
+    kernel = matmul(m, n, k, out, transposed=transposed)
+    a = matrices("a", dtype_a, (), m, k, transposed="a" in transposed)
+    b = matrices("b", dtype_b, (), k, n, transposed="b" in transposed)
+    reads = (Load(a, kernel.a.index), Load(b, kernel.b.index))
+    if out is not f32:  # an operand in bf16 is one of a product in bf16
+        reads = tuple(Compute(OPS["cast"], (x,), (("dtype", out),), out) if x.dtype is not out else x for x in reads)
+    return replace(kernel, buffers=(a, b, kernel.buffers[2]), a=reads[0], b=reads[1])
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)

@@ -206,7 +206,17 @@ class _Contract:
     ) -> None:
         """Call the microkernel of the tile's class of rows and of columns."""
         b_step = panel.row if self.plan.style is Style.DOTS else panel.k
-        operands = [k.size, a.pointer, a.row, a.k, panel.pointer, b_step, *c, columns.size, self.b.zext(add, I64)]
+        operands = [
+            self.side_b.steps(k),
+            a.pointer,
+            a.row,
+            a.k,
+            panel.pointer,
+            b_step,
+            *c,
+            columns.size,
+            self.b.zext(add, I64),
+        ]
 
         def call(height: RowClass, width: ColumnClass) -> None:
             self.b.call(self._microkernel(height, width), operands)
@@ -246,7 +256,7 @@ class _Contract:
                 return self.shared.depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
             stream = StreamTile(dtype, source, height.rows)
             return self.shared.depend(stream.name(target), MICROKERNEL, lambda: emit_stream_kernel(stream, target))
-        tile = Tile(dtype, height.rows, width.vectors, width.masked)
+        tile = Tile(dtype, height.rows, width.vectors, width.masked, self.plan.dot)
         return self.shared.depend(tile.name(target), MICROKERNEL, lambda: emit_microkernel(tile, target))
 
     def _variable(self, start: ir.Value) -> ir.Value:

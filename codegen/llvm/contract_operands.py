@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tjit.codegen.kernel import Accumulator, Axis, Buffer, ContractKernel, Expr, Load, Store
+from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, ContractKernel, Expr, Load, Store
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, substitute, symbols
 
@@ -58,7 +58,12 @@ def _offset(access: Store | Load) -> Dim:
 
 
 def plain_operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
-    """`expr`, over the axis `row` and k, as a strided read; None where it is more than that."""
+    """`expr`, over the axis `row` and k, as a strided read; None where it is more than that.
+
+    What is read may be narrower than the sums: whoever reads it widens it.
+    """
+    while isinstance(expr, Compute) and expr.op.name == "cast" and holds(expr.dtype, expr.operands[0].dtype):
+        (expr,) = expr.operands
     if not isinstance(expr, Load) or expr.bindings or expr.conditions or not holds(kernel.accumulate, expr.dtype):
         return None
     split = _split(kernel, _offset(expr), row, kernel.k)

@@ -16,6 +16,7 @@ from tjit.codegen.llvm.contract_operands import (
     plain_operand,
     results_along_n,
 )
+from tjit.codegen.llvm.lane_dots import LaneDot, lane_dot
 from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.stream_kernel import STREAM_ROWS
 from tjit.codegen.llvm.target import Target
@@ -90,6 +91,7 @@ class Plan:
         m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
         m_group: rows that are finished before others are begun, for which unfinished sums are kept.
         style: which microkernel.
+        dot: the instruction that multiplies groups of neighbours along k, which panels then hold in one lane.
         order_a, order_b: axis of the lanes, "rows" or "k", of operands that are filled.
         along_n: whether neighbouring tiles of a row are computed one after the other, rather than those of a column.
     """
@@ -110,6 +112,7 @@ class Plan:
     pack_a: Pack
     pack_b: Pack
     style: Style
+    dot: LaneDot | None
     order_a: str
     order_b: str
     along_n: bool
@@ -121,6 +124,11 @@ class Plan:
     @property
     def columns(self) -> int:
         return self.vectors * self.lanes
+
+    @property
+    def group(self) -> int:
+        """Elements along k in one lane of a panel."""
+        return self.dot.group if self.dot else 1
 
     @property
     def row_classes(self) -> tuple[RowClass, ...]:
@@ -206,7 +214,7 @@ class Plan:
         if pack is Pack.FILL and order != "panels":
             lines = self.k_block if order == "rows" else rows
             return lines * self.fill_stride(order, block) + self.lanes + width
-        return self.k_block * rows + self.lanes  # packing may write one vector too much
+        return ceil_div(self.k_block, self.group) * rows + self.lanes  # packing may write one vector too much
 
     def fill_stride(self, order: str, block: Dim) -> Dim:
         """Elements from line to line of a filled matrix: room for the last vector, and never a power of two."""
@@ -233,12 +241,14 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     kernel = few_rows(results_along_n(kernel), target.lanes(kernel.accumulate.itemsize))
     a, b = plain_operand(kernel, kernel.a, kernel.m), plain_operand(kernel, kernel.b, kernel.n)
     style = _style(kernel, b)
-    rows, vectors = _tile(kernel, target, style)
+    dot = _dot(kernel, a, b, target) if style is Style.TILES else None
+    group = dot.group if dot else 1
+    rows, vectors = _tile(kernel, target, style, dot)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     # without panels only the sums' rounding asks for blocks
-    k_block = _even_blocks(k, _K_BLOCK if style is Style.TILES else _LONG_K_BLOCK, 1)
+    k_block = _even_blocks(k, _K_BLOCK * group if style is Style.TILES else _LONG_K_BLOCK, group)
     m_cell = _even_blocks(m, _M_CELL, rows)
     n_cell = n_block = _even_blocks(n, _N_BLOCK, columns)
     flops = batch * m * n * k * 2
@@ -261,9 +271,10 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
-        pack_a=_pack_a(kernel, a, rows, columns) if style is Style.TILES else _fill_a(kernel, a, style),
-        pack_b=_pack_b(kernel, b, target) if style is Style.TILES else Pack.NONE,
+        pack_a=Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style),
+        pack_b=Pack.ALL if dot else _pack_b(kernel, b, target, style),
         style=style,
+        dot=dot,
         order_a="k" if style is Style.DOTS else lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
         order_b=lane_order(kernel, kernel.b, kernel.n.symbol, "rows"),
         # with few steps of k the results are most of the memory: write them in order
@@ -284,10 +295,17 @@ def _style(kernel: ContractKernel, b: Operand | None) -> Style:
     return Style.TILES
 
 
-def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, int]:
+def _dot(kernel: ContractKernel, a: Operand | None, b: Operand | None, target: Target) -> LaneDot | None:
+    """The dot instruction for the operands as they lie in memory; floats are rounded as the program says."""
+    if a is None or b is None or (kernel.accumulate.is_floating_point and kernel.a.dtype is kernel.accumulate):
+        return None
+    return lane_dot(a.buffer.dtype, b.buffer.dtype, kernel.accumulate, target)
+
+
+def _tile(kernel: ContractKernel, target: Target, style: Style, dot: LaneDot | None) -> tuple[int, int]:
     """Rows and vectors of a tile: fewer rows leave registers to more vectors, which read longer pieces of b's rows."""
     m = kernel.m.extent
-    rows, vectors = register_tile(kernel.accumulate, target)
+    rows, vectors = register_tile(dot, target)
     if style is not Style.TILES:
         assert isinstance(m, int)
         return max(1, min(m, 4)), _STREAM_VECTORS if style is Style.STREAMS else 8
@@ -298,8 +316,9 @@ def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, in
     m = max(1, m)
     lanes = target.lanes(kernel.accumulate.itemsize)
     useful = max(1, -(-kernel.n.extent // lanes))
+    more = 1 if dot is not None and dot.unsigned_a else 0  # a row, and what it is multiplied with
     # sums, one row of b, one element of a
-    return m, min(useful, 8, (target.registers - 1) // (m + 1))
+    return m, min(useful, 8, (target.registers - 1 - more) // (m + 1 + more))
 
 
 def _even_rows(m: int, rows: int) -> int:
@@ -313,8 +332,10 @@ def _fill_a(kernel: ContractKernel, a: Operand | None, style: Style) -> Pack:
     return Pack.NONE if fits else Pack.FILL
 
 
-def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) -> Pack:
+def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int, style: Style) -> Pack:
     """The microkernel takes any strides of a: pack only what it cannot read, or what would evict itself."""
+    if style is not Style.TILES:
+        return _fill_a(kernel, a, style)
     if a is None:
         return Pack.FILL
     if a.buffer.dtype is not kernel.accumulate or a.order == "any":
@@ -327,8 +348,10 @@ def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int) 
     return Pack.LAST
 
 
-def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target) -> Pack:
+def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: Style) -> Pack:
     """A row of b must be contiguous for the microkernel; packing pays where many rows of a use it."""
+    if style is not Style.TILES:
+        return Pack.NONE
     if b is None:
         return Pack.FILL
     if b.buffer.dtype is not kernel.accumulate or b.order != "rows":

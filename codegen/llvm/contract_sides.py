@@ -130,7 +130,7 @@ class Side:
             row, step = (i64(1), stride) if self.order == "rows" else (stride, i64(1))
             return Strided(e.at(self.panels, e.ints.mul(offset, row)), row, step)
         first = i64(0) if self.pack is Pack.LAST else offset
-        packed = Strided(e.at(self.panels, e.ints.mul(first, k.size)), i64(1), width)
+        packed = Strided(e.at(self.panels, e.ints.mul(first, self.steps(k))), i64(1), width)
         if self.pack in (Pack.ALL, Pack.FILL):
             return packed
         placed = self._in_place(rows, k)
@@ -142,6 +142,11 @@ class Side:
             b.select(is_packed, packed.row, placed.row),
             b.select(is_packed, packed.k, placed.k),
         )
+
+    def steps(self, k: Range) -> ir.Value:
+        """How many steps of the microkernel a range of k is."""
+        ints, group = self.emission.ints, self.plan.group
+        return k.size if group == 1 else ints.div(ints.add(k.size, i64(group - 1)), i64(group))
 
     @property
     def _is_matrix(self) -> bool:
@@ -165,7 +170,12 @@ class Side:
 
     def _pack(self, rows: Range, k: Range) -> None:
         assert self.operand is not None
-        packing = self._packing(Packing(self.operand.buffer.dtype, self._dtype, self.width, self.operand.order))
+        source_dtype, order, dot = self.operand.buffer.dtype, self.operand.order, self.plan.dot
+        if dot is None:
+            packing = self._packing(Packing(source_dtype, self._dtype, self.width, order))
+        else:
+            flips = dot.unsigned_a and self.name == "a"
+            packing = self._packing(Packing(source_dtype, dot.element, self.width, order, dot.group, flips))
         source = self._in_place(rows, k)
         self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, self.panels])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.lane_dots import LaneDot
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
     I32,
@@ -31,9 +32,11 @@ __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
 
 # (k, a, a_row, a_k, b, b_k, c, c_row, columns, add): strides in elements.
 # c[i, j] = (add ? c[i, j] : 0) + sum over p < k of a[i*a_row + p*a_k] * b[p*b_k + j]
+# With a dot instruction an element of a and of b is a lane of several, and k counts lanes.
 MICROKERNEL = ir.FunctionType(ir.VoidType(), [I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64])
 _AHEAD = 8  # steps of k
 _LINE = 64  # bytes of a cache line
+_HIGH_BITS = 0x80808080  # 128 in each byte
 _NAMES = ("k", "a", "a_row", "a_k", "b", "b_k", "c", "c_row", "columns", "add")
 
 
@@ -44,21 +47,25 @@ class Tile:
     Attributes:
         rows, vectors: rows x (vectors of lanes along n) sums.
         masked: the last vector has `columns` - (vectors - 1) * lanes valid lanes; no other memory is touched.
+        dot: the instruction that multiplies, if it is not multiply and add.
     """
 
     dtype: DType
     rows: int
     vectors: int
     masked: bool
+    dot: LaneDot | None = None
 
     def name(self, target: Target) -> str:
         mask = "_masked" if self.masked else ""
-        return f"tjit.contract.{self.dtype}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}{mask}"
+        terms = f"{self.dtype}.{self.dot}" if self.dot else str(self.dtype)
+        return f"tjit.contract.{terms}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}{mask}"
 
 
-def register_tile(dtype: DType, target: Target) -> tuple[int, int]:
+def register_tile(dot: LaneDot | None, target: Target) -> tuple[int, int]:
     """Rows and vectors of the largest tile that stays in registers: sums, one row of b and one element of a."""
-    del dtype  # every element size leaves the same number of registers
+    if dot is not None and dot.unsigned_a:
+        return 13, 2  # and a row of what is taken off
     if target.vector_bytes == 64:
         return 14, 2
     if target.registers >= 32:
@@ -87,6 +94,7 @@ class _Microkernel:
         self.lanes = target.lanes(tile.dtype.itemsize)
         self.element = element_type(tile.dtype)
         self.vector = ir.VectorType(self.element, self.lanes)
+        self.factor = self.element if tile.dot is None else I32  # of products, or several in one lane
         self.function = function
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.args = dict(zip(_NAMES, function.args, strict=True))
@@ -106,12 +114,16 @@ class _Microkernel:
         zero = ir.Constant(self.vector, None)
         left = b.phi(I64, "left")
         a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
-        sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(self.tile.rows)]
-        columns = [self._load(bp, j, mask) for j in range(self.tile.vectors)]
+        rows_of_sums = self.tile.rows + self._takes_off
+        sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(rows_of_sums)]
+        columns = [self._load_factors(bp, j, mask) for j in range(self.tile.vectors)]
         self._prefetch(byte_gep(b, bp, b.mul(b_k, i64(_AHEAD))))
         updated = []
-        for i in range(self.tile.rows):
-            x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.element))
+        for i in range(rows_of_sums):
+            if i < self.tile.rows:
+                x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.factor))
+            else:
+                x = ir.Constant(ir.VectorType(I32, self.lanes), [_HIGH_BITS] * self.lanes)
             updated.append([self._multiply_add(x, y, s) for y, s in zip(columns, sums[i], strict=True)])
         next_left = b.sub(left, ir.Constant(I64, 1))
         next_a, next_b = byte_gep(b, a, a_k), byte_gep(b, bp, b_k)
@@ -123,21 +135,29 @@ class _Microkernel:
         ):
             phi.add_incoming(start, entry)
             phi.add_incoming(following, loop)
-        for i in range(self.tile.rows):
+        for i in range(rows_of_sums):
             for j in range(self.tile.vectors):
                 sums[i][j].add_incoming(zero, entry)
                 sums[i][j].add_incoming(updated[i][j], loop)
 
         b.position_at_end(done)
         finals = []
-        for i in range(self.tile.rows):
+        for i in range(rows_of_sums):
             finals.append([])
             for j in range(self.tile.vectors):
                 final = b.phi(self.vector)
                 final.add_incoming(zero, entry)
                 final.add_incoming(updated[i][j], loop)
                 finals[i].append(final)
+        if self._takes_off:
+            off = finals.pop()
+            finals = [[b.sub(x, y) for x, y in zip(row, off, strict=True)] for row in finals]
         self._write(finals, mask)
+
+    @property
+    def _takes_off(self) -> bool:
+        """Whether a row of sums counts what the others have too much."""
+        return self.tile.dot is not None and self.tile.dot.unsigned_a
 
     def _prefetch(self, row: ir.Value) -> None:
         """Ask for the b of a later step: rows in place lie on pages of their own, which no processor foresees."""
@@ -173,12 +193,15 @@ class _Microkernel:
     def _splat(self, scalar: ir.Value) -> ir.Value:
         return splat(self.builder, scalar, self.lanes)
 
-    def _load(self, row: ir.Value, j: int, mask: ir.Value | None) -> ir.Value:
-        b = self.builder
+    def _load_factors(self, row: ir.Value, j: int, mask: ir.Value | None) -> ir.Value:
+        return self._load(row, j, mask, ir.VectorType(self.factor, self.lanes))
+
+    def _load(self, row: ir.Value, j: int, mask: ir.Value | None, kind: ir.VectorType | None = None) -> ir.Value:
+        b, kind = self.builder, kind or self.vector
         pointer = b.gep(row, [ir.Constant(I64, j * self.lanes)], source_etype=self.element) if j else row
         if mask is None or j < self.tile.vectors - 1:
-            return b.load(pointer, typ=self.vector, align=self.tile.dtype.itemsize)
-        return masked_load(b, pointer, mask, self.vector, self.tile.dtype.itemsize)
+            return b.load(pointer, typ=kind, align=self.tile.dtype.itemsize)
+        return masked_load(b, pointer, mask, kind, self.tile.dtype.itemsize)
 
     def _store(self, value: ir.Value, row: ir.Value, j: int, mask: ir.Value | None) -> None:
         b = self.builder
@@ -189,6 +212,10 @@ class _Microkernel:
             masked_store(b, value, pointer, mask, self.tile.dtype.itemsize)
 
     def _multiply_add(self, x: ir.Value, y: ir.Value, s: ir.Value) -> ir.Value:
+        if self.tile.dot is not None:
+            b = self.builder
+            type_ = ir.FunctionType(self.vector, [self.vector, x.type, y.type])
+            return b.call(declare(b, self.tile.dot.intrinsic, type_), [s, x, y])
         return multiply_add(self.builder, x, y, s, fused=self.target.fma)
 
     def _add(self, x: ir.Value, y: ir.Value) -> ir.Value:

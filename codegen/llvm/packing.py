@@ -1,7 +1,9 @@
 """Packing: an operand of a contraction copied into panels that the microkernel reads in order.
 
-A panel holds `width` rows (m or n) for every k: element (row, p) lies at p*width + row. A packing function's text
-depends on width, dtypes, which stride is 1 and the target, on no shape of a program: kernels share it by name.
+A panel holds `width` rows (m or n) for every step of k: lane (row, step) lies at step*width + row. A lane is one
+element, or those of a few neighbours along k that an instruction of the target takes together, zeros beyond the last.
+A packing function's text depends on width, dtypes, which stride is 1 and the target, on no shape of a program: kernels
+share it by name.
 """
 
 from __future__ import annotations
@@ -13,16 +15,16 @@ import llvmlite.ir as ir
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, element_type, i64, least, numbers
+from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least, numbers
 from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 
-# (rows, k, source, row_stride, k_stride, panels): strides in elements. Panels lie k*width elements apart, and up to
+# (rows, k, source, row_stride, k_stride, panels): strides in elements. Panels lie steps*width lanes apart, and up to
 # one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
 PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR])
 _NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels")
-_BLOCK = 16  # of k, copied from each source row before the next panel: both sides stay within few pages
+_BLOCK = 16  # steps, copied from each source row before the next panel: both sides stay within few pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,24 @@ class Packing:
     Attributes:
         source, target: dtypes in memory and in the panels; `target` holds all of `source`.
         order: "rows" where row_stride is 1, "k" where k_stride is 1, "any" else.
+        group: elements of a lane: of several, each is its bits in `target`, and together they are 32.
+        flips: whether the highest bit of each element of a lane is turned over.
     """
 
     source: DType
     target: DType
     width: int
     order: str
+    group: int = 1
+    flips: bool = False
+
+    @property
+    def lane_bytes(self) -> int:
+        return self.target.itemsize * self.group
 
     def name(self, target: Target) -> str:
-        lanes = target.lanes(self.target.itemsize)
-        return f"tjit.pack.{self.source}.{self.target}.{self.width}.{self.order}.{lanes}"
+        lane = f"{self.target}x{self.group}{'flipped' if self.flips else ''}" if self.group > 1 else str(self.target)
+        return f"tjit.pack.{self.source}.{lane}.{self.width}.{self.order}.{target.lanes(self.lane_bytes)}"
 
 
 def emit_packing(packing: Packing, target: Target) -> ir.Module:
@@ -65,70 +75,138 @@ class _Packing:
     def __init__(self, function: ir.Function, packing: Packing, target: Target) -> None:
         self.packing, self.target = packing, target
         self.width = i64(packing.width)
-        self.lanes = target.lanes(packing.target.itemsize)
+        self.lanes = target.lanes(packing.lane_bytes)
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.rows, self.k, self.source, self.row_stride, self.k_stride, self.panels = function.args
+        self.lane = element_type(packing.target) if packing.group == 1 else I32
+        self.whole, self.steps = self._count_steps()
+
+    def _count_steps(self) -> tuple[ir.Value, ir.Value]:
+        """Steps of k whose lanes are whole, and all."""
+        b, group = self.b, self.packing.group
+        if group == 1:
+            return self.k, self.k
+        return b.sdiv(self.k, i64(group)), b.sdiv(b.add(self.k, i64(group - 1)), i64(group))
 
     def copy(self) -> None:
         """Rows are neighbours in memory: copy `width` of them at a time."""
         b = self.b
         full = b.mul(b.sdiv(self.rows, self.width), self.width)
-        with counted_loop(b, i64(0), self.k, i64(_BLOCK)) as p0:
-            p1 = least(b, b.add(p0, i64(_BLOCK)), self.k)
+        with counted_loop(b, i64(0), self.whole, i64(_BLOCK)) as p0:
+            p1 = least(b, b.add(p0, i64(_BLOCK)), self.whole)
             with counted_loop(b, i64(0), full, self.width) as row, counted_loop(b, p0, p1, i64(1)) as p:
-                source, panel = self._source(row, p), self._panel(row, p)
+                panel = self._panel(row, p)
                 at = 0
                 for size in _powers_of_two(self.packing.width, self.lanes):
-                    self._store(self._load(source, at, size), panel, at)
+                    self._store(self._lanes_of_rows(row, p, at, size), panel, at)
                     at += size
-        with b.if_then(b.icmp_signed("<", full, self.rows)), counted_loop(b, i64(0), self.k, i64(1)) as p:
-            self._copy_elements(full, b.sub(self.rows, full), p)
+        self._copy_rows(full, i64(0), self.whole)
+        if self.packing.group > 1:
+            self._copy_rows(i64(0), self.whole, self.steps)
 
     def transpose(self) -> None:
         """Elements along k are neighbours: transpose squares of vectors."""
         b, lanes = self.b, self.lanes
-        whole = b.and_(self.k, i64(-lanes))
-        with counted_loop(b, i64(0), self.rows, self.width) as row:
-            # one square in the code, however many are side by side: LLVM is slow at shuffles
-            with counted_loop(b, i64(0), self.width, i64(lanes)) as before:
-                # the last square first: its lanes beyond the width fall on the next k, which the first square writes
-                column = b.sub(i64((self.packing.width - 1) // lanes * lanes), before)
-                self._transpose_squares(row, column, whole)
-            with counted_loop(b, whole, self.k, i64(1)) as p:
-                self._copy_elements(row, least(b, b.sub(self.rows, row), self.width), p)
+        whole = b.and_(self.whole, i64(-lanes))
+        every_row = counted_loop(b, i64(0), self.rows, self.width)
+        # one square in the code, however many are side by side: LLVM is slow at shuffles
+        with every_row as row, counted_loop(b, i64(0), self.width, i64(lanes)) as before:
+            # the last square first: its lanes beyond the width fall on the next step, which the first square writes
+            column = b.sub(i64((self.packing.width - 1) // lanes * lanes), before)
+            self._transpose_squares(row, column, whole)
+        self._copy_rows(i64(0), whole, self.steps)
 
     def _transpose_squares(self, row: ir.Value, column: ir.Value, whole: ir.Value) -> None:
-        """`lanes` rows of the panel at `row`, from `column` of it on, for k below `whole`."""
+        """`lanes` rows of the panel at `row`, from `column` of it on, for steps below `whole`."""
         b, lanes, width = self.b, self.lanes, self.packing.width
         count = min(lanes, width)
         first, last = b.add(row, column), b.sub(self.rows, i64(1))
         sources = [self._source(least(b, b.add(first, i64(r)), last), i64(0)) for r in range(count)]
         with counted_loop(b, i64(0), whole, i64(lanes)) as p:
-            vectors = [self._load(self._element(s, p), 0, lanes) for s in sources]
+            vectors = [self._lanes_along_k(s, p) for s in sources]
             vectors += [vectors[-1]] * (lanes - count)
-            panel = b.gep(self._panel(row, p), [column], source_etype=element_type(self.packing.target))
+            panel = b.gep(self._panel(row, p), [column], source_etype=self.lane)
             for i, vector in enumerate(transposed(b, vectors)):
                 self._store(vector, panel, i * width)
 
     def gather(self) -> None:
         """No stride is 1: element by element."""
-        b = self.b
-        with counted_loop(b, i64(0), self.rows, self.width) as row, counted_loop(b, i64(0), self.k, i64(1)) as p:
-            self._copy_elements(row, least(b, b.sub(self.rows, row), self.width), p)
+        self._copy_rows(i64(0), i64(0), self.steps)
 
-    def _copy_elements(self, row: ir.Value, count: ir.Value, p: ir.Value) -> None:
-        """The panel at `row`, step p: `count` elements one by one, then zeros."""
+    def _copy_rows(self, first: ir.Value, start: ir.Value, stop: ir.Value) -> None:
+        """Rows from `first` on, steps [start, stop), lane by lane; zeros where a panel has no row."""
         b = self.b
-        element = element_type(self.packing.target)
-        panel = self._panel(row, p)
-        with counted_loop(b, i64(0), count, i64(1)) as r:
-            value = self._read(self._source(b.add(row, r), p), 1)
-            b.store(value, b.gep(panel, [r], source_etype=element))
-        with counted_loop(b, count, self.width, i64(1)) as r:
-            b.store(
-                ir.Constant(element, None if isinstance(element, ir.IntType) else 0.0),
-                b.gep(panel, [r], source_etype=element),
-            )
+        with b.if_then(b.icmp_signed("<", start, stop)), counted_loop(b, first, self.rows, self.width) as row:
+            count = least(b, b.sub(self.rows, row), self.width)
+            with counted_loop(b, start, stop, i64(1)) as p:
+                panel = self._panel(row, p)
+                with counted_loop(b, i64(0), count, i64(1)) as r:
+                    self._store_at(self._one_lane(b.add(row, r), p), panel, r)
+                with counted_loop(b, count, self.width, i64(1)) as r:
+                    zero = ir.Constant(self.lane, None if isinstance(self.lane, ir.IntType) else 0.0)
+                    self._store_at(zero, panel, r)
+
+    # lanes, as the panels hold them
+
+    def _lanes_of_rows(self, row: ir.Value, p: ir.Value, at: int, size: int) -> ir.Value:
+        """Step p of `size` rows from row + at on, which are neighbours."""
+        if self.packing.group == 1:
+            return self._load(self._source(row, p), at, size)
+        b, group = self.b, self.packing.group
+        first = b.mul(p, i64(group))
+        parts = [self._source(row, b.add(first, i64(e))) for e in range(group)]
+        return self._joined([self._bits(self._element(x, i64(at)), size) for x in parts])
+
+    def _lanes_along_k(self, source: ir.Value, p: ir.Value) -> ir.Value:
+        """`lanes` steps from p on of the row at `source`, whose elements are neighbours."""
+        if self.packing.group == 1:
+            return self._load(self._element(source, p), 0, self.lanes)
+        b, group = self.b, self.packing.group
+        bits = self._bits(self._element(source, b.mul(p, i64(group))), self.lanes * group)
+        return self._flipped(b.bitcast(bits, ir.VectorType(I32, self.lanes)))
+
+    def _one_lane(self, row: ir.Value, p: ir.Value) -> ir.Value:
+        if self.packing.group == 1:
+            return self._read(self._source(row, p), 1)
+        b, group = self.b, self.packing.group
+        parts = []
+        for e in range(group):
+            k = b.add(b.mul(p, i64(group)), i64(e))
+            x = self._bits(self._source(row, least(b, k, b.sub(self.k, i64(1)))), 1)
+            parts.append(b.select(b.icmp_signed("<", k, self.k), x, ir.Constant(x.type, 0)))
+        return self._joined(parts)
+
+    def _joined(self, parts: list[ir.Value]) -> ir.Value:
+        """The elements of each lane side by side, the first in the lowest bits."""
+        b, bits = self.b, self.packing.target.bits
+        kind = ir.VectorType(I32, parts[0].type.count) if isinstance(parts[0].type, ir.VectorType) else I32
+        total = b.zext(parts[0], kind)
+        for e, part in enumerate(parts[1:], 1):
+            total = b.or_(total, b.shl(b.zext(part, kind), self._constant(kind, e * bits)))
+        return self._flipped(total)
+
+    def _flipped(self, lanes: ir.Value) -> ir.Value:
+        if not self.packing.flips:
+            return lanes
+        bits = self.packing.target.bits
+        high = sum(1 << (e * bits + bits - 1) for e in range(self.packing.group))
+        return self.b.xor(lanes, self._constant(lanes.type, high))
+
+    def _constant(self, kind: ir.Type, value: int) -> ir.Constant:
+        return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+    def _bits(self, pointer: ir.Value, size: int) -> ir.Value:
+        """The bits of `size` elements in the target dtype, an integer or the source's own; one: a scalar."""
+
+        def kind(dtype: DType) -> ir.Type:
+            element = ir.IntType(dtype.bits)
+            return element if size == 1 else ir.VectorType(element, size)
+
+        source, target = self.packing.source, self.packing.target
+        loaded = self.b.load(pointer, typ=kind(source), align=source.itemsize)
+        if source.bits == target.bits:
+            return loaded
+        return (self.b.sext if source.is_signed else self.b.zext)(loaded, kind(target))
 
     def _source(self, row: ir.Value, p: ir.Value) -> ir.Value:
         b = self.b
@@ -144,8 +222,8 @@ class _Packing:
     def _panel(self, row: ir.Value, p: ir.Value) -> ir.Value:
         """Where step p of the panel that starts at `row` lies."""
         b = self.b
-        offset = b.add(b.mul(row, self.k), b.mul(p, self.width))
-        return b.gep(self.panels, [offset], source_etype=element_type(self.packing.target))
+        offset = b.add(b.mul(row, self.steps), b.mul(p, self.width))
+        return b.gep(self.panels, [offset], source_etype=self.lane)
 
     def _load(self, pointer: ir.Value, offset: int, size: int) -> ir.Value:
         return self._read(self._element(pointer, i64(offset)) if offset else pointer, size)
@@ -158,9 +236,11 @@ class _Packing:
         return scalars.cast(scalars.from_memory(loaded, source), self.packing.target).value
 
     def _store(self, value: ir.Value, panel: ir.Value, offset: int) -> None:
-        b = self.b
-        pointer = b.gep(panel, [i64(offset)], source_etype=element_type(self.packing.target)) if offset else panel
-        b.store(value, pointer, align=self.packing.target.itemsize)
+        self._store_at(value, panel, i64(offset))
+
+    def _store_at(self, value: ir.Value, panel: ir.Value, offset: ir.Value) -> None:
+        pointer = self.b.gep(panel, [offset], source_etype=self.lane)
+        self.b.store(value, pointer, align=self.packing.lane_bytes)
 
 
 def _powers_of_two(total: int, largest: int) -> list[int]:

@@ -40,6 +40,10 @@ class Target:
         """How many elements of `itemsize` bytes one vector register holds."""
         return self.vector_bytes // itemsize
 
+    def has(self, feature: str) -> bool:
+        """Whether the processor is known to have a feature that LLVM calls so."""
+        return f"+{feature}" in self.features.split(",")
+
     @property
     def architecture(self) -> str:
         """The first part of the triple: "x86_64", "aarch64"."""
