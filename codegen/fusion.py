@@ -15,7 +15,7 @@ from typing import Any
 
 from tjit.codegen.items import INLINE_INDEX, Group, Index, Item, Program, Read, make_items
 from tjit.codegen.storage import Storage
-from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, upper_bound
+from tjit.ir.dims import Dim, DimExpr, Symbol, at_least, is_one, upper_bound
 from tjit.ir.graph import Graph, Node, Value
 from tjit.passes.costs import EXPENSIVE
 
@@ -37,7 +37,7 @@ def fuse(storage: Storage, mark: str = "") -> Program:
     stored = storage.stored
     while True:
         program = Program(storage.graph, storage.overwrites, mark)
-        program.stored = stored
+        program.stored, program.blank = stored, storage.blank
         make_items(program)
         _merge_groups(program)
         more = _recomputed_at_a_loss(program)
@@ -182,10 +182,23 @@ def _overwrites(program: Program, ga: Group, gb: Group) -> bool:
     """
     updates = [i for i in ga.items if i.kind == "update"]
     return any(
-        e in gb.items and (e.kind != "reduce" or e.value is i.node.operands[0])
+        e in gb.items and (e.kind != "reduce" or e.value is i.node.operands[0]) and not _write_apart(program, i, e)
         for i in updates
         for e in program.after[i]
+    ) or any(
+        e.kind == "update" and program.root(e.value) is program.root(i.value) and not _write_apart(program, i, e)
+        for i in updates
+        for e in gb.items
     )
+
+
+def _write_apart(program: Program, a: Item, b: Item) -> bool:
+    """Whether two updates write to different parts of one array, and neither reads what is in it."""
+    root = program.root(a.value)
+    if not a.kind == b.kind == "update" or any(program.root(r.value) is root for item in (a, b) for r in item.reads):
+        return False
+    bounds = zip(*(item.node.attrs[key] for item in (a, b) for key in ("starts", "stops")), strict=True)
+    return any(at_least(b0 - a1, 0) or at_least(a0 - b1, 0) for a0, a1, b0, b1 in bounds)
 
 
 def _too_serial(program: Program, ga: Group, gb: Group, parallel: list[Symbol], extents: dict[Symbol, Dim]) -> bool:

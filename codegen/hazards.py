@@ -14,7 +14,8 @@ def reads_what_it_overwrites(kernel: Kernel, buffer: Buffer) -> bool:
     """Whether some read of `buffer` could see what the kernel itself has written there.
 
     A read is safe at the very element that its statement, or a later one of the same loop, writes; and in an earlier
-    loop, within the same parallel point, which must own what it writes.
+    loop, within the same parallel point, which must own what it writes. Several stores, which fusion takes together
+    only where they write apart, leave no read safe.
     """
     if isinstance(kernel, ContractKernel):
         return _contract(kernel, buffer)
@@ -26,7 +27,12 @@ def reads_what_it_overwrites(kernel: Kernel, buffer: Buffer) -> bool:
         return False
     (at, store), *others = written
     inside = {a.symbol for loop in kernel.loops for a in loop.axes}
-    return bool(others) or not _owns(store, kernel.parallel, inside) or any(_unsafe(kernel, at, store, buffer))
+    if not all(_owns(s, kernel.parallel, inside) for _, s in written):
+        return True
+    if others:
+        seen: set[int] = set()
+        return any(True for loop in kernel.loops for s in loop.body for _ in _loads(s.value, buffer, seen))
+    return any(_unsafe(kernel, at, store, buffer))
 
 
 def _writes(store: Store, buffer: Buffer) -> bool:

@@ -128,6 +128,7 @@ class Program:
         self.producer: dict[Value, Node] = graph.producers()
         self.overwrites = overwrites or {}
         self.stored: set[Value] = set()
+        self.blank: set[Value] = set()
         self.items: list[Item] = []
         self.item_of: dict[Value, Item] = {}
         self.groups: list[Group] = []
@@ -142,6 +143,12 @@ class Program:
     def named(self, name: str, extent: Dim) -> Symbol:
         """A symbol of kernels, whatever the program calls its own."""
         return Symbol(self.mark + name, 0, extent - 1)
+
+    def root(self, value: Value) -> Value:
+        """The first of the values that share memory with `value`."""
+        while value in self.overwrites:
+            value = self.overwrites[value]
+        return value
 
     def in_memory(self, value: Value) -> bool:
         """Whether kernels other than its own read `value` from a buffer."""
@@ -171,7 +178,7 @@ def make_items(program: Program) -> None:
             _add_item(program, node, node.result, "update", domain)
         elif node.op.name != "constant":
             for value in node.results:
-                if value in program.stored:
+                if value in program.stored and value not in program.blank:
                     _add_item(program, node, value, "store", _domain_of(program, value))
     _add_order(program)
 

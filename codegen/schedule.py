@@ -203,7 +203,7 @@ class Scheduler:
             if (
                 root is None
                 or root in self.placed
-                or root not in self.program.item_of
+                or (root not in self.program.item_of and root not in self.storage.blank)
                 or (target.kind == "input" and not self._may_overwrite(root, self.graph.inputs[target.position]))
             ):
                 self.copies.append((value, target))
@@ -212,6 +212,8 @@ class Scheduler:
 
     def _may_overwrite(self, value: Value, source: Value) -> bool:
         """Whether no later kernel reads `source`. What its own kernel reads is looked at when that is built."""
+        if value in self.storage.blank:
+            return False  # its parts are written by several kernels
         item = self.program.item_of[value]
         own = self.order[self.program.group_of[item]] - (item.kind == "control")  # a branch's reads are not looked at
         there = (source, *self.sharing.get(source, ()))

@@ -1,18 +1,20 @@
 """Which values share memory: an op that changes an operand writes over it where no one misses the old value.
 
 `a = for(a, ...)` leaves its result where a was if a is not read later; else a copy is made first, as a node of its own
-(`alias`, which the scheduler stores). After this every such op overwrites its operand.
+(`alias`, which the scheduler stores). After this every such op overwrites its operand. A concatenation that has to be
+in memory becomes writes of its operands to memory that nothing fills before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tjit.codegen.items import INLINE_INDEX
 from tjit.codegen.stored import changed_operands, must_be_stored
 from tjit.devices import cpu
+from tjit.ir.dims import Dim, at_least, product
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
@@ -20,6 +22,7 @@ from tjit.ir.types import TensorType
 __all__ = ["Storage", "plan_storage"]
 
 _LONG_CHAIN = 8  # updates
+_LONG_RUN = 64  # elements that lie one after the other: fewer are better chosen one by one where they are read
 
 
 @dataclass
@@ -29,11 +32,13 @@ class Storage:
     Attributes:
         overwrites: result to the operand whose memory it takes.
         stored: values that must be in memory.
+        blank: those of them that are memory to write to, whatever is in it.
     """
 
     graph: Graph
     overwrites: dict[Value, Value] = field(default_factory=dict)
     stored: set[Value] = field(default_factory=set)
+    blank: set[Value] = field(default_factory=set)
 
     def root(self, value: Value) -> Value:
         """The first of the values that share memory with `value`."""
@@ -45,7 +50,7 @@ class Storage:
 def plan_storage(graph: Graph) -> Storage:
     """What overwrites what in `graph`, and what has to be copied before."""
     stored = must_be_stored(graph)
-    if not any(node.op.kind == "control" or any(_may_change(node)) for node in graph.nodes):
+    if not any(node.op.kind == "control" or _is_join(node) or any(_may_change(node)) for node in graph.nodes):
         return Storage(graph, {}, stored)
     return _Planner(graph, stored).run()
 
@@ -55,6 +60,13 @@ def _may_change(node: Node) -> Iterator[tuple[int, int]]:
     yield from changed_operands(node)
     if node.op.name == "slice_update":
         yield 0, 0
+
+
+def _is_join(node: Node) -> bool:
+    """Whether it is a concatenation of long pieces of memory."""
+    if node.op.name != "concat":
+        return False
+    return all(at_least(product(o.type.shape[node.attrs["dim"] :]), _LONG_RUN) for o in node.operands)
 
 
 class _Planner:
@@ -67,6 +79,7 @@ class _Planner:
         under: for a value that is not in memory, which of `bases` are read to compute it.
         over: for each of `bases`, the values that are not in memory and computed from it.
         chain: how many slice_updates, one over the other, a value that is not in memory is a choice between.
+        joined: the concatenations that are written piece by piece.
     """
 
     def __init__(self, graph: Graph, stored: set[Value]) -> None:
@@ -82,11 +95,14 @@ class _Planner:
         self.under: dict[Value, frozenset[Value]] = {}
         self.over: dict[Value, list[Value]] = {}
         self.chain: dict[Value, int] = {}
+        self.joined: dict[Value, Node] = {}
 
     def run(self) -> Storage:
         for at, node in enumerate(self.graph.nodes):
             if node.op.name == "slice_update":
                 self._update(at, node)
+            elif _is_join(node) and node.result in self.result.stored:
+                self._join(node)
             else:
                 self._node(at, node)
             self._note(node)
@@ -99,14 +115,60 @@ class _Planner:
         A long chain of choices costs more than memory.
         """
         base = node.operands[0]
-        self.nodes.append(node)
         if not isinstance(base, Value):
+            self.nodes.append(node)
             return
         length = self.chain.get(base, 0) + 1
         if (self._in_memory(base) or length > _LONG_CHAIN) and self._may_overwrite(at, node, base, node.result):
             self._overwrite(at, node, base, node.result)
+            self._write(node, base)
         else:
+            self.nodes.append(node)
             self.chain[node.result] = length
+
+    def _write(self, node: Node, base: Value) -> None:
+        """Append an update in place; of a concatenation that is written piece by piece, its pieces."""
+        part, attrs = node.operands[1], node.attrs
+        made = self.producer.get(part) if isinstance(part, Value) else None
+        source = made.operands[0] if made is not None and made.op.name == "reshape" else part
+        joined = self.joined.get(source) if isinstance(source, Value) else None
+        lead = part.type.ndim - joined.result.type.ndim if joined is not None else 0
+        ones = (1,) * lead
+        if joined is None or lead < 0 or part.type.shape != ones + joined.result.type.shape or {*attrs["steps"]} != {1}:
+            self.nodes.append(node)
+            return
+        pieces = [self._reshaped(node, o, ones + o.type.shape) for o in joined.operands]
+        self._write_pieces(node, base, pieces, lead + joined.attrs["dim"], attrs["starts"])
+
+    def _reshaped(self, node: Node, value: Operand, shape: tuple[Dim, ...]) -> Operand:
+        """`value` with leading dims of 1."""
+        if value.type.shape == shape:
+            return value
+        made = Value(value.type.with_shape(shape))
+        self.nodes.append(Node(OPS["reshape"], (value,), {"shape": shape}, (made,), location=node.location))
+        return made
+
+    def _join(self, node: Node) -> None:
+        """Write every operand of a concatenation to its place in new memory."""
+        type = node.result.type
+        attrs = {"value": 0, "shape": type.shape, "dtype": type.dtype, "device": cpu}
+        blank = self._new(node, "full", (), attrs, type)
+        self.result.blank.add(blank)
+        self.joined[node.result] = node
+        self._write_pieces(node, blank, node.operands, node.attrs["dim"], (0,) * type.ndim)
+
+    def _write_pieces(
+        self, node: Node, base: Value, pieces: Sequence[Operand], dim: int, starts: tuple[Dim, ...]
+    ) -> None:
+        """Write `pieces` one after the other along `dim`, from `starts` on; the last update defines `node`'s result."""
+        for n, piece in enumerate(pieces):
+            result = node.result if n == len(pieces) - 1 else Value(node.result.type)
+            stops = tuple(start + extent for start, extent in zip(starts, piece.type.shape, strict=True))
+            attrs = {"starts": starts, "stops": stops, "steps": (1,) * len(starts)}
+            self.nodes.append(Node(OPS["slice_update"], (base, piece), attrs, (result,), location=node.location))
+            self.result.overwrites[result] = base
+            self.result.stored.add(base)
+            base, starts = result, (*starts[:dim], stops[dim], *starts[dim + 1 :])
 
     def _node(self, at: int, node: Node) -> None:
         operands = list(node.operands)

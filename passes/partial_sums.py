@@ -8,7 +8,7 @@ from math import copysign
 from typing import Any, NamedTuple
 
 from tjit.ir.dims import Dim, at_least
-from tjit.ir.graph import Graph, Node, Operand, Value, infer_types
+from tjit.ir.graph import Graph, Literal, Node, Operand, Value, infer_types
 from tjit.ir.op import OPS
 from tjit.ir.scope import each_node
 from tjit.passes.known import is_zero, known_number
@@ -74,7 +74,7 @@ class _Part(NamedTuple):
 def _narrow(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     if node.op.name != "add":
         return None
-    merged = _merged(rewriter, node)
+    merged = _merged(rewriter, node) or _joined(plus, rewriter, node)
     if merged is not None:
         return merged
     for base, other in (node.operands, node.operands[::-1]):
@@ -108,6 +108,56 @@ def _merged(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     (total,) = rewriter.add(node, OPS["add"], [x, y], [x.type])
     attrs = {**a.attrs, "value": sum(zeros, -0.0) if node.result.type.is_float else 0}
     return rewriter.add(node, OPS["pad"], [total], [node.result.type], **attrs)
+
+
+def _joined(plus: set[Value] | None, rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
+    """The sum of parts that are side by side along one dim and leave nothing out, as their concatenation."""
+    parts: list[_Part] = []
+    for operand in node.operands:
+        found = _parts(rewriter, operand)
+        if found is None or not all(_are_apart(a, b) for a in found for b in parts):
+            return None
+        parts.extend(found)
+    for dim in range(node.result.type.ndim):
+        line = _side_by_side(parts, node.result.type.shape, dim)
+        if line is not None:
+            values = [_plus_zeros(plus, rewriter, node, part, parts) for part in line]
+            return rewriter.add(node, OPS["concat"], values, [node.result.type], dim=dim)
+    return None
+
+
+def _side_by_side(parts: Sequence[_Part], shape: tuple[Dim, ...], dim: int) -> list[_Part] | None:
+    """The parts in their order along `dim`, if each is whole in the other dims and together they are all."""
+    for part in parts:
+        bounds = zip(shape, part.attrs["starts"], part.attrs["stops"], strict=True)
+        if any(d != dim and not (_same(start, 0) and _same(stop, n)) for d, (n, start, stop) in enumerate(bounds)):
+            return None
+        if set(part.attrs["steps"]) != {1} or not isinstance(part.value, Value):
+            return None
+    line: list[_Part] = []
+    at: Dim = 0
+    while len(line) < len(parts):
+        found = [p for p in parts if all(p is not q for q in line) and _same(p.attrs["starts"][dim], at)]
+        if len(found) != 1:
+            return None
+        line.extend(found)
+        at = found[0].attrs["stops"][dim]
+    return line if _same(at, shape[dim]) else None
+
+
+def _same(a: Dim, b: Dim) -> bool:
+    return at_least(a - b, 0) and at_least(b - a, 0)
+
+
+def _plus_zeros(
+    plus: set[Value] | None, rewriter: Rewriter, node: Node, part: _Part, parts: Sequence[_Part]
+) -> Operand:
+    """The part's value plus the zeros that the others have there: -0.0 + 0.0 is 0.0."""
+    value = part.value
+    exact = plus is None or value in plus or value.type.dtype.kind != "float"
+    if exact or all(copysign(1.0, other.zero) < 0 for other in parts if other is not part):
+        return value
+    return rewriter.add(node, OPS["add"], [value, Literal(0.0, value.type.dtype)], [value.type])[0]
 
 
 def _parts(rewriter: Rewriter, operand: Operand) -> list[_Part] | None:

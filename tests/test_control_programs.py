@@ -399,10 +399,10 @@ def test_scatters_write_over_an_argument():
 
 def test_a_row_of_a_product_goes_where_it_belongs():
     text = """
-        graph f(%x: f64[6, 5], %a: f64[6, 4], %b: f64[4, 5]) -> f64[6, 5] {
+        graph f(%x: f64[6, 5], %a: f64[12, 4], %b: f64[4, 5]) -> f64[6, 5] {
           %0: f64[6, 5] = for(%x, counter="i0", trip=6) {
             body(%y: f64[6, 5]) {
-              %1: f64[1, 4] = slice(%a, starts=(i0, 0), stops=(i0 + 1, 4), steps=(1, 1))
+              %1: f64[1, 4] = slice(%a, starts=(2*i0, 0), stops=(2*i0 + 1, 4), steps=(1, 1))
               %2: f64[1, 5] = dot(%1, %b)
               %3: f64[6, 5] = slice_update(%y, %2, starts=(i0, 0), stops=(i0 + 1, 5), steps=(1, 1))
               yield %3
@@ -411,7 +411,7 @@ def test_a_row_of_a_product_goes_where_it_belongs():
           return %0 to %x
         }
     """
-    check(text, np.zeros((6, 5)), np.arange(24.0).reshape(6, 4), np.arange(20.0).reshape(4, 5) / 9)
+    check(text, np.zeros((6, 5)), np.arange(48.0).reshape(12, 4), np.arange(20.0).reshape(4, 5) / 9)
 
     assert written_names(plan_of(text)) == ["x"]
 

@@ -328,3 +328,35 @@ def test_a_tall_sum_over_columns_is_right(rng):
 
     np.testing.assert_allclose(got, x.sum(0), rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(most, x.max(0))
+
+
+def test_a_concatenation_in_memory_is_written_piece_by_piece():
+    def f(x, y):
+        return tjit.cat([tjit.tanh(x), x * y, y], dim=1)
+
+    x, y = tjit.randn(5, 96), tjit.randn(5, 96)
+    found = plan(f, x, y)
+
+    assert len(found.steps) == 1
+    assert not found.temps
+    wanted = np.concatenate([np.tanh(np.asarray(x)), np.asarray(x) * np.asarray(y), np.asarray(y)], 1)
+    np.testing.assert_allclose(np.asarray(tjit.compile(f)(x, y)), wanted, rtol=1e-6)
+
+
+def test_short_pieces_are_chosen_where_they_are_read():
+    found = kernels(lambda x, y: tjit.cat([x, y], dim=1), tjit.randn(100, 3), tjit.randn(100, 2))
+
+    assert len(found) == 1
+
+
+def test_gradients_of_chunks_are_one_array():
+    def f(x, w):
+        a, b = (x @ w).chunk(2, 1)
+        return (tjit.tanh(a) * b).sum()
+
+    def gradient(fn):
+        x, w = tjit.ones(8, 16).requires_grad_(), tjit.linspace(-1, 1, 16 * 192).reshape(16, 192).requires_grad_()
+        fn(x, w).backward()
+        return np.asarray(w.grad)
+
+    np.testing.assert_allclose(gradient(tjit.compile(f)), gradient(f), rtol=1e-5)
