@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from tjit.codegen.kernel import (
     Axis,
@@ -12,10 +14,11 @@ from tjit.codegen.kernel import (
     Expr,
     Index,
     Load,
-    Loop,
     LoopKernel,
     Reduce,
     Reduced,
+    Scan,
+    Scanned,
     Statement,
     Store,
     fold_up,
@@ -60,8 +63,8 @@ def kernel_buffers(exprs: list[Expr], stores: list[Store]) -> tuple[Buffer, ...]
     return tuple(found)
 
 
-def rebuild(expr: Expr, values: dict[Symbol, Dim], reduced: dict[int, Reduce], memo: dict[int, Expr]) -> Expr:
-    """`expr` with axis symbols replaced; `reduced` maps old Reduce statements (by id) to new ones."""
+def rebuild(expr: Expr, values: dict[Symbol, Dim], made: Mapping[int, Any], memo: dict[int, Expr]) -> Expr:
+    """`expr` with axis symbols replaced; `made` maps old Reduce and Scan statements (by id) to new ones."""
 
     def new(e: Expr) -> Expr:
         if isinstance(e, Compute):
@@ -75,7 +78,9 @@ def rebuild(expr: Expr, values: dict[Symbol, Dim], reduced: dict[int, Reduce], m
             )
         if isinstance(e, Index):
             return replace(e, value=substitute(e.value, values))
-        return Reduced(reduced[id(e.reduce)]) if isinstance(e, Reduced) else e
+        if isinstance(e, Scanned):
+            return Scanned(made[id(e.scan)])
+        return Reduced(made[id(e.reduce)]) if isinstance(e, Reduced) else e
 
     return fold_up(expr, memo, new)
 
@@ -83,20 +88,22 @@ def rebuild(expr: Expr, values: dict[Symbol, Dim], reduced: dict[int, Reduce], m
 def _rebuild_kernel(
     kernel: LoopKernel, parallel: tuple[Axis, ...], loop_axes: list[tuple[Axis, ...]], values: dict[Symbol, Dim]
 ) -> LoopKernel:
-    reduced: dict[int, Reduce] = {}
+    made: dict[int, Any] = {}
     memo: dict[int, Expr] = {}
     loops = []
     for loop, axes in zip(kernel.loops, loop_axes, strict=True):
         body: list[Statement] = []
         for s in loop.body:
-            value = rebuild(s.value, values, reduced, memo)
-            if isinstance(s, Reduce):
-                new = replace(s, value=value)
-                reduced[id(s)] = new
-                body.append(new)
-            else:
+            value = rebuild(s.value, values, made, memo)
+            if isinstance(s, Store):
                 body.append(replace(s, value=value, index=tuple(substitute(d, values) for d in s.index)))
-        loops.append(Loop(axes, tuple(body)))
+                continue
+            new = replace(s, value=value)
+            if isinstance(new, Scan) and new.start is not None:
+                new = replace(new, start=rebuild(new.start, values, made, memo))
+            made[id(s)] = new
+            body.append(new)
+        loops.append(replace(loop, axes=axes, body=tuple(body)))
     return replace(kernel, parallel=parallel, loops=tuple(loops))
 
 

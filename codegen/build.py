@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.items import Group, Item, Program, pieces
+from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, pieces
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -21,6 +21,8 @@ from tjit.codegen.kernel import (
     LoopKernel,
     Reduce,
     Reduced,
+    Scan,
+    Scanned,
     ScatterKernel,
     Statement,
     Store,
@@ -38,6 +40,7 @@ __all__ = ["BufferOf", "build_contract", "build_loops", "build_scatter", "copy_a
 Indices = tuple[Dim, ...]
 BufferOf = Callable[[Value], Buffer]
 
+SCAN_KINDS = {"cumsum": "sum", "cumprod": "prod", "cummax": "max", "cummin": "min", "logcumsumexp": "logaddexp"}
 _ROW_BYTES = 32 * 1024  # scratch of one parallel point: stays in the first-level cache
 
 
@@ -244,6 +247,9 @@ class _Loops:
         self.symbols_of: dict[Item, dict[Symbol, Dim]] = {}
         self.expander = Expander(program, buffer_of)
         self.reduced: dict[Item, Reduce] = {}
+        self.scanned: dict[Item, Scan] = {}
+        self.left: set[Item] = set()  # scans that a later loop reads from memory
+        self.backwards: dict[int, bool] = {}  # the direction of loops with scans
         self.rows: list[_Row] = []
         self.current = 0
         extents: dict[Symbol, Dim] = {}
@@ -263,14 +269,17 @@ class _Loops:
             self._declare(item)
         bodies = self._bodies()
         self.rows = self._choose_rows()
-        if self.rows:
+        if self.rows or self.left:
             bodies = self._bodies()
         stores = self._reduction_stores()
         if stores and (self.loops[-1] or any(isinstance(s, Reduce) for s in bodies[-1])):
             self.loops.append([])
             bodies.append([])
         bodies[-1].extend(stores)
-        loops = tuple(Loop(tuple(axes), tuple(body)) for axes, body in zip(self.loops, bodies, strict=True))
+        loops = tuple(
+            Loop(tuple(axes), tuple(body), self.backwards.get(n, False))
+            for n, (axes, body) in enumerate(zip(self.loops, bodies, strict=True))
+        )
         outputs = [s.buffer for body in bodies for s in body if isinstance(s, Store) and not s.buffer.row]
         return LoopKernel(name, (), tuple(dict.fromkeys(outputs)), tuple(self.parallel), loops, None, 1, location)
 
@@ -296,15 +305,17 @@ class _Loops:
         for read in item.reads:
             producer = self.program.item_of.get(read.value)
             if producer in self.loop_of:
-                after = max(after, self.loop_of[producer] + (producer.kind == "reduce"))
+                after = max(after, self.loop_of[producer] + self._is_waited_for(producer, item, read))
         for at in range(after, len(self.loops)):
-            if [a.extent for a in self.loops[at]] == extents:
+            if [a.extent for a in self.loops[at]] == extents and self._runs_as(item, at):
                 break
         else:
             at = len(self.loops)
             # loops of equal extents use the same symbols: what they share is then the same expression
             self.loops.append([Axis(self.program.named(f"r{k}", d), d) for k, d in enumerate(extents)])
         self.loop_of[item] = at
+        if item.kind == "scan":
+            self.backwards[at] = item.node.attrs["reverse"]
         values: dict[Symbol, Dim] = {}
         for s, axis in zip(own, self.loops[at], strict=True):
             values[s] = axis.index
@@ -315,12 +326,37 @@ class _Loops:
                 values[s] = self.names[group.axis[s]].dim
         self.symbols_of[item] = values
 
+    def _is_waited_for(self, producer: Item, reader: Item, read: Read) -> bool:
+        """Whether the whole of the producer's loop comes before an element that the reader takes."""
+        if producer.kind != "scan":
+            return producer.kind == "reduce"
+        here = dict(zip(reader.symbols, reader.domain, strict=True))
+        for d in producer.looped:
+            made, taken = producer.symbols[d], bare_symbol(read.index[d])
+            if is_one(producer.domain[d]):
+                continue
+            if taken is None or taken not in here or self.group.axis[taken] is not self.group.axis[made]:
+                return True
+        own = [s for s in reader.symbols if not is_one(here[s]) and self.group.axis[s] not in self.group.parallel]
+        return len(own) != 1
+
+    def _runs_as(self, item: Item, at: int) -> bool:
+        """Whether the loop goes in a scan's direction, or may."""
+        reverse = item.node.attrs["reverse"] if item.kind == "scan" else None
+        return reverse is None or self.backwards.get(at, reverse) == reverse
+
     def _declare(self, item: Item) -> None:
         """Say what stands for the item's value inside this kernel."""
         points = {a.symbol for a in self.parallel}
 
         def reduced(index: Indices) -> Expr | None:
             return Reduced(self.reduced[item])
+
+        def scanned(index: Indices) -> Expr | None:
+            if self.loop_of[item] == self.current:
+                return Scanned(self.scanned[item])
+            self.left.add(item)
+            return Load(self.store_to(item.value), index)
 
         def stored(index: Indices) -> Expr | None:
             if self.loop_of[item] >= self.current or self.program.producer[item.value].op.kind != "elementwise":
@@ -332,19 +368,20 @@ class _Loops:
                     return None
             return Load(self.store_to(item.value), _as_stored(item, index))
 
-        self.expander.member[item.value] = reduced if item.kind == "reduce" else stored
+        self.expander.member[item.value] = {"reduce": reduced, "scan": scanned}.get(item.kind, stored)
 
     def _bodies(self) -> list[list[Statement]]:
         """The statements of every loop, in order; `used` notes what each loop computes."""
         bodies: list[list[Statement]] = [[] for _ in self.loops]
         self.reduced.clear()
+        self.scanned.clear()
         self.used: list[set[Any]] = [set() for _ in self.loops]
         for item in sorted(self.group.items, key=lambda i: self.loop_of[i]):
             self.current = self.loop_of[item]
             self.expander.touched = self.used[self.current]
             if not bodies[self.current]:
                 bodies[self.current] += self._start_loop()
-            bodies[self.current].append(self._statement(item))
+            bodies[self.current].extend(self._statements(item))
         return bodies
 
     def _start_loop(self) -> list[Statement]:
@@ -358,6 +395,13 @@ class _Loops:
                 stores.append(Store(row.load.buffer, row.load.index, value, self.program.producer[row.key[0]].location))
         return stores
 
+    def _statements(self, item: Item) -> list[Statement]:
+        statement = self._statement(item)
+        if not isinstance(statement, Scan) or not (item in self.left or self.needed(item.value)):
+            return [statement]
+        at = tuple(substitute(d, self.symbols_of[item]) for d in item.value_index())
+        return [statement, Store(self.store_to(item.value), at, Scanned(statement), statement.location)]
+
     def _statement(self, item: Item) -> Statement:
         values = self.symbols_of[item]
         index = tuple(substitute(s.dim, values) for s in item.symbols)
@@ -368,6 +412,11 @@ class _Loops:
             reduce = Reduce(f"s{len(self.reduced)}", op, value, item.value.type.dtype, location)
             self.reduced[item] = reduce
             return reduce
+        if item.kind == "scan":
+            value = self.expander.operand(item.node.operands[0], index)
+            kind, dtype = SCAN_KINDS[item.node.op.name], item.value.type.dtype
+            self.scanned[item] = scan = Scan(f"scan{len(self.scanned)}", kind, value, dtype, None, location)
+            return scan
         at = tuple(substitute(d, values) for d in item.value_index())
         if item.kind == "update":
             return Store(self.store_to(item.value), at, _new_part(self.expander, item, values), location)

@@ -14,8 +14,9 @@ from itertools import combinations
 from typing import Any
 
 from tjit.codegen.items import INLINE_INDEX, Group, Index, Item, Program, Read, make_items
+from tjit.codegen.items import bare_symbol as _bare
 from tjit.codegen.storage import Storage
-from tjit.ir.dims import Dim, DimExpr, Symbol, at_least, is_one, upper_bound
+from tjit.ir.dims import Dim, Symbol, at_least, is_one, upper_bound
 from tjit.ir.graph import Graph, Node, Value
 from tjit.passes.costs import EXPENSIVE
 
@@ -52,7 +53,7 @@ def fuse(storage: Storage, mark: str = "") -> Program:
 def _merge_groups(program: Program) -> None:
     readers: dict[Value, list[Item]] = {}
     for number, item in enumerate(program.items):
-        kind = "store" if item.kind == "update" else item.kind
+        kind = {"update": "store", "scan": "reduce"}.get(item.kind, item.kind)
         group = Group([item], list(item.parallel), kind, {s: s for s in item.symbols}, 1 << number)
         for needed in _depends_on(program, group):
             group.reach |= needed.bit | needed.reach
@@ -72,15 +73,6 @@ def _merge_groups(program: Program) -> None:
 
 def _stands_alone(group: Group) -> bool:
     return group.kind in ("index", "control")
-
-
-def _bare(d: Dim) -> Symbol | None:
-    """The symbol that `d` is, if it is just one."""
-    if isinstance(d, DimExpr) and len(d.terms) == 1:
-        ((monomial, c),) = d.terms.items()
-        if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
-            return monomial[0]
-    return None
 
 
 def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> None:

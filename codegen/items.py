@@ -23,6 +23,7 @@ __all__ = [
     "Item",
     "Program",
     "Read",
+    "bare_symbol",
     "make_items",
     "pieces",
 ]
@@ -52,7 +53,7 @@ class Item:
 
     node: Node
     value: Value
-    kind: str  # "store", "update", "reduce", "contract", "index", "control"
+    kind: str  # "store", "update", "reduce", "scan", "contract", "index", "control"
     domain: tuple[Dim, ...]
     symbols: tuple[Symbol, ...]
     reads: list[Read] = field(default_factory=list)
@@ -63,12 +64,17 @@ class Item:
         return self.node.attrs["dims"] if self.kind == "reduce" else ()
 
     @property
+    def looped(self) -> tuple[int, ...]:
+        """The dims whose elements depend on each other: those of a reduction, that of a scan."""
+        return (self.node.attrs["dim"],) if self.kind == "scan" else self.reduced
+
+    @property
     def parallel(self) -> list[Symbol]:
-        """Symbols of the kept dims whose extent is not 1."""
-        return [s for d, s in enumerate(self.symbols) if d not in self.reduced and not is_one(self.domain[d])]
+        """Symbols of the other dims whose extent is not 1."""
+        return [s for d, s in enumerate(self.symbols) if d not in self.looped and not is_one(self.domain[d])]
 
     def loop(self) -> list[Symbol]:
-        return [s for d, s in enumerate(self.symbols) if d in self.reduced and not is_one(self.domain[d])]
+        return [s for d, s in enumerate(self.symbols) if d in self.looped and not is_one(self.domain[d])]
 
     def extent(self, symbol: Symbol) -> Dim:
         return self.domain[self.symbols.index(symbol)]
@@ -155,17 +161,26 @@ class Program:
         node = self.producer.get(value)
         if node is None or value in self.stored or value in self.overwrites or node.op.name == "constant":
             return True
-        if node.op.kind in ("contract", "reduce", "control"):
+        if node.op.kind in ("contract", "reduce", "scan", "control"):
             return True
         return node.op.kind == "index" and node.op.name not in INLINE_INDEX
+
+
+def bare_symbol(d: Dim) -> Symbol | None:
+    """The symbol that `d` is, if it is just one."""
+    if isinstance(d, DimExpr) and len(d.terms) == 1:
+        ((monomial, c),) = d.terms.items()
+        if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0]
+    return None
 
 
 def make_items(program: Program) -> None:
     for node in program.graph.nodes:
         kind = node.op.kind
-        if kind == "reduce":
+        if kind in ("reduce", "scan"):
             operand = node.operands[0]
-            _add_item(program, node, node.result, "reduce", operand.type.shape)
+            _add_item(program, node, node.result, kind, operand.type.shape)
         elif kind == "contract":
             _add_item(program, node, node.result, "contract", node.result.type.shape)
         elif kind == "index" and node.op.name not in INLINE_INDEX:
@@ -290,7 +305,7 @@ def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tup
     program.item_of[value] = item
     index: Index = tuple(s.dim if not is_one(d) else 0 for s, d in zip(symbols, domain, strict=True))
     seen: set[tuple[Value, Index]] = set()
-    if kind == "reduce":
+    if kind in ("reduce", "scan"):
         _collect(program, item, node.operands[0], index, seen)
     elif kind == "contract":
         _collect_contract(program, item, node, index, seen)

@@ -52,6 +52,8 @@ __all__ = [
     "Reduce",
     "Reduced",
     "Repeat",
+    "Scan",
+    "Scanned",
     "ScatterKernel",
     "Statement",
     "Store",
@@ -164,6 +166,17 @@ class Reduced:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Scanned:
+    """What a `Scan` before it in the same loop has come to, at the loop's present point."""
+
+    scan: Scan
+
+    @property
+    def dtype(self) -> DType:
+        return self.scan.dtype
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Accumulator:
     """In a contraction's epilogue: the finished sum at (batch, m, n)."""
 
@@ -178,21 +191,38 @@ class Local:
     dtype: DType
 
 
-Expr = Union[Load, Const, Index, Compute, Reduced, Accumulator, Local]
+Expr = Union[Load, Const, Index, Compute, Reduced, Scanned, Accumulator, Local]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reduce:
     """name = kind over the enclosing loop's axes of value.
 
-    kind: "sum", "prod", "max", "min", "any", "all", "argmax", "argmin". Max and min propagate nan. The arg kinds give
-    the i64 position of the first extreme (a nan is extreme) in row-major order of the loop's axes.
+    kind: "sum", "prod", "max", "min", "any", "all", "argmax", "argmin", "logaddexp". Max and min propagate nan. The arg
+    kinds give the i64 position of the first extreme (a nan is extreme) in row-major order of the loop's axes.
     """
 
     name: str
     kind: str
     value: Expr
     dtype: DType
+    location: Location | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scan:
+    """The running kind ("sum", "prod", "max", "min", "logaddexp") of value along the loop's one axis, in its direction.
+
+    Attributes:
+        dtype: of the results. Sums and products of f16, bf16 and f32 run in something wider (`running_dtype`).
+        start: what comes before the first point (a `Reduced`, of the running dtype); None: nothing.
+    """
+
+    name: str
+    kind: str
+    value: Expr
+    dtype: DType
+    start: Expr | None = None
     location: Location | None = None
 
 
@@ -206,15 +236,20 @@ class Store:
     location: Location | None = None
 
 
-Statement = Union[Reduce, Store]
+Statement = Union[Reduce, Scan, Store]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loop:
-    """A loop nest over `axes` (outermost first) around statements; no axes: once per parallel point."""
+    """A loop nest over `axes` (outermost first) around statements; no axes: once per parallel point.
+
+    Attributes:
+        reverse: from the last point to the first, as its scans run. Other statements do not care.
+    """
 
     axes: tuple[Axis, ...]
     body: tuple[Statement, ...]
+    reverse: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

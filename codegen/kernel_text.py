@@ -26,6 +26,8 @@ from tjit.codegen.kernel import (
     Reduce,
     Reduced,
     Repeat,
+    Scan,
+    Scanned,
     ScatterKernel,
     Store,
     walk,
@@ -73,14 +75,21 @@ class _Printer:
         for loop in kernel.loops:
             depth = 2
             if loop.axes:
-                self.line(2, f"for ({', '.join(map(str, loop.axes))})")
+                self.line(2, f"for ({', '.join(map(str, loop.axes))}){' backwards' if loop.reverse else ''}")
                 depth = 3
             for statement in loop.body:
                 if isinstance(statement, Reduce):
                     text = f"{statement.name}: {statement.dtype} = {statement.kind} {self.expr(statement.value, depth)}"
                     self.line(depth, text, statement.location)
+                elif isinstance(statement, Scan):
+                    self.scan(statement, depth)
                 else:
                     self.store(statement, depth)
+
+    def scan(self, scan: Scan, depth: int) -> None:
+        start = "" if scan.start is None else f" from {self.expr(scan.start, depth)}"
+        text = f"{scan.name}: {scan.dtype} = running {scan.kind}{start} of {self.expr(scan.value, depth)}"
+        self.line(depth, text, scan.location)
 
     def contract(self, kernel: ContractKernel) -> None:
         axes = ", ".join(map(str, (*kernel.batch, kernel.m, kernel.n)))
@@ -181,6 +190,8 @@ class _Printer:
             return f"index({expr.value}):{expr.dtype}"
         if isinstance(expr, Reduced):
             return expr.reduce.name
+        if isinstance(expr, Scanned):
+            return expr.scan.name
         if isinstance(expr, Local):
             return expr.name
         if isinstance(expr, Accumulator):

@@ -15,13 +15,14 @@ from tjit.codegen.kernel import (
     Fold,
     Kernel,
     Load,
-    Loop,
     LoopKernel,
     NestKernel,
     NestStatement,
     Reduce,
     Reduced,
     Repeat,
+    Scan,
+    Scanned,
     Statement,
     Store,
     fold_up,
@@ -42,6 +43,7 @@ class _Renamer:
         self.buffers: dict[Buffer, Buffer] = {}
         self.exprs: dict[int, Expr] = {}
         self.reduces: dict[int, Reduce] = {}
+        self.scans: dict[int, Scan] = {}
 
     def buffer(self, b: Buffer) -> Buffer:
         if b not in self.buffers:
@@ -58,13 +60,18 @@ class _Renamer:
         if isinstance(e, Load):
             bindings = tuple((s, self.exprs[id(v)], n) for s, v, n in e.bindings)
             return replace(e, buffer=self.buffer(e.buffer), bindings=bindings)
+        if isinstance(e, Scanned):
+            return Scanned(self.scans[id(e.scan)])
         return Reduced(self.reduces[id(e.reduce)]) if isinstance(e, Reduced) else e
 
     def statement(self, s: Statement) -> Statement:
         if isinstance(s, Store):
             return replace(s, buffer=self.buffer(s.buffer), value=self.expr(s.value))
-        new = replace(s, value=self.expr(s.value))
-        self.reduces[id(s)] = new
+        if isinstance(s, Scan):
+            start = None if s.start is None else self.expr(s.start)
+            self.scans[id(s)] = scan = replace(s, value=self.expr(s.value), start=start)
+            return scan
+        self.reduces[id(s)] = new = replace(s, value=self.expr(s.value))
         return new
 
     def nest(self, body: tuple[NestStatement, ...]) -> tuple[NestStatement, ...]:
@@ -90,7 +97,7 @@ class _Renamer:
         buffers = tuple(map(self.buffer, kernel.buffers))
         outputs = tuple(map(self.buffer, kernel.outputs))
         if isinstance(kernel, LoopKernel):
-            loops = tuple(Loop(x.axes, tuple(map(self.statement, x.body))) for x in kernel.loops)
+            loops = tuple(replace(x, body=tuple(map(self.statement, x.body))) for x in kernel.loops)
             return replace(kernel, buffers=buffers, outputs=outputs, loops=loops)
         if isinstance(kernel, NestKernel):
             return replace(kernel, buffers=buffers, outputs=outputs, body=self.nest(kernel.body))

@@ -22,6 +22,7 @@ from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
+from tjit.codegen.scans import split_scan
 from tjit.codegen.split import split_reduction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
@@ -425,7 +426,8 @@ class Scheduler:
         self._step(replace(kernel, tasks=self.costs.contract_tasks(kernel)))
 
     def _loop_step(self, kernel: LoopKernel) -> None:
-        for part in split_reduction(kernel, self._partial):
+        blocks = split_scan(kernel, self._partial)
+        for part in blocks if len(blocks) > 1 else split_reduction(kernel, self._partial):
             part = arrange(part)
             stores = [s for s in statements(part) if isinstance(s, Store)]
             self._step(replace(part, buffers=kernel_buffers(expressions(part), stores)))

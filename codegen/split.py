@@ -10,7 +10,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tjit.codegen.axes import rebuild
-from tjit.codegen.kernel import Axis, Buffer, Expr, Load, Loop, LoopKernel, Reduce, Reduced, Statement, Store, walk
+from tjit.codegen.kernel import (
+    Axis,
+    Buffer,
+    Expr,
+    Load,
+    Loop,
+    LoopKernel,
+    Reduce,
+    Reduced,
+    Scan,
+    Statement,
+    Store,
+    walk,
+)
 from tjit.dtypes import bf16, f16, f32
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
@@ -47,6 +60,7 @@ def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffe
         value = rebuild(statement.value, values, reduced, memo)
         if isinstance(statement, Store):
             body.append(replace(statement, value=value, index=tuple(substitute(d, values) for d in statement.index)))
+        if not isinstance(statement, Reduce):
             continue
         # partial sums of f16 and bf16 stay in f32
         wide = f32 if statement.dtype in (f16, bf16) else statement.dtype
@@ -84,6 +98,8 @@ def _should_split(kernel: LoopKernel) -> bool:
     if any(loop.axes for loop in kernel.loops[1:]) or any(s.kind not in _SPLITTABLE for s in reductions):
         return False
     if any(isinstance(s, Reduce) for loop in kernel.loops[1:] for s in loop.body):
+        return False
+    if any(isinstance(s, Scan) for loop in kernel.loops for s in loop.body):
         return False
     points = product(a.extent for a in kernel.parallel)
     length = product(a.extent for a in kernel.loops[0].axes)

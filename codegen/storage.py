@@ -232,7 +232,7 @@ class _Planner:
             return True
         if made.op.kind == "index":
             return made.op.name not in INLINE_INDEX
-        return made.op.kind in ("contract", "reduce", "control")
+        return made.op.kind in ("contract", "reduce", "scan", "control")
 
     def _note(self, node: Node) -> None:
         """Keep what the results, where they are not in memory, are computed from."""

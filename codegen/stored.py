@@ -57,7 +57,7 @@ def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
     cut: set[Value] = set()
     for node in graph.nodes:
         below = 1 + max((depth.get(o, 0) for o in node.operands if isinstance(o, Value)), default=0)
-        if node.op.kind in ("contract", "reduce", "control") or any(v in stored for v in node.results):
+        if node.op.kind in ("contract", "reduce", "scan", "control") or any(v in stored for v in node.results):
             below = 0
         elif below >= _DEEP:
             cut.update(node.results)
@@ -77,7 +77,7 @@ def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozense
     """The value under movement (and `allowed` elementwise ops) that has to be in memory, if it is not already."""
     while isinstance(operand, Value):
         node = producer.get(operand)
-        if node is None or node.op.kind in ("contract", "reduce", "control"):
+        if node is None or node.op.kind in ("contract", "reduce", "scan", "control"):
             return None
         if node.op.kind == "index":
             return operand if node.op.name in INLINE_INDEX else None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Store, fold_up
+from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Scanned, Store, fold_up
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
@@ -31,7 +31,7 @@ def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: 
             return any(s in over for d in dims for s in symbols(d)) or any(memo[id(v)] for _, v, _ in e.bindings)
         if isinstance(e, Index):
             return any(s in over for s in symbols(e.value))
-        return isinstance(e, Accumulator) or (reduced and isinstance(e, Reduced))
+        return isinstance(e, (Accumulator, Scanned)) or (reduced and isinstance(e, Reduced))
 
     known = memo.get(id(expr))
     return fold_up(expr, memo, depends) if known is None else known
@@ -67,6 +67,7 @@ class ExprEmitter:
         ints: index arithmetic; its `symbols` hold the present value of every axis (of lane 0 for the lane axis).
         pointers: of buffers, by name.
         reduced: what finished reductions are, by the id of their statement.
+        scanned: what scans have come to in the lanes, likewise.
         accumulator: what `Accumulator` is, in a contraction's epilogue.
         error: pointer to the i32 set on a failed check.
         columns: lanes are parallel points of their own, with a result of each reduction in each lane.
@@ -95,6 +96,7 @@ class ExprEmitter:
         self.error = error
         self.reduced = {} if reduced is None else reduced
         self.accumulator = accumulator
+        self.scanned: dict[int, Lane] = {}
         self.scalars = LlvmScalars(builder, lanes.width, features_of(target))
         self.scalar = scalar or (self if lanes.width == 1 else self._uniform())
         self._lane = frozenset(() if lanes.symbol is None else (lanes.symbol,))
@@ -131,7 +133,7 @@ class ExprEmitter:
         stack = [*roots][::-1]
         while stack:
             expr = stack.pop()
-            if isinstance(expr, (Const, Reduced, Accumulator)) or id(expr) in self._memo or id(expr) in seen:
+            if isinstance(expr, (Const, Reduced, Scanned, Accumulator)) or id(expr) in self._memo or id(expr) in seen:
                 continue
             seen.add(id(expr))
             if not varies(expr, over, memo, reduced):
@@ -180,6 +182,8 @@ class ExprEmitter:
             return self.scalars.cast(Lane(self.positions(expr.value), int64), expr.dtype)
         if isinstance(expr, Reduced):
             return self._broadcast(self.reduced[id(expr.reduce)])
+        if isinstance(expr, Scanned):
+            return self.scanned[id(expr.scan)]
         if self.accumulator is None:
             raise CodegenError("an accumulator outside of a contraction")
         return self.accumulator

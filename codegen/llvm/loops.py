@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Store, kernel_symbols, walk
+from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
+from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, numbers, splat, stack
 from tjit.ir.dims import Dim, coefficient, product
@@ -50,6 +51,7 @@ class _Loops:
         self.ints = Integers(self.b)
         self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)
         self.strided = self.columns and self._has_strides()
+        self.by_rows = self.columns and self._scans_columns()
         self.shape = self._choose_shape()
 
     # -- shape of the code ---------------------------------------------------------------------------------------------
@@ -64,8 +66,9 @@ class _Loops:
         sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in exprs] or [4]
         width = max(1, self.target.lanes(max(sizes)))
         heavy = sum(isinstance(e, Compute) for e in exprs)
-        reduces = any(isinstance(s, Reduce) for s in statements)
+        reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
         many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
+        many = 2 if self.by_rows else many
         unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
         if any(isinstance(e, Load) and (e.bindings or e.conditions) for e in exprs):
             unroll = 1
@@ -89,6 +92,13 @@ class _Loops:
                         return True
         return False
 
+    def _scans_columns(self) -> bool:
+        """Whether the kernel may go row by row with what the columns' scans have come to in the first-level cache."""
+        if len(self.kernel.loops) != 1 or len(self.kernel.loops[0].axes) != 1:
+            return False
+        body = self.kernel.loops[0].body
+        return any(isinstance(s, Scan) for s in body) and not any(isinstance(s, Reduce) for s in body)
+
     # -- the function --------------------------------------------------------------------------------------------------
 
     def emit(self) -> None:
@@ -110,7 +120,10 @@ class _Loops:
                 self._bind(outer, rest)
                 start = self.ints.mul(number, i64(block))
                 stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(self.kernel.vector.extent))
-                self._column_block(start, stop)
+                if self.by_rows:
+                    self._block_by_rows(start, stop, block)
+                else:
+                    self._column_block(start, stop)
             else:
                 self._bind(outer, unit)
                 self._rows()
@@ -137,8 +150,8 @@ class _Loops:
         *outer, inner = self.kernel.parallel
         step = self.shape.width * self.shape.unroll
         reduces = any(loop.axes for loop in self.kernel.loops)
-        size = _NARROW_BLOCK if self.strided else _BLOCK
-        block = step if reduces else max(step, size // step * step)
+        size = _NARROW_BLOCK if self.strided and not self.by_rows else _BLOCK  # scans: long runs in memory
+        block = step if reduces and not self.by_rows else max(step, size // step * step)
         return outer, (inner.extent + (block - 1)) // block, block
 
     def _bind(self, axes: Sequence[Axis], linear: ir.Value) -> None:
@@ -182,6 +195,10 @@ class _Loops:
                 accumulation = Accumulation(emitter, [statement], 1)
                 accumulation.update(0, emitter, i64(0))
                 reduced.update(accumulation.finish())
+            elif isinstance(statement, Scan):  # along one point
+                running = Running(emitter, 1, registers(emitter, [statement], self.entry), reverse=False)
+                running.begin([statement], emitter)
+                emitter.scanned[id(statement)] = running.step(statement, emitter)
             else:
                 emitter.store(statement)
 
@@ -191,36 +208,51 @@ class _Loops:
         roots = [s.value for s in loop.body]
         reduces = [s for s in loop.body if isinstance(s, Reduce)]
         accumulation = Accumulation(scalar, reduces, width, self.shape.unroll, entry=self.entry)
+        scans = [s for s in loop.body if isinstance(s, Scan)]
+        running = Running(scalar, width, registers(scalar, scans, self.entry), reverse=loop.reverse)
+        running.begin(scans, scalar)
         symbols = frozenset(a.symbol for a in loop.axes)
         scalar.hoist([r for r in roots], symbols)
         with self._nest(outer), scalar.scope():
             scalar.hoist(roots, frozenset((inner.symbol,)))
-            self._lane_loops(loop, inner, width, scalar, reduced, accumulation)
+            self._lane_loops(loop, inner, width, scalar, reduced, accumulation, running)
         reduced.update(accumulation.finish())
 
     @contextmanager
-    def _nest(self, axes: Sequence[Axis]) -> Iterator[None]:
+    def _nest(self, axes: Sequence[Axis], reverse: bool = False) -> Iterator[None]:
         """Counted loops over axes, outermost first."""
         if not axes:
             yield
             return
         axis, *rest = axes
-        with counted_loop(self.b, i64(0), self.ints.dim(axis.extent), i64(1)) as i:
-            self.ints.symbols[axis.symbol.name] = i
-            with self._nest(rest):
+        extent = self.ints.dim(axis.extent)
+        with counted_loop(self.b, i64(0), extent, i64(1)) as i:
+            self.ints.symbols[axis.symbol.name] = self._backwards(i, extent, 1) if reverse else i
+            with self._nest(rest, reverse):
                 yield
 
+    def _backwards(self, i: ir.Value, extent: ir.Value, step: int) -> ir.Value:
+        """Where the `step` points begin that a loop from the end has come to after i of `extent`."""
+        return self.ints.sub(self.ints.sub(extent, i64(step)), i)
+
     def _lane_loops(
-        self, loop: Loop, inner: Axis, width: int, scalar: ExprEmitter, reduced: dict, accumulation: Accumulation
+        self,
+        loop: Loop,
+        inner: Axis,
+        width: int,
+        scalar: ExprEmitter,
+        reduced: dict,
+        accumulation: Accumulation,
+        running: Running,
     ) -> None:
-        """The innermost loop: whole vectors, several at once, then what is left under a mask."""
+        """The innermost loop: whole vectors, several at once, and what is left after them under a mask."""
         extent = self.ints.dim(inner.extent)
         unroll = self.shape.unroll
         step = width * unroll
         linear = self._position(loop, inner)
 
         def body(start: ir.Value, count: int, mask: ir.Value | None) -> None:
-            for n in range(count):
+            for n in reversed(range(count)) if loop.reverse else range(count):
                 at = self.ints.add(start, i64(n * width))
                 self.ints.symbols[inner.symbol.name] = at
                 emitter = ExprEmitter(
@@ -233,16 +265,27 @@ class _Loops:
                     reduced=reduced,
                     scalar=scalar,
                 )
-                self._body(loop, emitter, accumulation, n, linear)
+                self._body(loop, emitter, accumulation, running, n, linear)
+
+        def steps() -> None:
+            if whole is not None:
+                with counted_loop(self.b, i64(0), whole, i64(step)) as i, scalar.scope():
+                    body(self._backwards(i, whole, step) if loop.reverse else i, unroll, None)
+
+        def rest() -> None:
+            start = i64(0) if whole is None else whole
+            stop = self.ints.add(start, self._round_up(self.ints.sub(extent, start), width)) if loop.reverse else extent
+            with counted_loop(self.b, start, stop, i64(width)) as i, scalar.scope():
+                at = self.ints.add(self._backwards(i, stop, width), start) if loop.reverse else i
+                body(at, 1, self._mask(at, extent, width) if width > 1 else None)
 
         whole, left = self._split(inner.extent, extent, step, width)
-        if whole is not None:
-            with counted_loop(self.b, i64(0), whole, i64(step)) as i, scalar.scope():
-                body(i, unroll, None)
-        if left:
-            start = i64(0) if whole is None else whole
-            with counted_loop(self.b, start, extent, i64(width)) as i, scalar.scope():
-                body(i, 1, self._mask(i, extent, width) if width > 1 else None)
+        for part in (rest, steps) if loop.reverse else (steps, rest):
+            if part is steps or left:
+                part()
+
+    def _round_up(self, n: ir.Value, step: int) -> ir.Value:
+        return self.ints.mul(self.ints.div(self.ints.add(n, i64(step - 1)), i64(step)), i64(step))
 
     def _split(self, d: Dim, extent: ir.Value, step: int, width: int) -> tuple[ir.Value | None, bool]:
         """Where the whole steps end (None: there are none), and whether anything is left after them."""
@@ -264,15 +307,25 @@ class _Loops:
             linear = linear * axis.extent + axis.index
         return linear
 
-    def _body(self, loop: Loop, emitter: ExprEmitter, accumulation: Accumulation, n: int, linear: Dim) -> None:
-        self._statements(loop, emitter)
+    def _body(
+        self,
+        loop: Loop,
+        emitter: ExprEmitter,
+        accumulation: Accumulation,
+        running: Running,
+        n: int,
+        linear: Dim,
+    ) -> None:
+        self._statements(loop, emitter, running)
         accumulation.update(n, emitter, linear)
 
-    def _statements(self, loop: Loop, emitter: ExprEmitter) -> None:
-        """Stores, and what reductions take in: in order, since a store may write over what was to be read before."""
+    def _statements(self, loop: Loop, emitter: ExprEmitter, running: Running) -> None:
+        """Stores, scans, what reductions take in: in order, since a store may write over what was to be read before."""
         for statement in loop.body:
             if isinstance(statement, Store):
                 emitter.store(statement)
+            elif isinstance(statement, Scan):
+                emitter.scanned[id(statement)] = running.step(statement, emitter)
             else:
                 emitter.emit(statement.value)
 
@@ -298,39 +351,79 @@ class _Loops:
             with counted_loop(self.b, start if few else whole, stop, i64(width)) as i, scalar.scope():
                 self._column_vectors(i, 1, self._mask(i, stop, width) if width > 1 else None, scalar)
 
+    def _block_by_rows(self, start: ir.Value, stop: ir.Value, block: int) -> None:
+        """Scans down columns, a row of the block at a time."""
+        (loop,) = self.kernel.loops
+        vector, (axis,), width = self.kernel.vector, loop.axes, self.shape.width
+        assert vector is not None
+        scalar = self._emitter(Lanes(None, 1), {})
+        scalar.hoist([s.value for s in loop.body], frozenset({vector.symbol, axis.symbol}))
+        scans = [s for s in loop.body if isinstance(s, Scan)]
+        kept = RowState(self.b, scans, block, self.entry)
+        with counted_loop(self.b, start, stop, i64(width)) as i, scalar.scope():
+            emitter = self._lanes_at(i, None, scalar)
+            slots = kept.slots(self.ints.sub(i, start))
+            Running(emitter, 1, slots, reverse=loop.reverse).begin(scans, emitter)
+        with self._nest(loop.axes, loop.reverse), scalar.scope():
+            scalar.hoist([s.value for s in loop.body], frozenset({vector.symbol}))
+            steps = self.ints.div(self.ints.sub(stop, start), i64(width * self.shape.unroll))
+            whole = self.ints.add(start, self.ints.mul(steps, i64(width * self.shape.unroll)))
+            with counted_loop(self.b, start, whole, i64(width * self.shape.unroll)) as i, scalar.scope():
+                for n in range(self.shape.unroll):
+                    self._row_vector(loop, kept, self.ints.add(i, i64(n * width)), start, None, scalar)
+            with counted_loop(self.b, whole, stop, i64(width)) as i, scalar.scope():
+                mask = self._mask(i, stop, width) if width > 1 else None
+                self._row_vector(loop, kept, i, start, mask, scalar)
+
+    def _row_vector(
+        self, loop: Loop, kept: RowState, i: ir.Value, start: ir.Value, mask: ir.Value | None, scalar: ExprEmitter
+    ) -> None:
+        emitter = self._lanes_at(i, mask, scalar)
+        running = Running(emitter, 1, kept.slots(self.ints.sub(i, start)), reverse=loop.reverse)
+        self._statements(loop, emitter, running)
+
+    def _lanes_at(self, place: ir.Value, mask: ir.Value | None, scalar: ExprEmitter) -> ExprEmitter:
+        """The emitter of the columns from `place` on."""
+        vector = self.kernel.vector
+        assert vector is not None
+        self.ints.symbols[vector.symbol.name] = place
+        lanes = Lanes(vector.symbol, self.shape.width, mask)
+        return ExprEmitter(
+            self.b,
+            self.target,
+            lanes,
+            self.ints,
+            self.pointers,
+            error=self.error,
+            reduced={},
+            scalar=scalar,
+            columns=True,
+        )
+
     def _column_vectors(self, start: ir.Value, count: int, mask: ir.Value | None, scalar: ExprEmitter) -> None:
         vector = self.kernel.vector
         assert vector is not None
         width = self.shape.width
         places = [self.ints.add(start, i64(n * width)) for n in range(count)]
-        emitters = [
-            ExprEmitter(
-                self.b,
-                self.target,
-                Lanes(vector.symbol, width, mask),
-                self.ints,
-                self.pointers,
-                error=self.error,
-                reduced={},
-                scalar=scalar,
-                columns=True,
-            )
-            for _ in range(count)
-        ]
+        emitters = [self._lanes_at(place, mask, scalar) for place in places]
         for loop in self.kernel.loops:
             roots = [s.value for s in loop.body]
             reduces = [s for s in loop.body if isinstance(s, Reduce)]
             accumulations = [Accumulation(e, reduces, 1, entry=self.entry) for e in emitters] if reduces else []
+            scans = [s for s in loop.body if isinstance(s, Scan)]
+            running = [Running(e, 1, registers(e, scans, self.entry), reverse=loop.reverse) for e in emitters]
+            for one, emitter in zip(running, emitters, strict=True):
+                one.begin(scans, emitter)
             symbols = frozenset(a.symbol for a in loop.axes)
             for place, emitter in zip(places, emitters, strict=True):
                 self.ints.symbols[vector.symbol.name] = place
                 if loop.axes:
                     emitter.hoist(roots, symbols)
             linear = self._position(loop, vector) if not loop.axes else self._position(loop, loop.axes[-1])
-            with self._nest(loop.axes), self._scopes((scalar, *emitters) if loop.axes else ()):
+            with self._nest(loop.axes, loop.reverse), self._scopes((scalar, *emitters) if loop.axes else ()):
                 for n, (place, emitter) in enumerate(zip(places, emitters, strict=True)):
                     self.ints.symbols[vector.symbol.name] = place
-                    self._statements(loop, emitter)
+                    self._statements(loop, emitter, running[n])
                     if reduces:
                         accumulations[n].update(0, emitter, linear)
             for emitter, accumulation in zip(emitters, accumulations, strict=False):

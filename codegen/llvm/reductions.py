@@ -10,11 +10,11 @@ from tjit.codegen.kernel import Reduce
 from tjit.codegen.llvm.expressions import ExprEmitter, features_of
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.vectors import I32, numbers, stack
-from tjit.dtypes import DType, bool_
+from tjit.dtypes import DType, bool_, f64
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, DimExpr
 
-__all__ = ["Accumulation"]
+__all__ = ["Accumulation", "join", "neutral"]
 
 _NEVER = (1 << 63) - 1
 
@@ -25,7 +25,7 @@ def neutral(kind: str, dtype: DType) -> bool | int | float:
         return 0
     if kind in ("prod", "all"):
         return 1
-    lowest = kind in ("max", "argmax")
+    lowest = kind in ("max", "argmax", "logaddexp")
     if dtype.is_floating_point:
         return float("-inf") if lowest else float("inf")
     if dtype is bool_:
@@ -49,7 +49,17 @@ def join(s: LlvmScalars, kind: str, x: Lane, y: Lane) -> Lane:
         return s.maximum(x, y)
     if kind == "min":
         return s.minimum(x, y)
+    if kind == "logaddexp":
+        return _log_add_exp(s, x, y)
     return s.bit_or(x, y) if kind == "any" else s.bit_and(x, y)
+
+
+def _log_add_exp(s: LlvmScalars, x: Lane, y: Lane) -> Lane:
+    zero, most = s.const(0.0, x), s.const(708.0 if x.dtype is f64 else 87.0, x)
+    larger = s.maximum(x, y)
+    distance = s.select(s.eq(x, y), zero, s.abs(s.sub(x, y)))  # two equal infinities differ by 0, not nan
+    near = s.add(larger, s.log1p(s.exp(s.neg(s.minimum(distance, most)))))
+    return s.select(s.gt(distance, most), larger, near)  # the smaller is nothing: its exponential is no normal number
 
 
 def _better(s: LlvmScalars, kind: str, x: Lane, xi: Lane, y: Lane, yi: Lane) -> Lane:

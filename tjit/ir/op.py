@@ -15,6 +15,7 @@ KINDS = (
     "movement",  # one operand; an index map says where each result element comes from
     "create",  # no tensor operand: full, iota
     "reduce",  # dims, keepdim
+    "scan",  # dim, reverse: each element with all before it along the dim, or all after it
     "contract",  # dot with batch dims
     "index",  # gather, scatter, slice update, concat: data moved by rules of their own
     "control",  # nodes with regions

@@ -248,7 +248,8 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
 
 
 def _scan(ufunc: np.ufunc) -> Callable[..., Any]:
-    """A cumulative sum or product: in steps of 1, 2, 4, ... each element takes in the one so far before it."""
+    """A cumulative sum or product."""
+    op = "cumsum" if ufunc is np.add else "cumprod"
 
     def scan(a: Any, axis: Axis = None, dtype: Any = None, out: Any = None) -> Any:
         a = as_array(a)
@@ -256,22 +257,29 @@ def _scan(ufunc: np.ufunc) -> Callable[..., Any]:
         if axis is None or not x.shape:
             x, axis = each(lambda t: reshape(t, (product(t.shape),)), x, scalar=False), 0
         dim = normalize_dim(axis, len(x.shape))
-        extent = x.shape[dim]
-        if not isinstance(extent, int):
-            raise CaptureError(
-                f"a cumulative {ufunc.__name__} along a dim of {extent} elements, a number that differs between calls",
-                user_location(),
-                hint="compile with dynamic=False",
-            )
-        step = 1
-        lead = (slice(None),) * dim
-        while step < extent:
-            later = call_ufunc(ufunc, x[(*lead, slice(step, None))], x[(*lead, slice(None, extent - step))])
-            x = each(lambda s, t: _f("cat")([s, t], dim), x[(*lead, slice(None, step))], later)
-            step *= 2
-        return _given(each(_f("clone"), x) if x is a else x, out)
+        if x.dtype.kind == "c" and ufunc is np.multiply:
+            return _given(_complex_products(x, dim), out)
+        return _given(each(lambda t: _f(op)(t, dim, dtype=t.type_.dtype), x), out)
 
     return scan
+
+
+def _complex_products(x: Any, dim: int) -> Any:
+    """In steps of 1, 2, 4, ... each element takes in the one so far before it."""
+    extent = x.shape[dim]
+    if not isinstance(extent, int):
+        raise CaptureError(
+            f"a cumulative product along a dim of {extent} complex numbers, a number that differs between calls",
+            user_location(),
+            hint="compile with dynamic=False",
+        )
+    step = 1
+    lead = (slice(None),) * dim
+    while step < extent:
+        later = call_ufunc(np.multiply, x[(*lead, slice(step, None))], x[(*lead, slice(None, extent - step))])
+        x = each(lambda s, t: _f("cat")([s, t], dim), x[(*lead, slice(None, step))], later)
+        step *= 2
+    return x if extent > 1 else each(_f("clone"), x)
 
 
 def _without_nan(name: Any, identity: Any) -> Callable[..., Any]:

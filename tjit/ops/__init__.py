@@ -16,13 +16,14 @@ from tjit.ops import (
     pooling,
     random,
     reduce,
+    scans,
     shape,
 )
 from tjit.ops.public import attach_methods
 
 __all__ = [
     "composite", "contract", "control", "convolution", "creation", "elementwise", "index", "indexing", "movement",
-    "operators", "pooling", "random", "reduce", "shape",
+    "operators", "pooling", "random", "reduce", "scans", "shape",
 ]  # fmt: skip
 
 attach_methods()
