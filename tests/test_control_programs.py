@@ -15,7 +15,7 @@ from random_regions import random_graph
 import tjit
 from tjit.codegen.kernel import Axis, ContractKernel, Kernel, LoopKernel
 from tjit.codegen.llvm.module import compile_schedule
-from tjit.codegen.llvm.program import costs
+from tjit.codegen.llvm.program import costs, emit_program
 from tjit.codegen.llvm.target import host_target
 from tjit.codegen.schedule import schedule
 from tjit.codegen.steps import Placed, Schedule, Step, bodies, kernel_steps, numbered
@@ -454,6 +454,28 @@ def test_failures_in_loops_and_after_them_are_told_apart(nests):
         program.run([np.array(1.0), np.array(10)])
     (result,) = program.run([np.array(1.0), np.array(9)])
     assert result == 6.0
+
+
+def test_every_failure_has_room_on_the_stack():
+    checks = "\n".join(f'%{n}: bool[] = ne(%z, {n}.0)\ncheck(%{n}, message="at {n}")' for n in range(2, 30))
+    text = f"""
+        graph f(%x: f64[5], %k: i64[3]) -> f64[], f64[3] {{
+          %0: f64[] = for(0.0:f64, counter="i0", trip=5) {{
+            body(%z: f64[]) {{
+              {checks}
+              %30: f64[] = add(%z, 0.5)
+              yield %30
+            }}
+          }}
+          %31: f64[3] = take(%x, %k, dim=0)
+          return %0, %31
+        }}
+    """
+    written = str(emit_program(schedule(run_passes(graph_of(text))), host_target()))
+
+    size = int(re.search(r"alloca \[(\d+) x i32\]", written)[1])
+    places = [int(n) for n in re.findall(r"getelementptr i32, ptr [^,]*, i64 (\d+)", written)]
+    assert max(places) < size
 
 
 TRIANGLE = """

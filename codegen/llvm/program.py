@@ -168,7 +168,7 @@ class ProgramEmitter:
         binds = sum(isinstance(step, Bind) for step in self.plan.steps)
         self.args = stack(self.setup, ir.ArrayType(PTR, 3 + most))
         self.dims = stack(self.setup, ir.ArrayType(I64, max(1, len(self.plan.symbols) + binds)))
-        self.errors = stack(self.setup, ir.ArrayType(I32, max(1, len(steps))))
+        self.errors = stack(self.setup, ir.ArrayType(I32, 1 + max((n for n, _ in steps), default=0)))
         heap = [step.placed for _, step in steps if isinstance(step, Allocate)]
         self.slots = {placed: self._slot() for placed in heap}
         self.leave = self.b.append_basic_block("leave") if heap else None
