@@ -27,11 +27,12 @@ from tjit.codegen.kernel import (
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
 from tjit.passes.costs import EXPENSIVE
 
-__all__ = ["arrange", "kernel_buffers", "rebuild"]
+__all__ = ["arrange", "crosses", "expressions", "kernel_buffers", "rebuild", "statements"]
 
 _TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs more than it saves
 _MAX_TASKS = 64
 _EXPENSIVE_COST = 4.0
+NEAR = 4  # elements: lanes this far from each other are read with what lies between, and picked out
 
 
 def arrange(kernel: LoopKernel) -> LoopKernel:
@@ -198,10 +199,11 @@ def _choose_vector(kernel: LoopKernel) -> LoopKernel:
         if not kernel.parallel:
             return kernel
         best = max(reversed(kernel.parallel), key=lambda a: _contiguous_count(a, accesses))
-        stored = [s.buffer.offset(s.index) for s in statements(kernel) if isinstance(s, Store)]
-        if any(coefficient(o, kernel.parallel[-1].symbol) == 1 for o in stored):
+        cross = _cross_axis(kernel, best)
+        if best is not kernel.parallel[-1] and not _stores_run(kernel, best, cross):
             best = kernel.parallel[-1]
-        return _with_last(kernel, best)
+            cross = _cross_axis(kernel, best)
+        return _with_last(kernel, best, cross)
     if _row_buffers(kernel) or not kernel.parallel:
         return replace(kernel, vector=inner[0])
     rows = sum(_contiguous_count(a, accesses) for a in dict.fromkeys(inner))
@@ -220,8 +222,36 @@ def _contiguous_count(axis: Axis, accesses: list[Dim]) -> int:
     return sum(isinstance(k, int) and k == 1 for k in (coefficient(o, axis.symbol) for o in accesses))
 
 
-def _with_last(kernel: LoopKernel, axis: Axis) -> LoopKernel:
-    return replace(kernel, parallel=(*(a for a in kernel.parallel if a is not axis), axis), vector=axis)
+def _with_last(kernel: LoopKernel, axis: Axis, cross: Axis | None = None) -> LoopKernel:
+    last = (axis,) if cross is None else (cross, axis)
+    first = (a for a in kernel.parallel if a not in last)
+    return replace(kernel, parallel=(*first, *last), vector=axis, cross=cross)
+
+
+def crosses(access: Load | Store, vector: Axis, cross: Axis) -> bool:
+    """Whether an access steps over elements from lane to lane, but not along `cross`."""
+    if isinstance(access, Load) and access.bindings:
+        return False
+    offset = access.buffer.offset(access.index)
+    along = coefficient(offset, vector.symbol)
+    near = isinstance(along, int) and abs(along) <= NEAR
+    return along is not None and not near and coefficient(offset, cross.symbol) == 1
+
+
+def _cross_axis(kernel: LoopKernel, vector: Axis) -> Axis | None:
+    """The axis along which most accesses run that step over elements along `vector`."""
+    found = [e for e in expressions(kernel) if isinstance(e, Load)]
+    found += [s for s in statements(kernel) if isinstance(s, Store)]
+    counts = {a: sum(crosses(e, vector, a) for e in found) for a in kernel.parallel if a is not vector}
+    best = max(reversed(counts), key=counts.__getitem__, default=None)
+    return best if best is not None and counts[best] else None
+
+
+def _stores_run(kernel: LoopKernel, vector: Axis, cross: Axis | None) -> bool:
+    """Whether every store runs along the lanes, or along `cross`."""
+    stores = [s for s in statements(kernel) if isinstance(s, Store)]
+    along = [coefficient(s.buffer.offset(s.index), vector.symbol) == 1 for s in stores]
+    return all(a or (cross is not None and crosses(s, vector, cross)) for a, s in zip(along, stores, strict=True))
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------

@@ -261,6 +261,8 @@ class LoopKernel:
             the end of a reduction), or the last parallel axis (lanes are then independent points); None: scalar.
         tasks: number of equal ranges the linear parallel space is cut into, at most; 1: not worth a thread.
             Depends on shapes only.
+        cross: the last parallel axis but one, where accesses that step over elements along `vector` are contiguous
+            along it: they pass through transposed tiles. None: there are none.
     """
 
     name: str
@@ -271,6 +273,7 @@ class LoopKernel:
     vector: Axis | None
     tasks: Dim = 1
     location: Location | None = None
+    cross: Axis | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

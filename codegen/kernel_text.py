@@ -71,7 +71,8 @@ class _Printer:
     def loops(self, kernel: LoopKernel) -> None:
         axes = ", ".join(map(str, kernel.parallel)) or "1"
         vector = f" vector {kernel.vector.symbol}" if kernel.vector is not None else ""
-        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}{vector}")
+        cross = f" across {kernel.cross.symbol}" if kernel.cross is not None else ""
+        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}{vector}{cross}")
         for loop in kernel.loops:
             depth = 2
             if loop.axes:

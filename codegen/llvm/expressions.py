@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
+from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Scanned, Store, fold_up
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
@@ -262,6 +263,12 @@ class ExprEmitter:
         fill = self.scalars.constant(load.fill, load.dtype)
         return self.scalars.select(Lane(valid, bool_), result, fill)
 
+    def raw(self, load: Load) -> ir.Value:
+        """The element as it is in memory, in every lane; 0 where the conditions do not hold. There are no bindings."""
+        offset, element = load.buffer.offset(load.index), self._element(load.dtype)
+        pointer, valid = self.pointers[load.buffer.name], self._conditions(load)
+        return self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
+
     def _lane_vectors(self) -> dict[Symbol, ir.Value]:
         if self.lanes.width == 1 or self.lanes.symbol is None:
             return {}
@@ -279,12 +286,37 @@ class ExprEmitter:
             if mask is None:
                 return self.b.load(at, typ=vector, align=size)
             return masked_load(self.b, at, mask, vector, size)
+        if (
+            width > 1
+            and isinstance(k, int)
+            and -1 <= k <= NEAR
+            and k != 0
+            and valid is None
+            and self.lanes.mask is None
+        ):
+            return self._load_near(self._address(pointer, offset, element), k, element, size)
         if width > 1:
             return self._load_each(pointer, self.positions(offset), element, valid)
         at = self._address(pointer, offset, element)
         if valid is not None:
             at = self.b.select(valid, at, self._dummy())
         return self.b.load(at, typ=element, align=size)
+
+    def _load_near(self, first: ir.Value, k: int, element: ir.Type, size: int) -> ir.Value:
+        """Lanes `k` elements apart, or backwards: picked out of whole vectors that end with the last lane's element."""
+        width = self.lanes.width
+        kind = ir.VectorType(element, width)
+        span = (width - 1) * abs(k) + 1
+        start = 1 - span if k < 0 else 0
+        places = [start + min(n * width, span - width) for n in range(abs(k))]
+        result = ir.Constant(kind, ir.Undefined)
+        for n, place in enumerate(places):
+            at = self.b.gep(first, [ir.Constant(I64, place)], source_etype=element)
+            loaded = self.b.load(at, typ=kind, align=size)
+            inside = [(j * k - place, j * k >= start + n * width) for j in range(width)]
+            picked = [width + i if new and 0 <= i < width else j for j, (i, new) in enumerate(inside)]
+            result = self.b.shuffle_vector(result, loaded, numbers(tuple(picked)))
+        return result
 
     def _address(self, pointer: ir.Value, offset: Dim, element: ir.Type) -> ir.Value:
         """pointer + offset, the part of the offset that no loop changes apart, so that it can be hoisted."""
@@ -375,7 +407,10 @@ class ExprEmitter:
 
     def put(self, store: Store, lane: Lane) -> None:
         """Write a value where `store` says."""
-        value = self.scalars.to_memory(self.scalars.cast(lane, store.buffer.dtype))
+        self.write(store, self.scalars.to_memory(self.scalars.cast(lane, store.buffer.dtype)))
+
+    def write(self, store: Store, value: ir.Value) -> None:
+        """Write the active lanes of a value that is as it is to be in memory."""
         element = self._element(store.buffer.dtype)
         offset = store.buffer.offset(store.index)
         pointer = self.pointers[store.buffer.name]

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, numbers, splat, stack
 from tjit.ir.dims import Dim, coefficient, product
 
@@ -53,6 +55,8 @@ class _Loops:
         self.strided = self.columns and self._has_strides()
         self.by_rows = self.columns and self._scans_columns()
         self.shape = self._choose_shape()
+        self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if kernel.cross is not None else None
+        self.loops = kernel.loops if self.tiles is None else self.tiles.loops
 
     # -- shape of the code ---------------------------------------------------------------------------------------------
 
@@ -80,7 +84,7 @@ class _Loops:
         return _Shape(width, unroll)
 
     def _has_strides(self) -> bool:
-        """Whether a load steps over more than one element from lane to lane."""
+        """Whether a load steps over many elements from lane to lane."""
         vector = self.kernel.vector
         assert vector is not None
         seen: set[int] = set()
@@ -88,7 +92,7 @@ class _Loops:
             for e in walk(statement.value, seen):
                 if isinstance(e, Load) and not e.bindings:
                     k = coefficient(e.buffer.offset(e.index), vector.symbol)
-                    if not isinstance(k, int) or k not in (0, 1):
+                    if not isinstance(k, int) or abs(k) > NEAR:
                         return True
         return False
 
@@ -103,10 +107,43 @@ class _Loops:
 
     def emit(self) -> None:
         self._load_arguments()
-        outer, units, block = self._units()
-        total = self.ints.dim(product((*(a.extent for a in outer), units)))
+        if self.tiles is not None:
+            self._emit_tiles(self.tiles)
+        else:
+            self._emit_points()
+        self.b.ret_void()
+
+    def _share(self, units: Dim) -> tuple[ir.Value, ir.Value]:
+        """The first of this task's units, and the end."""
+        total = self.ints.dim(units)
         first = self.ints.div(self.ints.mul(self.task, total), self.tasks)
-        last = self.ints.div(self.ints.mul(self.ints.add(self.task, i64(1)), total), self.tasks)
+        return first, self.ints.div(self.ints.mul(self.ints.add(self.task, i64(1)), total), self.tasks)
+
+    def _emit_tiles(self, tiles: Tiles) -> None:
+        """A block at a time: in from where it is read, through the statements, out to where it is stored."""
+        self.pointers.update((b.name, self._alloca_row(b)) for b in tiles.scratch)
+        outer = self.kernel.parallel[:-2]
+        down = (tiles.cross.extent + (tiles.height - 1)) // tiles.height
+        along = (tiles.vector.extent + (tiles.width - 1)) // tiles.width
+        axes = (*outer, Axis(tiles.height_symbol, down), Axis(tiles.width_symbol, along))
+        symbols = self.ints.symbols
+        first, last = self._share(product(a.extent for a in axes))
+        with counted_loop(self.b, first, last, i64(1)) as unit:
+            self._bind(axes, unit)
+            top = self.ints.mul(symbols[tiles.height_symbol.name], i64(tiles.height))
+            start = self.ints.mul(symbols[tiles.width_symbol.name], i64(tiles.width))
+            symbols.update({tiles.height_symbol.name: top, tiles.width_symbol.name: start})
+            bottom = self.ints.min(self.ints.add(top, i64(tiles.height)), self.ints.dim(tiles.cross.extent))
+            stop = self.ints.min(self.ints.add(start, i64(tiles.width)), self.ints.dim(tiles.vector.extent))
+            tiles.fill(self.b, self.ints, self.pointers)
+            with counted_loop(self.b, top, bottom, i64(1)) as row:
+                symbols[tiles.cross.symbol.name] = row
+                self._column_block(start, stop)
+            tiles.drain(self.b, self.ints, self.pointers)
+
+    def _emit_points(self) -> None:
+        outer, units, block = self._units()
+        first, last = self._share(product((*(a.extent for a in outer), units)))
         self.rows = {b.name: self._alloca_row(b) for b in self._row_buffers()}
         self.pointers.update(self.rows)
         with counted_loop(self.b, first, last, i64(1)) as unit:
@@ -127,7 +164,6 @@ class _Loops:
             else:
                 self._bind(outer, unit)
                 self._rows()
-        self.b.ret_void()
 
     def _load_arguments(self) -> None:
         b = self.b
@@ -338,8 +374,8 @@ class _Loops:
         width, unroll = self.shape.width, self.shape.unroll
         step = width * unroll
         scalar = self._emitter(Lanes(None, 1), {})
-        roots = [s.value for loop in self.kernel.loops for s in loop.body]
-        inner = frozenset({vector.symbol, *(a.symbol for loop in self.kernel.loops for a in loop.axes)})
+        roots = [s.value for loop in self.loops for s in loop.body]
+        inner = frozenset({vector.symbol, *(a.symbol for loop in self.loops for a in loop.axes)})
         scalar.hoist(roots, inner, reduced=True)
         whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
         exact = isinstance(vector.extent, int) and vector.extent % step == 0
@@ -406,7 +442,7 @@ class _Loops:
         width = self.shape.width
         places = [self.ints.add(start, i64(n * width)) for n in range(count)]
         emitters = [self._lanes_at(place, mask, scalar) for place in places]
-        for loop in self.kernel.loops:
+        for loop in self.loops:
             roots = [s.value for s in loop.body]
             reduces = [s for s in loop.body if isinstance(s, Reduce)]
             accumulations = [Accumulation(e, reduces, 1, entry=self.entry) for e in emitters] if reduces else []
