@@ -100,6 +100,8 @@ def _contract(kernel: ContractKernel, buffer: Buffer) -> bool:
     if not stores:
         return False
     operands = [*_loads(kernel.a, buffer, set()), *_loads(kernel.b, buffer, set())]
+    if not operands and not any(list(_loads(store.value, buffer, set())) for store in kernel.epilogue):
+        return False
     if operands or len(stores) > 1 or not _owns(stores[0], (*kernel.batch, kernel.m, kernel.n), set()):
         return True
     stored, seen = False, set[int]()

@@ -115,6 +115,12 @@ class _Planner:
         A long chain of choices costs more than memory.
         """
         base = node.operands[0]
+        if isinstance(base, Value) and self._is_sum(node.operands[1]):
+            made = self._base(at, node, base, node.result)
+            node = Node(node.op, (made, node.operands[1]), node.attrs, node.results, location=node.location)
+            self.nodes.append(node)
+            self._overwrite(at, node, made, node.result)
+            return
         if not isinstance(base, Value):
             self.nodes.append(node)
             return
@@ -125,6 +131,13 @@ class _Planner:
         else:
             self.nodes.append(node)
             self.chain[node.result] = length
+
+    def _is_sum(self, part: Operand) -> bool:
+        """Whether a part is what a contraction makes, seen with other extents: it is then written where it belongs."""
+        made = self.producer.get(part) if isinstance(part, Value) else None
+        while made is not None and made.op.name == "reshape":
+            made = self.producer.get(made.operands[0]) if isinstance(made.operands[0], Value) else None
+        return made is not None and made.op.kind == "contract"
 
     def _write(self, node: Node, base: Value) -> None:
         """Append an update in place; of a concatenation that is written piece by piece, its pieces."""

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Accumulator, Axis, ContractKernel, Expr, Load, kernel_symbols, walk
+from tjit.codegen.kernel import Accumulator, Axis, ContractKernel, Expr, Load, Store, kernel_symbols, walk
 from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, numbers, splat, stack, while_loop
-from tjit.ir.dims import Symbol, coefficient
+from tjit.ir.dims import Dim, Symbol, coefficient, substitute
 
 __all__ = ["emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
 
@@ -58,33 +59,43 @@ def emit_epilogue(
     """
     part = _Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
     ints, b = part.ints, part.b
-    values = [store.value for store in kernel.epilogue]
+    m, n = kernel.m.symbol, kernel.n.symbol
+    places = (Load(store.buffer, store.index) for store in kernel.epilogue)
+    digits = split_digits(n, *places, *(store.value for store in kernel.epilogue))
+    stores = [_substituted(store, n, digits.value) for store in kernel.epilogue]
+    values = [store.value for store in stores]
     sums = {e.dtype for value in values for e in walk(value) if isinstance(e, Accumulator)}
     result = sums.pop() if sums else kernel.accumulate  # sums are rounded to the dtype the graph gives them
     width = target.lanes(kernel.accumulate.itemsize)
     element = element_type(kernel.accumulate)
-    m, n = kernel.m.symbol, kernel.n.symbol
-
-    def column(emitter: ExprEmitter, j: ir.Value) -> None:
-        ints.symbols[n.name] = ints.add(part["n"], j)
-        with emitter.scope():
-            emitter.hoist(values, frozenset((m,)))
-            with ints.loop(i64(0), part["rows"]) as i:
-                ints.symbols[m.name] = ints.add(part["m"], i)
-                at = b.gep(part["sums"], [ints.add(ints.mul(i, part["stride"]), j)], source_etype=element)
-                kind = element if emitter.lanes.width == 1 else ir.VectorType(element, width)
-                total = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
-                emitter.accumulator = emitter.scalars.cast(total, result)
-                with emitter.scope():
-                    for store in kernel.epilogue:
-                        emitter.store(store)
-
     extent = kernel.n.extent
-    part.lanes(
-        n, part["columns"], width, column, full=whole_vectors and isinstance(extent, int) and extent % width == 0
-    )
+    full = whole_vectors and not digits.radices and isinstance(extent, int) and extent % width == 0
+
+    with _runs(b, ints, digits, part["n"], part["columns"]) as (start, lowest, size):
+
+        def column(emitter: ExprEmitter, j: ir.Value) -> None:
+            ints.symbols[digits.lowest.name] = ints.add(lowest, j)
+            with emitter.scope():
+                emitter.hoist(values, frozenset((m,)))
+                with ints.loop(i64(0), part["rows"]) as i:
+                    ints.symbols[m.name] = ints.add(part["m"], i)
+                    place = ints.add(ints.mul(i, part["stride"]), ints.add(start, j))
+                    at = b.gep(part["sums"], [place], source_etype=element)
+                    kind = element if emitter.lanes.width == 1 else ir.VectorType(element, width)
+                    total = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
+                    emitter.accumulator = emitter.scalars.cast(total, result)
+                    with emitter.scope():
+                        for store in stores:
+                            emitter.store(store)
+
+        part.lanes(digits.lowest, size, width, column, full=full)
     b.ret_void()
     return part.function
+
+
+def _substituted(store: Store, symbol: Symbol, value: Dim) -> Store:
+    index = tuple(substitute(d, {symbol: value}) for d in store.index)
+    return replace(store, index=index, value=substitute_symbol(store.value, symbol, value))
 
 
 def emit_fill(

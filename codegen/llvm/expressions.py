@@ -20,6 +20,8 @@ from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
 
 __all__ = ["ExprEmitter", "Lanes", "features_of", "varies"]
 
+_NEAR = 4  # elements from lane to lane: the lines between are written anyway
+
 
 def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:
     """Whether `expr` depends on one of the symbols `over`. `reduced`: whether results of reductions do."""
@@ -427,5 +429,17 @@ class ExprEmitter:
             else:
                 masked_store(self.b, value, at, self.lanes.mask, size)
             return
+        if isinstance(k, int) and 1 < k <= _NEAR and self.target.masks:
+            self._store_near(value, self._address(pointer, offset, element), k, size)
+            return
         for at, j in self._each_address(pointer, self.positions(offset), element, self.lanes.mask):
             self.b.store(self.b.extract_element(value, j), at)
+
+    def _store_near(self, value: ir.Value, at: ir.Value, step: int, size: int) -> None:
+        """Write every `step`-th element: whole vectors under a mask."""
+        b, width = self.b, self.lanes.width
+        mask = self.lanes.mask or ir.Constant(ir.VectorType(ir.IntType(1), width), [1] * width)
+        places = numbers(tuple(i // step if i % step == 0 else width for i in range(step * (width - 1) + 1)))
+        zeros = ir.Constant(mask.type, None)
+        spread = b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), places)
+        masked_store(b, spread, at, b.shuffle_vector(mask, zeros, places), size)
