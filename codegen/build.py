@@ -432,7 +432,7 @@ class _Loops:
             return []
         rows: list[_Row] = []
         covered: set[Value] = set()
-        position = {v: n for n, node in enumerate(self.program.graph.nodes) for v in node.results}
+        position = self.program.position
         # the last value first: what it is made of is then not kept besides
         for key in sorted(set().union(*self.used), key=lambda k: -position.get(k[0], -1)):
             value, index = key

@@ -23,6 +23,8 @@ from tjit.passes.costs import EXPENSIVE
 __all__ = ["fuse"]
 
 _MAX_INLINE = 200  # nodes computed in place under one item; beyond, a value is stored
+_MAX_NODES = 400  # in one kernel: LLVM's time grows faster than the kernel, and long programs repeat themselves
+_DEAR = 8  # nodes that an expensive one counts as: it is a hundred instructions
 _CHEAP_AGAIN = 4  # nodes that are computed at several places rather than stored
 _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
@@ -54,7 +56,7 @@ def _merge_groups(program: Program) -> None:
     readers: dict[Value, list[Item]] = {}
     for number, item in enumerate(program.items):
         kind = {"update": "store", "scan": "reduce"}.get(item.kind, item.kind)
-        group = Group([item], list(item.parallel), kind, {s: s for s in item.symbols}, 1 << number)
+        group = Group([item], list(item.parallel), kind, {s: s for s in item.symbols}, _weight(item), 1 << number)
         for needed in _depends_on(program, group):
             group.reach |= needed.bit | needed.reach
         program.groups.append(group)
@@ -69,6 +71,15 @@ def _merge_groups(program: Program) -> None:
         for read in item.reads:
             readers.setdefault(read.value, []).append(item)
     program.groups = _in_order(program)
+
+
+def _weight_of(node: Node) -> int:
+    return _DEAR if node.op.name in EXPENSIVE else 1
+
+
+def _weight(item: Item) -> int:
+    """What an item adds to the size of a kernel."""
+    return sum(map(_weight_of, item.inlined)) + 1
 
 
 def _stands_alone(group: Group) -> bool:
@@ -142,6 +153,8 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
         > _MAX_BUFFERS
     ):
         return False
+    if ga.nodes + gb.nodes > _MAX_NODES:
+        return False
     ea, eb = _extents(ga), _extents(gb)
     if any(ea[a] != eb[b] for b, a in pairs.items()):
         return False
@@ -153,6 +166,7 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
     for symbol, own in gb.axis.items():
         ga.axis[symbol] = pairs.get(own, own)
     ga.items.extend(gb.items)
+    ga.nodes += gb.nodes
     ga.parallel = parallel
     if gb.kind == "reduce":
         ga.kind = "reduce"
@@ -367,7 +381,7 @@ def _inline_cost(
     """(has an expensive op, values loaded that are as large as `value`, nodes)."""
     dear = node.op.name in EXPENSIVE or node.op.name in ("gather", "take")
     loads: frozenset[Value] = frozenset()
-    count = 1
+    count = _weight_of(node)
     for operand in node.operands:
         if not isinstance(operand, Value):
             continue

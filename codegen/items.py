@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tjit.dtypes import bool_
@@ -106,6 +107,7 @@ class Group:
     """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel ones.
 
     A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
+    `nodes` measures its size: an expensive node counts for several.
     `bit` is one bit of its own; `reach` has those of all groups that it depends on, directly or not.
     """
 
@@ -113,6 +115,7 @@ class Group:
     parallel: list[Symbol]
     kind: str  # "store", "reduce", "contract"
     axis: dict[Symbol, Symbol] = field(default_factory=dict)
+    nodes: int = 0
     bit: int = 0
     reach: int = 0
 
@@ -164,6 +167,11 @@ class Program:
         if node.op.kind in ("contract", "reduce", "scan", "control"):
             return True
         return node.op.kind == "index" and node.op.name not in INLINE_INDEX
+
+    @cached_property
+    def position(self) -> dict[Value, int]:
+        """Where in the graph a value is made."""
+        return {v: n for n, node in enumerate(self.graph.nodes) for v in node.results}
 
 
 def bare_symbol(d: Dim) -> Symbol | None:

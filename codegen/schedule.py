@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeGuard
 
@@ -48,6 +48,23 @@ class Costs:
 
     scratch_bytes: Callable[[Kernel], Dim] = lambda kernel: 0
     contract_tasks: Callable[[ContractKernel], Dim] = lambda kernel: 1
+    _answers: dict[str, tuple[str, Dim, Dim]] = field(default_factory=dict)  # kernel's text to name, tasks, bytes
+
+    def chosen(self, kernel: Kernel) -> tuple[Kernel, Dim]:
+        """A kernel with its tasks and its name, and its bytes of scratch. Asks the backend once for equal kernels."""
+        text = _text(kernel)
+        key = f"{kernel.name} {text}"
+        if key not in self._answers:
+            if isinstance(kernel, ContractKernel):
+                kernel = replace(kernel, tasks=self.contract_tasks(kernel))
+                text = _text(kernel)
+            kernel = replace(kernel, name=_named(kernel, text))
+            tasks = kernel.tasks if isinstance(kernel, ContractKernel) else 1
+            self._answers[key] = kernel.name, tasks, self.scratch_bytes(kernel)
+        name, tasks, nbytes = self._answers[key]
+        if isinstance(kernel, ContractKernel):
+            return replace(kernel, name=name, tasks=tasks), nbytes
+        return replace(kernel, name=name), nbytes
 
 
 def schedule(
@@ -422,8 +439,7 @@ class Scheduler:
 
     def _contract_step(self, kernel: ContractKernel) -> None:
         exprs = [e for root in (kernel.a, kernel.b, *(s.value for s in kernel.epilogue)) for e in walk(root)]
-        kernel = replace(kernel, buffers=kernel_buffers(exprs, list(kernel.epilogue)))
-        self._step(replace(kernel, tasks=self.costs.contract_tasks(kernel)))
+        self._step(replace(kernel, buffers=kernel_buffers(exprs, list(kernel.epilogue))))
 
     def _loop_step(self, kernel: LoopKernel) -> None:
         blocks = split_scan(kernel, self._partial)
@@ -437,8 +453,7 @@ class Scheduler:
 
     def _step(self, kernel: Kernel) -> None:
         arguments = tuple(self.placed_as[self.alias_base.get(b, b)] for b in kernel.buffers)
-        kernel = _named(rename_buffers(kernel))
-        nbytes = self.costs.scratch_bytes(kernel)
+        kernel, nbytes = self.costs.chosen(rename_buffers(kernel))
         scratch = None
         if not (isinstance(nbytes, int) and nbytes == 0):
             scratch = self.temp(TensorType(u8, (nbytes,)), "scratch")
@@ -457,7 +472,10 @@ def _nodes_inside(node: Node) -> Iterator[Node]:
             yield from _nodes_inside(inner)
 
 
-def _named(kernel: Kernel) -> Kernel:
-    """The kernel under a name that its text gives: equal kernels are one function wherever they occur."""
-    text = print_kernel(kernel, name="_", locations=False)
-    return replace(kernel, name=f"{kernel.name}.{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}")
+def _text(kernel: Kernel) -> str:
+    return print_kernel(kernel, name="_", locations=False)
+
+
+def _named(kernel: Kernel, text: str) -> str:
+    """A name that the kernel's text gives: equal kernels are one function wherever they occur."""
+    return f"{kernel.name}.{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tjit.errors import VerifyError
-from tjit.ir.graph import Graph
+from tjit.ir.graph import Graph, Node
 from tjit.ir.printer import print_graph
 from tjit.ir.verify import verify
 from tjit.passes.algebra import simplify_algebra, simplify_algebra_fast
@@ -66,13 +66,15 @@ def run_passes(
         VerifyError: a pass broke the graph. Its notes name the pass and show the graph before and after.
         Exception: a pass crashed; a note names it and shows the graph.
     """
+    known: set[Node] = set()
     for one in passes:
         start = time.perf_counter()
         try:
             after = one(graph)
             seconds = time.perf_counter() - start
             if after is not graph:
-                verify(after)
+                verify(after, known)
+                known = set(after.nodes)
         except VerifyError as error:
             error.add_note(f"after pass {one.__name__}; before it:\n{print_graph(graph)}")
             raise

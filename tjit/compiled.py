@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from tjit.autograd.compiled import Joint, split_joint
 from tjit.capture.aliases import view_again
@@ -26,6 +27,7 @@ from tjit.ir.printer import print_graph
 from tjit.location import user_location
 from tjit.ops.apply import TapeNode, state
 from tjit.runtime.cache import default_cache
+from tjit.runtime.collector import paused_collection
 from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
 from tjit.runtime.version import compiler_version
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Variant", "build_program", "build_variant", "numpy_result"]
 
 
+@paused_collection()
 def build_variant(
     fn: Callable[..., Any],
     tree: Tree,
@@ -231,15 +234,18 @@ class Variant:
             ArgumentError: it is read-only, or overlaps another input.
         """
         for i in self.writes:
-            name = self.graph.inputs[i].name
             if not inputs[i].flags.writeable:
+                name = self.graph.inputs[i].name
                 raise ArgumentError(
                     f"the function writes to {name}, which is read-only", user_location(), hint="pass a copy"
                 )
-            for j, other in enumerate(inputs):
-                if i != j and np.may_share_memory(inputs[i], other) and np.shares_memory(inputs[i], other):
+        written = set(self.writes)
+        for pair in _near(inputs):
+            for i, j in (pair, pair[::-1]):
+                if i in written and np.shares_memory(inputs[i], inputs[j]):
+                    name, other = self.graph.inputs[i].name, self.graph.inputs[j].name
                     raise ArgumentError(
-                        f"the function writes to {name}, whose memory overlaps that of {self.graph.inputs[j].name}",
+                        f"the function writes to {name}, whose memory overlaps that of {other}",
                         user_location(),
                         hint="pass a clone() of one of them",
                     )
@@ -356,6 +362,16 @@ def _fits(tensor: Tensor, type: Any, strides: tuple[int, ...] | None) -> bool:
     return data.flags.c_contiguous if strides is None else data.strides == strides
 
 
+def _near(arrays: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Positions of two arrays, the lower first, of which one begins before the other has ended."""
+    ends = [(*byte_bounds(a), n) for n, a in enumerate(arrays) if a.size]
+    reaching: list[tuple[int, int]] = []  # (end, position) of arrays that began earlier
+    for low, high, n in sorted(ends):
+        reaching = [other for other in reaching if other[0] > low]
+        yield from ((min(n, other), max(n, other)) for _, other in reaching)
+        reaching.append((high, n))
+
+
 def _primitives(graph: Graph) -> Graph:
     from tjit.passes.common_nodes import merge_common_nodes
     from tjit.passes.decomposition import decompose
@@ -385,6 +401,7 @@ def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math:
     return Lowered(graph, passes, plan)
 
 
+@paused_collection()
 def build_program(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, seconds: dict[str, float]
 ) -> Program:

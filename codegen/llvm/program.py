@@ -40,7 +40,7 @@ from tjit.codegen.steps import (
     kernel_steps,
     numbered,
 )
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, Symbol
 
 OUT_OF_MEMORY = -1  # a return code
 
@@ -157,6 +157,7 @@ class ProgramEmitter:
             module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for"
         )
         self.kernels: dict[str, ir.Function] = {}
+        self.symbols_of: dict[str, tuple[Symbol, ...]] = {}  # by the kernel's name
         self.threads: ir.Value | None = None
         self.constants = 0
 
@@ -411,7 +412,9 @@ class ProgramEmitter:
 
     def _dims(self, kernel: Kernel) -> ir.Value:
         """The values of the kernel's symbols; in a loop those that do not change are stored before it."""
-        symbols = kernel_symbols(kernel)
+        symbols = self.symbols_of.get(kernel.name)
+        if symbols is None:
+            symbols = self.symbols_of[kernel.name] = kernel_symbols(kernel)
         if not symbols:
             return ir.Constant(PTR, None)
         array = stack(self.setup, ir.ArrayType(I64, len(symbols))) if self.depth else self.dims

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 from collections.abc import Callable, Collection, Sequence
@@ -428,7 +429,12 @@ class _Finish:
 
     def _handle(self, tensor: Tensor) -> Tensor:
         """The argument that a tensor is a twin of (NumPy's arrays have one that is a plain tensor), or itself."""
-        return next((h for h in self.arrays if isinstance(h, Tensor) and h._data is tensor._data), tensor)
+        return self._twins.get(id(tensor._data), tensor)
+
+    @functools.cached_property
+    def _twins(self) -> dict[int, Tensor]:
+        """The arguments, by the identity of what they hold."""
+        return {id(h._data): h for h in reversed(self.arrays) if isinstance(h, Tensor)}
 
     def _input_symbols(self) -> set[str]:
         return {str(d) for v in self.trace.builder.inputs for d in v.type.shape if isinstance(d, DimExpr)}
