@@ -17,6 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -260,78 +261,101 @@ def load(text: str, folder: Path, seed: int) -> tuple[Callable[..., Any], Callab
     return module.f, module.g
 
 
-def arguments(seed: int, size: int, nudged: bool = False) -> list[tjit.Tensor]:
+@dataclass(frozen=True)
+class Kind:
+    """What a program's arguments are: how an array of a type becomes one."""
+
+    dtype: type[np.floating]
+    wrap: Callable[[np.ndarray], Any]
+    tolerance: float  # relative; a hundredth of it absolute
+
+
+TENSORS = Kind(np.float64, tjit.tensor, 1e-7)
+
+
+def arguments(kind: Kind, seed: int, size: int, nudged: bool = False) -> list[Any]:
     """A program's arguments. `nudged`: each element to a next number of its type."""
     numbers = np.random.default_rng(seed)
-    arrays = (numbers.normal(size=(size, size)), numbers.normal(size=size), numbers.normal(size=size))
-    ends = [numbers.choice([-np.inf, np.inf], size=a.shape) for a in arrays]
-    return [tjit.tensor(np.nextafter(a, end) if nudged else a) for a, end in zip(arrays, ends, strict=True)]
+    drawn = (numbers.normal(size=(size, size)), numbers.normal(size=size), numbers.normal(size=size))
+    arrays = [a.astype(kind.dtype) for a in drawn]
+    ends = [numbers.choice([-np.inf, np.inf], size=a.shape).astype(kind.dtype) for a in arrays]
+    return [kind.wrap(np.nextafter(a, end) if nudged else a) for a, end in zip(arrays, ends, strict=True)]
 
 
-def outcome(f: Callable[..., Any], seed: int, size: int, gradients: bool, nudged: bool = False) -> list[np.ndarray]:
-    """Results, and the written argument, or the gradients of the results' sum."""
-    w, x, a = arguments(seed, size, nudged)
-    if not gradients:
+@dataclass(frozen=True)
+class Run:
+    """How a program is run: on what, of which size, and whether it is differentiated."""
+
+    kind: Kind
+    seed: int
+    size: int
+    gradients: bool
+
+    def outcome(self, f: Callable[..., Any], nudged: bool = False) -> list[np.ndarray]:
+        """Results, and the written argument, or the gradients of the results' sum."""
+        w, x, a = arguments(self.kind, self.seed, self.size, nudged)
+        if not self.gradients:
+            results = f(w, x, a)
+            return [np.asarray(r) for r in (*results, a)]
+        w, x = w.requires_grad_(), x.requires_grad_()
         results = f(w, x, a)
-        return [np.asarray(r) for r in (*results, a)]
-    w, x = w.requires_grad_(), x.requires_grad_()
-    results = f(w, x, a)
-    total = sum(r.sum() for r in results)
-    assert isinstance(total, tjit.Tensor)
-    total.backward()
-    zeros = [np.zeros(t.shape) if t.grad is None else np.asarray(t.grad) for t in (w, x)]
-    return [np.asarray(r.detach()) for r in results] + zeros
+        total = sum(r.sum() for r in results)
+        assert isinstance(total, tjit.Tensor)
+        total.backward()
+        zeros = [np.zeros(t.shape) if t.grad is None else np.asarray(t.grad) for t in (w, x)]
+        return [np.asarray(r.detach()) for r in results] + zeros
 
-
-def compared(f: Callable[..., Any], compiled: Any, seed: int, size: int, gradients: bool) -> str | None:
-    """What differs between a function and the compiled one; both may refuse arguments."""
-    try:
-        wanted: Any = outcome(f, seed, size, gradients)
-    except AutogradError:
-        return None  # eager has lost what backward needs
-    except (IndexError, RuntimeError) as error:
-        wanted = error
-    try:
-        found = outcome(compiled, seed, size, gradients)
-    except Exception as error:
-        if isinstance(wanted, Exception) or "in place and then binds" in str(error):
-            return None  # a loop cannot do both with one variable, and says so
-        return "".join(traceback.format_exception(error))
-    if isinstance(wanted, Exception):
-        return f"eager raises {type(wanted).__name__} {wanted}, compiled gives a result"
-    wrong = [i for i, (u, v) in enumerate(zip(wanted, found, strict=True)) if not _close(u, v)]
-    if not wrong:
+    def compared(self, f: Callable[..., Any], compiled: Any) -> str | None:
+        """What differs between a function and the compiled one; both may refuse arguments."""
+        try:
+            wanted: Any = self.outcome(f)
+        except AutogradError:
+            return None  # eager has lost what backward needs
+        except (IndexError, RuntimeError, AssertionError) as error:
+            wanted = error
+        try:
+            found = self.outcome(compiled)
+        except Exception as error:
+            if isinstance(wanted, Exception) or "in place and then binds" in str(error):
+                return None  # a loop cannot do both with one variable, and says so
+            return "".join(traceback.format_exception(error))
+        if isinstance(wanted, Exception):
+            return f"eager raises {type(wanted).__name__} {wanted}, compiled gives a result"
+        wrong = [i for i, (u, v) in enumerate(zip(wanted, found, strict=True)) if not self._close(u, v)]
+        if not wrong:
+            return None
+        nudged = self.outcome(f, nudged=True)
+        for i in wrong:
+            if self._close(wanted[i], nudged[i]):  # else it is chaotic: a rounding in the arguments changes it as much
+                return f"result {i}: wanted\n{wanted[i]}\nfound\n{found[i]}"
         return None
-    nudged = outcome(f, seed, size, gradients, nudged=True)
-    for i in wrong:
-        if _close(wanted[i], nudged[i]):  # else it is chaotic: a rounding in the arguments changes it as much
-            return f"result {i}: wanted\n{wanted[i]}\nfound\n{found[i]}"
-    return None
+
+    def _close(self, a: np.ndarray, b: np.ndarray) -> bool:
+        return np.allclose(a, b, rtol=self.kind.tolerance, atol=self.kind.tolerance / 100, equal_nan=True)
 
 
-def _close(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.allclose(a, b, rtol=1e-7, atol=1e-9, equal_nan=True)
-
-
-def check(seed: int, folder: Path) -> str | None:
+def check(seed: int, folder: Path, writer: Callable[[int], Any] = Writer, kind: Kind = TENSORS) -> str | None:
     """What is wrong with the program of a seed; None where all is well.
 
     Of the function and of the one that is differentiated, one is compiled for every size and the other for one size,
     turn about: two compilations.
     """
-    f, g = load(Writer(seed).text(), folder, seed)
+    f, g = load(writer(seed).text(), folder, seed)
     for function, gradients in ((f, False), (g, True)):
+        if gradients and kind.wrap is not tjit.tensor:
+            continue
         dynamic = gradients is (seed % 2 == 0)
         compiled = tjit.compile(function, dynamic=dynamic)
         for size in (6, 5) if dynamic else (5,):
-            problem = compared(function, compiled, seed, size, gradients)
+            problem = Run(kind, seed, size, gradients).compared(function, compiled)
             if problem is not None:
                 return f"{'gradients' if gradients else 'values'}, size {size}: {problem}"
     return None
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(check: Callable[[int, Path], str | None], text: Callable[[int], str], purpose: str | None) -> int:
+    """Check the programs of the seeds that the command line asks for, and print what is wrong."""
+    parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--show", action="store_true")
@@ -340,7 +364,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         for seed in range(options.start, options.start + options.count):
             if options.show:
-                print(Writer(seed).text())
+                print(text(seed))
             problem = check(seed, Path(name))
             if problem is not None:
                 wrong += 1
@@ -350,4 +374,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(check, lambda seed: Writer(seed).text(), __doc__))

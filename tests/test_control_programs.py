@@ -473,7 +473,7 @@ def test_every_failure_has_room_on_the_stack():
     """
     written = str(emit_program(schedule(run_passes(graph_of(text))), host_target()))
 
-    size = int(re.search(r"alloca \[(\d+) x i32\]", written)[1])
+    (size,) = map(int, re.findall(r"alloca \[(\d+) x i32\]", written))
     places = [int(n) for n in re.findall(r"getelementptr i32, ptr [^,]*, i64 (\d+)", written)]
     assert max(places) < size
 
