@@ -2,7 +2,7 @@
 
 Where there are many filters, lanes run along m (filters) and the rows of a tile along n (positions): an element of the
 image is read as a scalar, so neither a stride nor a dilation nor the end of an image's row costs anything. Where there
-are few, as in depthwise convolutions, lanes run along the image's rows.
+are few, as in depthwise convolutions, lanes run along the image's rows: along n, or along k, which are then summed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class WindowPlan:
     """The decisions for one kernel on one target.
 
     Attributes:
-        along_n: whether lanes run along n.
+        along: the axis of the lanes, "m", "n" or "k".
         tile: the positions of one tile, as a block of n.
         filters: of one tile; a multiple of the lanes where those run along m.
         n, k: blocks of n, made of tiles, and of k.
@@ -94,7 +94,7 @@ class WindowPlan:
     kernel: ContractKernel
     target: Target
     windows: WindowMap
-    along_n: bool
+    along: str
     tile: Blocks
     filters: int
     n: Blocks
@@ -110,28 +110,31 @@ class WindowPlan:
     @property
     def vectors(self) -> int:
         """Of lanes in a line of the tile: of filters, or of positions in a row of the image."""
-        return -(-self.tile.span_of(0) // self.lanes) if self.along_n else self.filters // self.lanes
+        if self.along == "k":
+            return 1
+        return -(-self.tile.span_of(0) // self.lanes) if self.along == "n" else self.filters // self.lanes
 
     @property
     def lines(self) -> int:
         """Positions of the tile, or its rows of the image where those are lanes."""
-        return self.tile.size // self.tile.span_of(0) if self.along_n else self.tile.size
+        return self.tile.size // self.tile.span_of(0) if self.along == "n" else self.tile.size
 
     @property
     def sums(self) -> int:
         """Elements of the sums of one tile."""
-        return self.lines * self.vectors * self.lanes * (self.filters if self.along_n else 1)
+        return self.lines * self.vectors * self.lanes * (1 if self.along == "m" else self.filters)
 
     @property
     def step(self) -> int:
-        """How far apart in the image neighbouring positions are."""
-        return sum(a.scale_n * s for a, s in zip(self.windows.axes, self.strides, strict=True) if a.n == 0)
+        """How far apart in the image neighbouring lanes are."""
+        last = self.windows.axes[-1]
+        return {"m": 1, "n": last.scale_n, "k": last.scale_k}[self.along]
 
     @property
     def offsets(self) -> tuple[int, ...]:
         """Where in the image the positions of a tile are that it reads first in each line, from its first."""
         found = []
-        for position in range(0, self.tile.size, self.tile.span_of(0) if self.along_n else 1):
+        for position in range(0, self.tile.size, self.tile.span_of(0) if self.along == "n" else 1):
             total = 0
             for axis, stride in zip(self.windows.axes, self.strides, strict=True):
                 if axis.n is not None and axis.n <= self.tile.level:
@@ -171,7 +174,7 @@ class WindowPlan:
     @property
     def packs_whole(self) -> bool:
         """Whether all filters are packed at once, for as many positions as a task has."""
-        return self.k.count == 1 and self.k.size * self.m <= _WHOLE
+        return self.along != "k" and self.k.count == 1 and self.k.size * self.m <= _WHOLE
 
     @property
     def tiles(self) -> int:
@@ -188,11 +191,11 @@ class WindowPlan:
 
     def slots(self) -> tuple[int, ...]:
         """Elements of one task's image, panels, matrix to pack from, sums and one turned tile. The table follows."""
-        packed = round_up(self.m if self.packs_whole else self.m_block, self.filters)
+        packed = 0 if self.along == "k" else round_up(self.m if self.packs_whole else self.m_block, self.filters)
         tiles = self.tiles * -(-self.m // self.filters) if self.keeps_sums else 1
         matrix = 0 if self.panels is not None else self.filters * self.matrix_stride + self.lanes
-        image = self.image_extents[0] * self.strides[0] + 2 * self.lanes * (self.step if self.along_n else 1)
-        turned = 0 if self.along_n else self.filters * self.turned
+        image = self.image_extents[0] * self.strides[0] + 2 * self.lanes * self.step
+        turned = 0 if self.along == "n" else self.filters * self.turned
         sizes = (image, self.k.size * packed + self.lanes, matrix, tiles * self.sums + turned, turned)
         return tuple(round_up(size, 16) for size in sizes)
 
@@ -226,18 +229,21 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     if windows is None or not windows.has_windows:
         return None
     m = kernel.m.extent
-    along_n = _along_n(windows, m, lanes)
-    k = _blocks_of_k(windows.k, _LONG_K_BLOCK if along_n else _K_BLOCK)
-    if along_n:
-        width = min(m, _FEW_FILTERS)
+    along = _along(windows, m, lanes)
+    k = _blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
+    if along == "n":
+        width = m
         tile = _rows_tile(windows, width, target, lanes)
+    elif along == "k":
+        width = m
+        tile = _dots_tile(windows, (target.registers - 4) // width)
     else:
         tile, vectors = _tile(windows, m, k.size, target, lanes)
         width = vectors * lanes
     flops = 2 * m * prod(d.extent for d in windows.n) * prod(d.extent for d in windows.k)
     wanted = max(1, min(_CELLS, flops // _CELL_FLOPS))
     m_block = _even(m, _M_BLOCK, width)
-    most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along_n else _N_BLOCK
+    most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
     most = min(most, _KEPT // m) if k.count > 1 else most
     n = _blocks_of_n(windows.n, tile, most)
     while n.count * -(-m // m_block) < wanted and n.size > _FEW_POSITIONS and n.size > tile.size:
@@ -246,8 +252,8 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
         m_block = round_up(m_block // 2, width)
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
-    panels = _panels(kernel, windows)
-    return WindowPlan(kernel, target, windows, along_n, tile, width, n, k, m_block, panels, strides)
+    panels = None if along == "k" else _panels(kernel, windows)
+    return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides)
 
 
 def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tuple[int, ...]:
@@ -307,13 +313,29 @@ def _even(extent: int, most: int, unit: int) -> int:
     return round_up(-(-extent // count), unit)
 
 
-def _along_n(windows: WindowMap, m: int, lanes: int) -> bool:
-    """Whether neighbouring positions fill the lanes better than few filters, and lie near in the image."""
+def _along(windows: WindowMap, m: int, lanes: int) -> str:
+    """The axis of the lanes: neighbours in a row of the image where they fill the lanes better than few filters."""
     first = windows.axes[-1]
-    if m > _FEW_FILTERS or first.n != 0 or first.scale_n > _MOST_STEP:
-        return False
+    if m > _FEW_FILTERS:
+        return "m"
+    row = windows.k[0].extent
+    if first.k == 0 and first.scale_k <= _MOST_STEP and lanes // 2 <= row <= _LONG_K_BLOCK:
+        return "k"
+    if first.n != 0 or first.scale_n > _MOST_STEP:
+        return "m"
     extent = windows.n[0].extent
-    return extent / round_up(extent, lanes) >= m / round_up(m, lanes)
+    return "n" if extent / round_up(extent, lanes) >= m / round_up(m, lanes) else "m"
+
+
+def _dots_tile(windows: WindowMap, most: int) -> Blocks:
+    """The tile with the least columns that are not there."""
+
+    def spent(tile: Blocks) -> tuple[int, int]:
+        tiles = -(-tile.digits[tile.level].extent // tile.span)
+        tiles *= prod(d.extent for d in tile.digits[tile.level + 1 :])
+        return tiles * (tile.size + 1), tiles
+
+    return min(_tiles(windows.n, windows.own, most), key=spent)
 
 
 def _rows_tile(windows: WindowMap, filters: int, target: Target, lanes: int) -> Blocks:

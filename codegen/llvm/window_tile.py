@@ -27,6 +27,7 @@ from tjit.codegen.llvm.vectors import (
     multiply_add,
     numbers,
     splat,
+    stack,
 )
 from tjit.dtypes import DType
 
@@ -220,6 +221,140 @@ class _RowsTile(_Accumulating):
         loaded = b.load(pointer, typ=wide, align=size)
         undefined = ir.Constant(wide, ir.Undefined)
         return b.shuffle_vector(loaded, undefined, numbers(tuple(range(0, step * self.lanes, step))))
+
+
+@dataclass(frozen=True, slots=True)
+class DotsTile:
+    """A microkernel with lanes along rows of k: for `filters` and each offset a vector of sums.
+
+    Attributes:
+        length: steps of k in a row.
+        step: how far apart in the image neighbouring lanes are.
+    """
+
+    dtype: DType
+    filters: int
+    offsets: tuple[int, ...]
+    length: int
+    step: int
+
+    def name(self, target: Target) -> str:
+        where = hashlib.sha256(str(self.offsets).encode()).hexdigest()[:12]
+        shape = f"{self.filters}x{len(self.offsets)}x{self.length}x{target.lanes(self.dtype.itemsize)}"
+        return f"tjit.dots.{self.dtype}.{shape}.{self.step}x{where}"
+
+
+# (rows, image, table, a, a_row, sums, add): the table has a place in the image for each row of k; a follows on itself
+DOTS_TILE = ir.FunctionType(ir.VoidType(), [I64, PTR, PTR, PTR, I64, PTR, I64])
+
+
+def emit_dots_tile(tile: DotsTile, target: Target) -> ir.Module:
+    """A module with the one function `tile.name(target)` of type `DOTS_TILE`: vectors of sums by filter and offset."""
+    with _module(tile.name(target), DOTS_TILE, target) as (module, b, function):
+        _DotsTile(b, function, tile, target).emit()
+    return module
+
+
+class _DotsTile:
+    """The one emission of a microkernel with lanes along k."""
+
+    def __init__(self, b: ir.IRBuilder, function: ir.Function, tile: DotsTile, target: Target) -> None:
+        self.b, self.tile, self.target = b, tile, target
+        self.lanes = target.lanes(tile.dtype.itemsize)
+        self.element = element_type(tile.dtype)
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self.rows, self.image, self.table, self.a, self.a_row, self.sums, self.add = function.args
+
+    def emit(self) -> None:
+        b, tile = self.b, self.tile
+        count = tile.filters * len(tile.offsets)
+        slots = [stack(b, self.vector) for _ in range(count)]  # registers, once LLVM has seen them
+        zero = ir.Constant(self.vector, None)
+        for slot in slots:
+            b.store(zero, slot)
+        whole = tile.length // self.lanes * self.lanes
+        with counted_loop(b, i64(0), self.rows, i64(1)) as row:
+            at = b.load(b.gep(self.table, [row], source_etype=I64), typ=I64)
+            image = byte_gep(b, self.image, at)
+            a = b.gep(self.a, [b.mul(row, i64(tile.length))], source_etype=self.element)
+            if whole:
+                with counted_loop(b, i64(0), i64(whole), i64(self.lanes)) as x:
+                    self._products(image, a, x, slots, self.lanes)
+            if whole < tile.length:
+                self._products(image, a, i64(whole), slots, tile.length - whole)
+        add = b.add if isinstance(self.element, ir.IntType) else b.fadd
+        later = b.icmp_signed("!=", self.add, i64(0))
+        for n, slot in enumerate(slots):
+            at = b.gep(self.sums, [i64(n * self.lanes)], source_etype=self.element)
+            value, size = b.load(slot, typ=self.vector), tile.dtype.itemsize
+            before = b.load(at, typ=self.vector, align=size)
+            b.store(b.select(later, add(before, value), value), at, align=size)
+
+    def _products(self, image: ir.Value, a: ir.Value, x: ir.Value, slots: list[ir.Value], valid: int) -> None:
+        b, tile = self.b, self.tile
+        pixels = b.gep(image, [b.mul(x, i64(tile.step))], source_etype=self.element)
+        lefts = [
+            self._load(b.gep(a, [b.add(x, b.mul(i64(f), self.a_row))], source_etype=self.element), 1, valid)
+            for f in range(tile.filters)
+        ]
+        for j, offset in enumerate(tile.offsets):
+            right = self._load(b.gep(pixels, [i64(offset)], source_etype=self.element), tile.step, valid)
+            for f, left in enumerate(lefts):
+                slot = slots[f * len(tile.offsets) + j]
+                total = multiply_add(b, left, right, b.load(slot, typ=self.vector), fused=self.target.fma)
+                b.store(total, slot)
+
+    def _load(self, pointer: ir.Value, step: int, valid: int) -> ir.Value:
+        """`valid` lanes `step` apart; zeros in the others, whatever is in memory."""
+        b, size = self.b, self.tile.dtype.itemsize
+        span = step * (self.lanes - 1) + 1
+        wide = ir.VectorType(self.element, span)
+        picks = numbers(tuple(range(0, span, step)))
+        loaded = b.load(pointer, typ=wide, align=size)
+        vector = b.shuffle_vector(loaded, ir.Constant(wide, ir.Undefined), picks) if step > 1 else loaded
+        if valid == self.lanes:
+            return vector
+        keep = numbers(tuple(i if i < valid else self.lanes for i in range(self.lanes)))
+        return b.shuffle_vector(vector, ir.Constant(self.vector, None), keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """`count` vectors, each to be added up to one element; `line` of them to a line of the result, `stride` apart."""
+
+    dtype: DType
+    lines: int
+    count: int
+    stride: int
+
+    def name(self, target: Target) -> str:
+        lanes = target.lanes(self.dtype.itemsize)
+        return f"tjit.total.{self.dtype}.{self.lines}x{self.count}x{lanes}.{self.stride}"
+
+
+def emit_total(total: Total, target: Target) -> ir.Module:
+    """A module with the one function `total.name(target)` of type `TURN`: (vectors, sums)."""
+    with _module(total.name(target), TURN, target) as (module, b, function):
+        source, result = function.args
+        lanes, size = target.lanes(total.dtype.itemsize), total.dtype.itemsize
+        element = element_type(total.dtype)
+        add = b.add if isinstance(element, ir.IntType) else b.fadd
+        with (
+            counted_loop(b, i64(0), i64(total.lines), i64(1)) as i,
+            counted_loop(b, i64(0), i64(total.count), i64(1)) as j,
+        ):
+            n = b.add(b.mul(i, i64(total.count)), j)
+            at = b.gep(source, [b.mul(n, i64(lanes))], source_etype=element)
+            value = b.load(at, typ=ir.VectorType(element, lanes), align=size)
+            half = lanes // 2
+            while half:
+                low, high = numbers(tuple(range(half))), numbers(tuple(range(half, 2 * half)))
+                undefined = ir.Constant(value.type, ir.Undefined)
+                value = add(b.shuffle_vector(value, undefined, low), b.shuffle_vector(value, undefined, high))
+                half //= 2
+            place = b.add(b.mul(i, i64(total.stride)), j)
+            b.store(b.extract_element(value, I32(0)), b.gep(result, [place], source_etype=element), align=size)
+    return module
 
 
 @dataclass(frozen=True, slots=True)

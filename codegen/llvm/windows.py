@@ -19,12 +19,17 @@ from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.vectors import I64, PTR, i64, plain_function, stack, while_loop
 from tjit.codegen.llvm.window_plan import Blocks, WindowPlan
 from tjit.codegen.llvm.window_tile import (
+    DOTS_TILE,
     TURN,
     WINDOW_TILE,
+    DotsTile,
     RowsTile,
+    Total,
     Turn,
     WindowTile,
+    emit_dots_tile,
     emit_rows_tile,
+    emit_total,
     emit_turn,
     emit_window_tile,
 )
@@ -152,7 +157,7 @@ class _Windows:
         return [self.ints.symbols[axis.symbol.name] for axis in self.windows.batch]
 
     def _fill_table(self, k: list[Range]) -> None:
-        """How many bytes into the image each step of k is."""
+        """How many bytes into the image each step of k is; where lanes run along k, each row of it."""
         ints, b = self.ints, self.b
         size = self.kernel.accumulate.itemsize
         steps = [0] * len(k)
@@ -161,7 +166,7 @@ class _Windows:
                 steps[axis.k] = axis.scale_k * stride * size
         at = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), at)
-        with self._each(k, self.plan.k) as digits:
+        with self._each(k, self.plan.k, 1 if self.plan.along == "k" else 0) as digits:
             place = i64(0)
             for digit, step in zip(digits, steps, strict=True):
                 place = ints.add(place, ints.mul(digit, i64(step)))
@@ -189,6 +194,9 @@ class _Windows:
         """The filters of a block into panels, each with all of the block's k."""
         ints, plan = self.ints, self.plan
         steps = self._size(k)
+        if plan.along == "k":
+            self._evaluate(m, k, steps)
+            return
         with ints.loop(i64(0), m.size, plan.filters) as i:
             rows = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
             to = self.shared.at(self.panels, ints.mul(i, steps))
@@ -203,7 +211,7 @@ class _Windows:
         panels = plan.panels
         assert panels is not None
         operand = panels.operand
-        order = "any" if plan.along_n else operand.order  # a few filters: not worth squares of vectors
+        order = "any" if plan.along == "n" else operand.order  # a few filters: not worth squares of vectors
         packing = self._packing(Packing(operand.buffer.dtype, self.kernel.accumulate, plan.filters, order))
         row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
         base = ints.add(ints.dim(operand.base), ints.mul(rows.start, row))
@@ -223,6 +231,14 @@ class _Windows:
             self.b.call(packing, [rows.size, run, source, row, step, place])
 
     def _pack_evaluated(self, rows: Range, k: list[Range], steps: ir.Value, to: ir.Value) -> None:
+        self._evaluate(rows, k, steps)
+        order = "any" if self.plan.along == "n" else "k"
+        packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, self.plan.filters, order))
+        stride = i64(self.plan.matrix_stride)
+        self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to])
+
+    def _evaluate(self, rows: Range, k: list[Range], steps: ir.Value) -> None:
+        """The operand a as a matrix, with k along its lines."""
         e, ints, plan = self.shared, self.ints, self.plan
         fill = e.parts.get("a")
         if fill is None:
@@ -236,9 +252,6 @@ class _Windows:
         batch = [ints.symbols.get(axis.symbol.name, i64(0)) for axis in self.kernel.batch]
         stride = i64(plan.matrix_stride)
         self.b.call(fill, [e.args, *batch, self.matrix, stride, rows.start, rows.size, start, steps])
-        order = "any" if plan.along_n else "k"
-        packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, plan.filters, order))
-        self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to])
 
     def _packing(self, packing: Packing) -> ir.Function:
         target = self.plan.target
@@ -271,7 +284,7 @@ class _Windows:
                 if plan.keeps_sums:
                     place = ints.add(first, ints.div(ints.add(m_offset, i), i64(plan.filters)))
                     sums = self.shared.at(sums, ints.mul(place, i64(plan.sums)))
-                b.call(self._microkernel(), [steps, image, self.table, panel, sums, later])
+                self._run_microkernel(steps, image, panel, sums, later)
                 rows = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
                 with b.if_then(final):
                     self._finish(sums, rows, n, digits)
@@ -294,11 +307,8 @@ class _Windows:
         for digit, value in zip(self.windows.n[: self.windows.own], values, strict=False):
             first = ints.add(first, ints.mul(value, i64(below)))
             below *= digit.extent
-        if not plan.along_n:
-            turn = Turn(self.kernel.accumulate, plan.turned, plan.vectors)
-            target = plan.target
-            function = self.shared.depend(turn.name(target), TURN, lambda: emit_turn(turn, target))
-            self.b.call(function, [sums, self.turned])
+        if plan.along != "n":
+            self.b.call(self._turn(), [sums, self.turned])
             columns = Range(first, ints.mul(count, i64(plan.tile.below)))
             self._run_epilogue(self.turned, i64(plan.turned), m, columns, values)
             return
@@ -327,10 +337,32 @@ class _Windows:
             e.parts["epilogue"] = function
         return function
 
-    def _microkernel(self) -> ir.Function:
+    def _turn(self) -> ir.Function:
+        """What makes lines along n of finished sums."""
         plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
-        if plan.along_n:
-            rows = RowsTile(dtype, plan.filters, plan.offsets, plan.vectors, plan.step)
-            return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
-        tile = WindowTile(dtype, plan.offsets, plan.vectors)
-        return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
+        if plan.along == "k":
+            total = Total(dtype, plan.filters, plan.tile.size, plan.turned)
+            return self.shared.depend(total.name(target), TURN, lambda: emit_total(total, target))
+        turn = Turn(dtype, plan.turned, plan.vectors)
+        return self.shared.depend(turn.name(target), TURN, lambda: emit_turn(turn, target))
+
+    def _run_microkernel(
+        self, steps: ir.Value, image: ir.Value, panel: ir.Value, sums: ir.Value, later: ir.Value
+    ) -> None:
+        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
+        if plan.along == "k":
+            length = plan.k.span_of(0)
+            dots = DotsTile(dtype, plan.filters, plan.offsets, length, plan.step)
+            function = self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
+            rows = self.ints.div(steps, i64(length))
+            stride = i64(plan.matrix_stride)
+            self.b.call(function, [rows, image, self.table, self.matrix, stride, sums, later])
+            return
+        if plan.along == "n":
+            rows_tile = RowsTile(dtype, plan.filters, plan.offsets, plan.vectors, plan.step)
+            name, emit = rows_tile.name(target), lambda: emit_rows_tile(rows_tile, target)
+        else:
+            tile = WindowTile(dtype, plan.offsets, plan.vectors)
+            name, emit = tile.name(target), lambda: emit_window_tile(tile, target)
+        function = self.shared.depend(name, WINDOW_TILE, emit)
+        self.b.call(function, [steps, image, self.table, panel, sums, later])
