@@ -3,7 +3,8 @@
     python -m benchmarks                      every row, every framework that is installed: most of an hour
     python -m benchmarks --quick              fewer rows and rounds: under two minutes
     python -m benchmarks --rows 'gelu|MLP' --frameworks tjit,jax --all
-    python -m benchmarks --readme             writes the table into README.md
+    python -m benchmarks --readme --chart     writes README.md's table, draws docs/benchmarks.png (with matplotlib)
+    python -m benchmarks --bits               whether every row gives the same bits, run after run, on 1 and 2 threads
 
 Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy
 before anything is timed; the frameworks take turns in short rounds, and medians are shown. A short run keeps what peers
@@ -25,11 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness, table
+from benchmarks.bits import compare_bits
+from benchmarks.chart import draw
 from benchmarks.frameworks import FRAMEWORKS
 from benchmarks.rows import all_rows
 from tjit.profiler.machine import Limits, processor
 
 README = harness.ROOT / "README.md"
+CHART = harness.ROOT / "docs" / "benchmarks.png"
 LEGEND = (
     "f32, medians of interleaved rounds. Ratio: best peer over tjit; distance: tjit over the floor that the machine's "
     "limits set; first, disk: tjit's first call with an empty and with a filled disk cache. Floors count every byte as "
@@ -46,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.readme and not table.has_block(README.read_text(encoding="utf-8")):
         print(f"{README} has no {table.MARKERS} to write between", file=sys.stderr)
         return 2
+    if options.bits:
+        same = compare_bits(rows, (1, 2), options.seconds, lambda line: print(line, flush=True))
+        return 0 if same else 1
     start = time.perf_counter()
     plan = harness.Plan.quick(options.threads) if options.quick else harness.Plan(options.threads)
     before = harness.limits(options.threads)
@@ -57,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         text = json.dumps(table.as_json(outcomes, limits, about), indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
+    if options.chart:
+        draw(outcomes, limits, options.chart, conditions(limits, about).replace("\n", "; "))
     if options.readme:
         block = readme_block(outcomes, limits, about)
         README.write_text(table.replace_block(README.read_text(encoding="utf-8"), block), encoding="utf-8")
@@ -77,6 +86,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--all", action="store_true", help="a column for every peer: time, and its first call")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--readme", action="store_true", help="write the table into README.md")
+    add("--chart", type=Path, nargs="?", const=CHART, metavar="FILE", help="draw it, into docs/benchmarks.png")
+    add("--bits", action="store_true", help="run tjit's rows 1,000 times with 1 and 2 threads and compare all bits")
+    add(
+        "--seconds", type=float, default=10, help="for a row and number of threads in --bits: long rows have fewer runs"
+    )
     add("--list", action="store_true", help="print the rows' names and stop")
     options = parser.parse_args(argv)
     if options.frameworks is None:  # numba's loops are seldom the best peer, and compile for half a minute

@@ -24,7 +24,7 @@ from benchmarks.frameworks import FRAMEWORKS, environment
 from benchmarks.rows import Row
 from tjit.profiler.machine import Limits
 
-__all__ = ["Figure", "Outcome", "Plan", "WorkerError", "limits", "run"]
+__all__ = ["Figure", "Outcome", "Plan", "Worker", "WorkerError", "limits", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK_SECONDS = 95  # for the rows of a short run, beside the measuring of limits
@@ -103,15 +103,18 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A process that runs one framework."""
+    """A process that runs one framework, on as many cores as it has threads unless told otherwise."""
 
-    def __init__(self, framework: str, threads: int, cache: str, kept: str | None = None) -> None:
+    def __init__(
+        self, framework: str, threads: int, cache: str, kept: str | None = None, cores: int | None = None
+    ) -> None:
         self.framework = framework
         self._pipe, other = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
         with other:
+            numbers = (threads, other.fileno(), cores or threads)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", framework, str(threads), str(other.fileno())],
+                [sys.executable, "-m", "benchmarks.worker", framework, *map(str, numbers)],
                 cwd=ROOT,
                 env=environment(threads, cache, kept),
                 pass_fds=[other.fileno()],

@@ -215,6 +215,17 @@ ROWS = [
         Floor("memory: x is read", read=48e6),
     ),
     Row(
+        "cumulative sum 2000 x 2000",
+        normal(2000, 2000),
+        lambda x: x.cumsum(1),
+        {
+            **shared(cumulative_sum),
+            **by_inputs(jax=cumulative_sum_jax, numpy=cumulative_sum_numpy, numba=cumulative_sum_numba),
+        },
+        Floor("memory: x and the output", streamed=32e6),
+        tolerance=2e-5,
+    ),
+    Row(
         "embedding, 8192 of 50,000 x 256",
         embedding_inputs,
         lambda table, tokens: table[tokens],

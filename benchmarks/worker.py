@@ -1,6 +1,6 @@
 """The process that runs one framework: commands come over a pipe, answers go back.
 
-    python -m benchmarks.worker FRAMEWORK THREADS FILE_DESCRIPTOR
+    python -m benchmarks.worker FRAMEWORK THREADS FILE_DESCRIPTOR CORES
 
 A command is (name, *arguments), an answer ("ok", value) or ("error", text).
 """
@@ -77,6 +77,16 @@ class Job:
             samples.append(self._sample())
         return median(samples)
 
+    def bits(self, runs: int, seconds: float) -> tuple[list[str], int]:
+        """What `bits.repeat` gives, of as many runs as fit."""
+        from benchmarks.bits import repeat
+
+        def run() -> list[np.ndarray]:
+            result = self._wait(self._call(*self._arguments))
+            return [np.asarray(self._to_numpy(o)) for o in outputs_of(result)]
+
+        return repeat(run, bool(self.row.steps), runs, seconds)
+
     def _sample(self) -> float:
         call, arguments, wait = self._call, self._arguments, self._wait
         n = self._calls
@@ -122,8 +132,8 @@ def read_expected(path: Path) -> list[np.ndarray]:
 
 
 def main() -> None:
-    framework, threads, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    pin(threads)
+    framework, threads, descriptor, cores = sys.argv[1], *map(int, sys.argv[2:5])
+    pin(cores)
     pipe = Connection(descriptor)
     rows = {row.name: row for row in all_rows()}
     job: Job | None = None

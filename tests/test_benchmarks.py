@@ -17,7 +17,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # the benchmarks are not installed
 
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import table  # noqa: E402
+from benchmarks import bits, chart, harness, memory, table  # noqa: E402
 from benchmarks.frameworks import FRAMEWORKS, environment  # noqa: E402
 from benchmarks.harness import Figure, Outcome, Plan, Worker, WorkerError  # noqa: E402
 from benchmarks.rows import Floor, Row, all_rows, by_inputs, extent, normal  # noqa: E402
@@ -26,6 +26,7 @@ from tjit.profiler.machine import Limits  # noqa: E402
 
 ROWS = all_rows()
 SCALE = 0.02
+FLOOR = Floor("memory", streamed=4e6)
 LIMITS = Limits(triad=40, read=50, peak=200, peak_one_core=100)
 
 
@@ -236,3 +237,95 @@ def test_a_worker_that_hangs_is_ended(tmp_path):
         worker.ask("build", ROWS[0].name, seconds=0.001)
 
     assert not worker.alive()
+
+
+# -- short runs --------------------------------------------------------------------------------------------------------
+
+
+def kept_plan(folder: Path) -> Plan:
+    return Plan(1, rounds=1, batch_seconds=0.001, first_samples=1, fresh=False, seconds=1, kept=str(folder))
+
+
+def test_short_runs_leave_out_what_there_is_no_time_to_compile(tmp_path):
+    row = next(row for row in ROWS if row.name == "MLP 32-64-8, batch 1")
+    plan = kept_plan(tmp_path)
+    available("torch")
+
+    (found,) = harness.run([row], ["torch.compile", "numpy"], plan, lambda line: None)
+
+    assert found.figures["torch.compile"].failure == harness.LEFT_OUT
+    assert found.figures["numpy"].us
+
+
+def test_answers_are_kept_for_short_runs_of_the_same_benchmarks(tmp_path):
+    row = next(row for row in ROWS if row.name == "MLP 32-64-8, batch 1")
+
+    harness.run([row], ["numpy"], kept_plan(tmp_path), lambda line: None)
+    (kept,) = (tmp_path / "expected").iterdir()
+    first = kept.stat().st_mtime_ns
+    harness.run([row], ["numpy"], kept_plan(tmp_path), lambda line: None)
+
+    assert kept.stat().st_mtime_ns == first
+    assert (tmp_path / "compiled").is_dir()
+
+
+def test_quick_rows_are_those_of_the_table_and_few_more(capsys):
+    command.main(["--list", "--quick"])
+
+    quick = capsys.readouterr().out.splitlines()
+    assert 20 <= len(quick) <= 32
+    assert "matmul 1024 cubed" in quick
+    assert "matmul 2048 cubed" not in quick
+
+
+# -- bits, memory and the chart ----------------------------------------------------------------------------------------
+
+
+def test_equal_runs_are_one_digest_and_those_with_state_one_each():
+    assert len(bits.repeat(lambda: np.ones(3), False, 10, 60)[0]) == 1
+    counter = iter(range(10))
+    digests, runs = bits.repeat(lambda: np.array(next(counter)), True, 10, 60)
+
+    assert runs == 10
+    assert len(set(digests)) == 10
+
+
+def test_a_run_with_other_bits_is_named():
+    signs = iter([0.0, 0.0, -0.0])
+
+    with pytest.raises(ValueError, match="run 3 gave other bits than the first"):
+        bits.repeat(lambda: np.array(next(signs)), False, 3, 60)
+
+
+def test_bits_are_compared_between_numbers_of_threads(monkeypatch):
+    row = next(row for row in ROWS if row.name == "digits 64-128-10, batch 32: training step")
+    monkeypatch.setattr(bits, "RUNS", 5)
+    lines = []
+
+    assert bits.compare_bits([row], (1, 2), 5, lines.append)
+    assert lines == [f"{row.name}: the same bits in 5 and 5 runs", "1 of 1 rows give the same bits"]
+
+
+def test_memory_is_measured_of_rows_that_there_are():
+    assert set(memory.ROWS) <= {row.name for row in ROWS}
+
+
+def test_memory_rises_by_what_a_step_needs():
+    row = Row("big", normal(1000), lambda x: x, by_inputs(torch=lambda compile: lambda x: np.ones(10_000_000)), FLOOR)
+
+    available("torch")
+
+    assert memory.measure("torch", 1, row).step == pytest.approx(76, abs=20)
+
+
+def test_the_chart_is_in_units_of_our_time():
+    assert chart.points(OUTCOMES[0], LIMITS) == {"jax": 2.0, "torch": 8.0, "floor": 0.5}
+    assert chart.points(OUTCOMES[2], LIMITS) == {}
+
+
+def test_the_chart_is_a_png(tmp_path):
+    pytest.importorskip("matplotlib")
+
+    chart.draw(OUTCOMES, LIMITS, tmp_path / "chart.png", "a machine")
+
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
