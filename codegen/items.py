@@ -19,6 +19,7 @@ from tjit.ops.movement import _reshape_index
 
 __all__ = [
     "INLINE_INDEX",
+    "STORED_KINDS",
     "Group",
     "Index",
     "Item",
@@ -31,6 +32,7 @@ __all__ = [
 
 Index = tuple[Dim, ...]
 
+STORED_KINDS = frozenset({"contract", "reduce", "scan", "composite", "control"})  # of ops whose results are in memory
 INLINE_INDEX = frozenset(
     {"gather", "take", "concat", "slice_update"}
 )  # read in place; the others write at computed places
@@ -49,12 +51,12 @@ class Item:
     """A value that a kernel computes. `symbols` are one per dim of the domain: the result's, or a reduced operand's.
 
     An update writes a part of what its base is in: its domain is the part's. A node with regions, or one that binds a
-    symbol, is an item too, a group of its own and no kernel.
+    symbol, is an item too, a group of its own and no kernel. A composite that the passes left whole is one group too.
     """
 
     node: Node
     value: Value
-    kind: str  # "store", "update", "reduce", "scan", "contract", "index", "control"
+    kind: str  # "store", "update", "reduce", "scan", "contract", "composite", "index", "control"
     domain: tuple[Dim, ...]
     symbols: tuple[Symbol, ...]
     reads: list[Read] = field(default_factory=list)
@@ -164,7 +166,7 @@ class Program:
         node = self.producer.get(value)
         if node is None or value in self.stored or value in self.overwrites or node.op.name == "constant":
             return True
-        if node.op.kind in ("contract", "reduce", "scan", "control"):
+        if node.op.kind in STORED_KINDS:
             return True
         return node.op.kind == "index" and node.op.name not in INLINE_INDEX
 
@@ -193,6 +195,8 @@ def make_items(program: Program) -> None:
             _add_item(program, node, node.result, "contract", node.result.type.shape)
         elif kind == "index" and node.op.name not in INLINE_INDEX:
             _add_item(program, node, node.result, "index", node.result.type.shape)
+        elif kind == "composite":
+            _add_composite(program, node)
         elif kind == "control":
             _add_control(program, node)
         elif node.op.name == "slice_update" and node.result in program.overwrites:
@@ -217,6 +221,16 @@ def _add_control(program: Program, node: Node) -> None:
         if isinstance(operand, Value):
             index = tuple(program.symbol("y", d).dim for d in operand.type.shape)
             item.reads.append(Read(operand, index))
+
+
+def _add_composite(program: Program, node: Node) -> None:
+    """One item for all results."""
+    item = Item(node, node.results[0], "composite", (), ())
+    program.items.append(item)
+    program.item_of.update(dict.fromkeys(node.results, item))
+    seen: set[tuple[Value, Index]] = set()
+    for operand in node.operands:
+        _collect(program, item, operand, tuple(program.symbol("y", d).dim for d in operand.type.shape), seen)
 
 
 def _add_order(program: Program) -> None:

@@ -29,6 +29,9 @@ from tjit.location import Location
 __all__ = [
     "Accumulator",
     "Assign",
+    "Attention",
+    "AttentionGradientKernel",
+    "AttentionKernel",
     "Axis",
     "Bind",
     "Branch",
@@ -37,6 +40,7 @@ __all__ = [
     "Compute",
     "Const",
     "ContractKernel",
+    "Contraction",
     "Counted",
     "Expr",
     "Fold",
@@ -302,6 +306,112 @@ class ContractKernel:
     location: Location | None = None
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class AttentionKernel:
+    """Weights over n for each (batch, m), and the sums over n of weight * value; no weights are in memory.
+
+    acc = sum over k of query * key; weight = exp(score) / sum over n of exp(score).
+
+    Attributes:
+        query, key, value: expressions over batch and (m, k), (n, k), (n, v).
+        score: expression over batch, m and n, that reads `Accumulator`; -inf where n is not seen.
+        causal: n > m is not seen.
+        zero_blind: a row that sees nothing is zero, and its log-sum-exp inf; else they are what arithmetic gives.
+        output: at (batch, m, v), of `Accumulator`.
+        log_sum: the log of the sum over n of exp(score), at (batch, m); None where nothing reads it.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...] = ()
+    batch: tuple[Axis, ...]
+    m: Axis
+    n: Axis
+    k: Axis
+    v: Axis
+    query: Expr
+    key: Expr
+    value: Expr
+    score: Expr
+    causal: bool
+    zero_blind: bool
+    accumulate: DType
+    output: Store
+    log_sum: Store | None
+    tasks: Dim = 1
+    location: Location | None = None
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        return (self.output,) if self.log_sum is None else (self.output, self.log_sum)
+
+    @property
+    def outputs(self) -> tuple[Buffer, ...]:
+        return tuple(dict.fromkeys(store.buffer for store in self.stores))
+
+    @property
+    def reads(self) -> tuple[Expr, ...]:
+        return self.query, self.key, self.value, self.score
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return (*self.batch, self.m, self.n, self.k, self.v)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class AttentionGradientKernel:
+    """The cotangents of an attention's query, key and value, from that of its output; the weights are computed again.
+
+    weight = exp(score - log_sum); ds = weight * (sum over v of gradient * value - delta) * scale;
+    of query: the sum over n of ds * key; of key: that over m of ds * query; of value: that over m of weight * gradient.
+
+    Attributes:
+        query, key, value, score, causal: as in `AttentionKernel`.
+        gradient: of the output: expression over batch, m and v.
+        log_sum, delta: expressions over batch and m.
+        scale: the derivative of the score by acc, where it is not -inf.
+        query_gradient, key_gradient, value_gradient: at (batch, m, k), (batch, n, k), (batch, n, v), of `Accumulator`.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...] = ()
+    batch: tuple[Axis, ...]
+    m: Axis
+    n: Axis
+    k: Axis
+    v: Axis
+    query: Expr
+    key: Expr
+    value: Expr
+    gradient: Expr
+    log_sum: Expr
+    delta: Expr
+    score: Expr
+    scale: float
+    causal: bool
+    accumulate: DType
+    query_gradient: Store
+    key_gradient: Store
+    value_gradient: Store
+    tasks: Dim = 1
+    location: Location | None = None
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        return self.query_gradient, self.key_gradient, self.value_gradient
+
+    @property
+    def outputs(self) -> tuple[Buffer, ...]:
+        return tuple(dict.fromkeys(store.buffer for store in self.stores))
+
+    @property
+    def reads(self) -> tuple[Expr, ...]:
+        return self.query, self.key, self.value, self.gradient, self.log_sum, self.delta, self.score
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return (*self.batch, self.m, self.n, self.k, self.v)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ScatterKernel:
     """target[index] += value (or = value, where `add` is False) for every point of `axes`, in row-major order.
@@ -430,7 +540,9 @@ class NestKernel:
     location: Location | None = None
 
 
-Kernel = Union[LoopKernel, ContractKernel, ScatterKernel, NestKernel]
+Attention = Union[AttentionKernel, AttentionGradientKernel]
+Contraction = Union[ContractKernel, Attention]
+Kernel = Union[LoopKernel, Contraction, ScatterKernel, NestKernel]
 
 
 def nest_statements(body: tuple[NestStatement, ...]) -> Iterator[NestStatement]:
@@ -550,6 +662,13 @@ def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
                 note_store(statement)
             else:
                 note_expr(statement.value)
+    elif isinstance(kernel, Attention):
+        for axis in kernel.axes:
+            note_axis(axis)
+        for expr in kernel.reads:
+            note_expr(expr)
+        for store in kernel.stores:
+            note_store(store)
     elif isinstance(kernel, ContractKernel):
         for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k):
             note_axis(axis)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from tjit.codegen.kernel import (
     Accumulator,
     Assign,
+    Attention,
+    AttentionGradientKernel,
+    AttentionKernel,
     Bind,
     Branch,
     Buffer,
@@ -58,6 +61,10 @@ class _Printer:
             self.loops(kernel)
         elif isinstance(kernel, ContractKernel):
             self.contract(kernel)
+        elif isinstance(kernel, AttentionKernel):
+            self.attention(kernel)
+        elif isinstance(kernel, AttentionGradientKernel):
+            self.attention_gradient(kernel)
         elif isinstance(kernel, NestKernel):
             self.nest(kernel)
         else:
@@ -99,6 +106,35 @@ class _Printer:
         self.line(2, f"acc: {kernel.accumulate} = sum over ({kernel.k}) of {a} * {b}")
         for store in kernel.epilogue:
             self.store(store, 2)
+
+    def attention(self, kernel: AttentionKernel) -> None:
+        self.weights(kernel)
+        sums = f"sum over ({kernel.n})"
+        blind = " or 0" if kernel.zero_blind else ""
+        self.line(2, f"weight: {kernel.accumulate} = exp(score) / {sums} of exp(score){blind}")
+        self.line(2, f"acc over ({kernel.v}) = {sums} of weight * {self.expr(kernel.value, 2)}")
+        self.store(kernel.output, 2)
+        if kernel.log_sum is not None:
+            self.line(2, f"acc = log({sums} of exp(score))")
+            self.store(kernel.log_sum, 2)
+
+    def attention_gradient(self, kernel: AttentionGradientKernel) -> None:
+        self.weights(kernel)
+        g, value, delta = (self.expr(e, 2) for e in (kernel.gradient, kernel.value, kernel.delta))
+        query, key = self.expr(kernel.query, 2), self.expr(kernel.key, 2)
+        self.line(2, f"weight: {kernel.accumulate} = exp(score - {self.expr(kernel.log_sum, 2)})")
+        self.line(2, f"ds = weight * (sum over ({kernel.v}) of {g} * {value} - {delta}) * {kernel.scale!r}")
+        sums = f"sum over ({kernel.n}) of ds * {key}", f"sum over ({kernel.m}) of ds * {query}"
+        for text, store in zip((*sums, f"sum over ({kernel.m}) of weight * {g}"), kernel.stores, strict=True):
+            self.line(2, f"acc = {text}")
+            self.store(store, 2)
+
+    def weights(self, kernel: Attention) -> None:
+        seen = f" to {kernel.m.symbol}" if kernel.causal else ""
+        self.line(1, f"parallel ({', '.join(map(str, (*kernel.batch, kernel.m)))}) tasks {kernel.tasks}")
+        a, b = self.expr(kernel.query, 2), self.expr(kernel.key, 2)
+        self.line(2, f"for ({kernel.n}){seen}: acc: {kernel.accumulate} = sum over ({kernel.k}) of {a} * {b}")
+        self.line(3, f"score = {self.expr(kernel.score, 3)}")
 
     def scatter(self, kernel: ScatterKernel) -> None:
         self.line(1, f"for ({', '.join(map(str, kernel.axes)) or '1'}) in order")

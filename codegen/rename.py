@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from tjit.codegen.kernel import (
     Assign,
+    Attention,
+    AttentionKernel,
     Branch,
     Buffer,
     Compute,
@@ -64,9 +66,12 @@ class _Renamer:
             return Scanned(self.scans[id(e.scan)])
         return Reduced(self.reduces[id(e.reduce)]) if isinstance(e, Reduced) else e
 
+    def store(self, s: Store) -> Store:
+        return replace(s, buffer=self.buffer(s.buffer), value=self.expr(s.value))
+
     def statement(self, s: Statement) -> Statement:
         if isinstance(s, Store):
-            return replace(s, buffer=self.buffer(s.buffer), value=self.expr(s.value))
+            return self.store(s)
         if isinstance(s, Scan):
             start = None if s.start is None else self.expr(s.start)
             self.scans[id(s)] = scan = replace(s, value=self.expr(s.value), start=start)
@@ -79,7 +84,7 @@ class _Renamer:
 
     def nest_statement(self, s: NestStatement) -> NestStatement:
         if isinstance(s, Store):
-            return replace(s, buffer=self.buffer(s.buffer), value=self.expr(s.value))
+            return self.store(s)
         if isinstance(s, Assign):
             return replace(s, values=tuple(map(self.expr, s.values)))
         if isinstance(s, Counted):
@@ -93,8 +98,22 @@ class _Renamer:
             return replace(s, condition=self.expr(s.condition), then=then, otherwise=otherwise)
         return replace(s, value=self.expr(s.value))
 
+    def attention(self, kernel: Attention, buffers: tuple[Buffer, ...]) -> Attention:
+        query, key, value, *_, score = map(self.expr, kernel.reads)
+        reads = {"query": query, "key": key, "value": value, "score": score}
+        stores = tuple(map(self.store, kernel.stores))
+        if isinstance(kernel, AttentionKernel):
+            log_sum = stores[1] if kernel.log_sum is not None else None
+            return replace(kernel, buffers=buffers, **reads, output=stores[0], log_sum=log_sum)
+        more = {"gradient": kernel.gradient, "log_sum": kernel.log_sum, "delta": kernel.delta}
+        reads |= {name: self.expr(e) for name, e in more.items()}
+        names = ("query_gradient", "key_gradient", "value_gradient")
+        return replace(kernel, buffers=buffers, **reads, **dict(zip(names, stores, strict=True)))
+
     def kernel(self, kernel: Kernel) -> Kernel:
         buffers = tuple(map(self.buffer, kernel.buffers))
+        if isinstance(kernel, Attention):
+            return self.attention(kernel, buffers)
         outputs = tuple(map(self.buffer, kernel.outputs))
         if isinstance(kernel, LoopKernel):
             loops = tuple(replace(x, body=tuple(map(self.statement, x.body))) for x in kernel.loops)

@@ -11,13 +11,25 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from tjit.codegen.attention import build_attention
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import largest
 from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_axes, copy_kernel
 from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
-from tjit.codegen.kernel import Buffer, Const, ContractKernel, Kernel, Load, Loop, LoopKernel, Store, walk
+from tjit.codegen.kernel import (
+    Buffer,
+    Const,
+    Contraction,
+    ContractKernel,
+    Kernel,
+    Load,
+    Loop,
+    LoopKernel,
+    Store,
+    walk,
+)
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
@@ -43,11 +55,11 @@ class Costs:
 
     Attributes:
         scratch_bytes: kernel to bytes of scratch memory.
-        contract_tasks: contraction to the number of tasks to cut it into.
+        contract_tasks: contraction or attention to the number of tasks to cut it into.
     """
 
     scratch_bytes: Callable[[Kernel], Dim] = lambda kernel: 0
-    contract_tasks: Callable[[ContractKernel], Dim] = lambda kernel: 1
+    contract_tasks: Callable[[Contraction], Dim] = lambda kernel: 1
     _answers: dict[str, tuple[str, Dim, Dim]] = field(default_factory=dict)  # kernel's text to name, tasks, bytes
 
     def chosen(self, kernel: Kernel) -> tuple[Kernel, Dim]:
@@ -55,14 +67,14 @@ class Costs:
         text = _text(kernel)
         key = f"{kernel.name} {text}"
         if key not in self._answers:
-            if isinstance(kernel, ContractKernel):
+            if isinstance(kernel, Contraction):
                 kernel = replace(kernel, tasks=self.contract_tasks(kernel))
                 text = _text(kernel)
             kernel = replace(kernel, name=_named(kernel, text))
-            tasks = kernel.tasks if isinstance(kernel, ContractKernel) else 1
+            tasks = kernel.tasks if isinstance(kernel, Contraction) else 1
             self._answers[key] = kernel.name, tasks, self.scratch_bytes(kernel)
         name, tasks, nbytes = self._answers[key]
-        if isinstance(kernel, ContractKernel):
+        if isinstance(kernel, Contraction):
             return replace(kernel, name=name, tasks=tasks), nbytes
         return replace(kernel, name=name), nbytes
 
@@ -233,7 +245,8 @@ class Scheduler:
         if value in self.storage.blank:
             return False  # its parts are written by several kernels
         item = self.program.item_of[value]
-        own = self.order[self.program.group_of[item]] - (item.kind == "control")  # a branch's reads are not looked at
+        # what a branch or a composite reads is not looked at
+        own = self.order[self.program.group_of[item]] - (item.kind in ("control", "composite"))
         there = (source, *self.sharing.get(source, ()))
         if any(v in self.returned for v in there):
             return False
@@ -352,6 +365,8 @@ class Scheduler:
         name = "_".join(dict.fromkeys(i.node.op.name for i in group.items))[:48]
         if group.kind == "contract":
             self._contract_step(self._built(build_contract, group, name))
+        elif group.kind == "composite":
+            self._composite(group, name)
         elif group.kind == "control":
             self._control(group.items[0].node)
         elif group.kind == "index":
@@ -440,6 +455,11 @@ class Scheduler:
     def _contract_step(self, kernel: ContractKernel) -> None:
         exprs = [e for root in (kernel.a, kernel.b, *(s.value for s in kernel.epilogue)) for e in walk(root)]
         self._step(replace(kernel, buffers=kernel_buffers(exprs, list(kernel.epilogue))))
+
+    def _composite(self, group: Group, name: str) -> None:
+        kernel = build_attention(self.program, group.items[0], self._buffer_of, self._needed(group), name)
+        exprs = [e for root in kernel.reads for e in walk(root)]
+        self._step(replace(kernel, buffers=kernel_buffers(exprs, list(kernel.stores))))
 
     def _loop_step(self, kernel: LoopKernel) -> None:
         blocks = split_scan(kernel, self._partial)

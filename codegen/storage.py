@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tjit.codegen.items import INLINE_INDEX
+from tjit.codegen.items import INLINE_INDEX, STORED_KINDS
 from tjit.codegen.stored import changed_operands, must_be_stored
 from tjit.devices import cpu
 from tjit.ir.dims import Dim, at_least, product
@@ -245,7 +245,7 @@ class _Planner:
             return True
         if made.op.kind == "index":
             return made.op.name not in INLINE_INDEX
-        return made.op.kind in ("contract", "reduce", "scan", "control")
+        return made.op.kind in STORED_KINDS
 
     def _note(self, node: Node) -> None:
         """Keep what the results, where they are not in memory, are computed from."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tjit.codegen.items import INLINE_INDEX
+from tjit.codegen.items import INLINE_INDEX, STORED_KINDS
 from tjit.ir.graph import Graph, Node, Value
 
 __all__ = ["changed_operands", "must_be_stored"]
@@ -36,11 +36,19 @@ def must_be_stored(graph: Graph) -> set[Value]:
         if node.op.kind == "contract":
             found = (_stored_operand(o, producer, _CHEAP_PROLOGUE) for o in node.operands)
             stored.update(v for v in found if v is not None)
+        elif node.op.kind == "composite":
+            found = (_stored_operand(o, producer, _CHEAP_PROLOGUE) for o in _multiplied(node))
+            stored.update(v for v in found if v is not None)
         elif node.op.kind == "index":
             stored.update(_index_operands(node, producer))
         elif node.op.kind == "control":
             stored.update(v for v in _read_whole(node) if v in producer)
     return stored | _too_deep(graph, stored)
+
+
+def _multiplied(node: Node) -> Iterator[Any]:
+    """The operands of an attention or its gradient but for the mask, which is computed on the way."""
+    yield from node.operands[: 6 if node.op.name.endswith("backward") else 3]
 
 
 def _read_whole(node: Node) -> Iterator[Value]:
@@ -57,7 +65,7 @@ def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
     cut: set[Value] = set()
     for node in graph.nodes:
         below = 1 + max((depth.get(o, 0) for o in node.operands if isinstance(o, Value)), default=0)
-        if node.op.kind in ("contract", "reduce", "scan", "control") or any(v in stored for v in node.results):
+        if node.op.kind in STORED_KINDS or any(v in stored for v in node.results):
             below = 0
         elif below >= _DEEP:
             cut.update(node.results)
@@ -77,7 +85,7 @@ def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozense
     """The value under movement (and `allowed` elementwise ops) that has to be in memory, if it is not already."""
     while isinstance(operand, Value):
         node = producer.get(operand)
-        if node is None or node.op.kind in ("contract", "reduce", "scan", "control"):
+        if node is None or node.op.kind in STORED_KINDS:
             return None
         if node.op.kind == "index":
             return operand if node.op.name in INLINE_INDEX else None

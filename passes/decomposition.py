@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from tjit.ir.graph import Graph, Literal, Node, Operand
+from tjit.passes.claims import is_claimed
 from tjit.passes.known import make_full
 from tjit.passes.rewrite import Rewriter, rewrite
 
 __all__ = ["decompose"]
 
 
-def decompose(graph: Graph, keep: Collection[str] = ()) -> Graph:
-    """Expand every composite into primitives.
-
-    Args:
-        keep: names of composites that stay, because a backend claims them whole.
+def decompose(graph: Graph) -> Graph:
+    """Expand every composite into primitives, but for those that a backend claims whole.
 
     Before:
         graph f(%a: f32[3, 4], %b: f32[4]) -> f32[3] {
@@ -33,7 +29,7 @@ def decompose(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """
 
     def expand(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
-        if node.op.decompose is None or node.op.name in keep:
+        if node.op.decompose is None or is_claimed(node):
             return None
         found = rewriter.trace(node, node.op.decompose, node.operands, **node.attrs)
         return tuple(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Accumulator, Axis, ContractKernel, Expr, Load, Store, kernel_symbols, walk
+from tjit.codegen.kernel import Accumulator, Axis, Contraction, ContractKernel, Expr, Load, Store, kernel_symbols, walk
 from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
@@ -20,10 +20,10 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, element_type, i64, numbers, splat, stack, while_loop
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute
 
-__all__ = ["emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
+__all__ = ["Part", "emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
 
 
-def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: ContractKernel) -> dict[str, ir.Value]:
+def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: Contraction) -> dict[str, ir.Value]:
     """Bind the program's symbols in `ints`; the pointers of the kernel's buffers by name."""
 
     def argument(i: int) -> ir.Value:
@@ -57,7 +57,7 @@ def emit_epilogue(
 
     whole_vectors: `columns` are a multiple of the lanes wherever n's extent is.
     """
-    part = _Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
+    part = Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
     ints, b = part.ints, part.b
     m, n = kernel.m.symbol, kernel.n.symbol
     places = (Load(store.buffer, store.index) for store in kernel.epilogue)
@@ -99,13 +99,13 @@ def _substituted(store: Store, symbol: Symbol, value: Dim) -> Store:
 
 
 def emit_fill(
-    module: ir.Module, kernel: ContractKernel, target: Target, name: str, expr: Expr, row: Symbol, order: str
+    module: ir.Module, kernel: Contraction, target: Target, name: str, expr: Expr, row: Symbol, order: str
 ) -> ir.Function:
     """(args, batch..., to, stride, row, rows, k, steps): evaluate `expr` into a matrix whose lanes run along `order`.
 
     Up to one vector behind each line of the matrix is overwritten: lines must be written in order, and be padded.
     """
-    part = _Part(module, kernel, target, name, ("to", "stride", "row", "rows", "k", "steps"))
+    part = Part(module, kernel, target, name, ("to", "stride", "row", "rows", "k", "steps"))
     ints, b = part.ints, part.b
     across, along = (kernel.k.symbol, row) if order == "rows" else (row, kernel.k.symbol)
     first_across, lines = (part["k"], part["steps"]) if order == "rows" else (part["row"], part["rows"])
@@ -144,7 +144,7 @@ def emit_image(
 ) -> ir.Function:
     """(args, batch..., to, (start, size) of each symbol...): evaluate `expr` at all of them, lanes along the last."""
     names = [f"{what}{i}" for i in range(len(symbols)) for what in ("start", "size")]
-    part = _Part(module, kernel, target, "image", ("to", *names), batch)
+    part = Part(module, kernel, target, "image", ("to", *names), batch)
     ints = part.ints
     element = element_type(kernel.accumulate)
     width = target.lanes(kernel.accumulate.itemsize)
@@ -190,19 +190,22 @@ def _runs(
         b.store(ints.add(start, size), done)
 
 
-class _Part:
+_POINTERS = ("sums", "to", "scores", "cotangents", "state")  # parameters of parts; the others are integers
+
+
+class Part:
     """An internal function of a kernel's module: its builder, symbols, buffers and parameters."""
 
     def __init__(
         self,
         module: ir.Module,
-        kernel: ContractKernel,
+        kernel: Contraction,
         target: Target,
         name: str,
         parameters: Sequence[str],
         axes: Sequence[Axis] | None = None,
     ) -> None:
-        kinds = [PTR if p in ("sums", "to") else I64 for p in parameters]
+        kinds = [PTR if p in _POINTERS else I64 for p in parameters]
         batch = [axis.symbol.name for axis in (kernel.batch if axes is None else axes)]
         type_ = ir.FunctionType(ir.VoidType(), [PTR, *([I64] * len(batch)), *kinds])
         self.target = target

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import ContractKernel, NestKernel
+from tjit.codegen.kernel import Contraction, NestKernel
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
@@ -42,7 +42,7 @@ def _units(plan: Schedule, target: Target) -> Iterator[Unit]:
     """The kernels' modules and what they are joined with, each once; those that LLVM takes longest for come first."""
     seen: set[str] = set()
     kernels = kernel_modules(plan, target).items()
-    for name, kernel in sorted(kernels, key=lambda item: not isinstance(item[1], ContractKernel)):
+    for name, kernel in sorted(kernels, key=lambda item: not isinstance(item[1], Contraction)):
         module, dependencies = emit_kernel(kernel, target)
         for dependency in dependencies:
             if dependency.name not in seen:

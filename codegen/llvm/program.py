@@ -9,6 +9,8 @@ import llvmlite.ir as ir
 import numpy as np
 
 from tjit.codegen.kernel import (
+    Attention,
+    Contraction,
     ContractKernel,
     Kernel,
     Load,
@@ -53,9 +55,23 @@ def costs(target: Target) -> Costs:
     def scratch_bytes(kernel: Kernel) -> Dim:
         if isinstance(kernel, NestKernel):
             return _nests().nest_scratch_bytes(kernel)
+        if isinstance(kernel, Attention):
+            return _attention().attention_scratch_bytes(kernel, target)
         return _contractions().contract_scratch_bytes(kernel, target) if isinstance(kernel, ContractKernel) else 0
 
-    return Costs(scratch_bytes, lambda kernel: _contractions().contract_tasks(kernel, target))
+    def tasks(kernel: Contraction) -> Dim:
+        if isinstance(kernel, ContractKernel):
+            return _contractions().contract_tasks(kernel, target)
+        return _attention().attention_tasks(kernel, target)
+
+    return Costs(scratch_bytes, tasks)
+
+
+def _attention() -> ModuleType:
+    """The module of attention, which most programs have none of."""
+    from tjit.codegen.llvm import attention
+
+    return attention
 
 
 def _contractions() -> ModuleType:
@@ -76,6 +92,8 @@ def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
     """The module of a kernel, and the functions it is joined with (name, emit)."""
     if isinstance(kernel, ContractKernel):
         return _contractions().emit_contract(kernel, target)
+    if isinstance(kernel, Attention):
+        return _attention().emit_attention(kernel, target)
     if isinstance(kernel, LoopKernel):
         return emit_loops(kernel, target), ()
     if isinstance(kernel, NestKernel):
@@ -398,7 +416,7 @@ class ProgramEmitter:
             b.call(function, [args, i64(0), i64(1)])
         else:
             tasks = self.ints.dim(extent)
-            if isinstance(kernel, ContractKernel):
+            if isinstance(kernel, Contraction):
                 # each task packs panels of its own: no more of them than threads (the bits are the same)
                 tasks = self.ints.min(tasks, self._threads())
             b.call(self.parallel_for, [self.pool, function, args, tasks])
@@ -456,7 +474,9 @@ def _may_fail(kernel: Kernel) -> bool:
         return True
     if isinstance(kernel, NestKernel):
         return bool(kernel.checks)
-    if isinstance(kernel, ContractKernel):
+    if isinstance(kernel, Attention):
+        roots = list(kernel.reads)
+    elif isinstance(kernel, ContractKernel):
         roots = [kernel.a, kernel.b, *(s.value for s in kernel.epilogue)]
     else:
         roots = [s.value for loop in kernel.loops for s in loop.body]

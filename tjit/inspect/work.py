@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tjit.codegen.kernel import (
+    Attention,
+    AttentionKernel,
     Axis,
     Branch,
     Buffer,
@@ -88,6 +90,8 @@ def kernel_operations(kernel: Kernel) -> Dim:
     """Scalar operations: each elementwise op and each step of a reduction is one, a multiply-add two."""
     if isinstance(kernel, ContractKernel):
         return _contract_operations(kernel)
+    if isinstance(kernel, Attention):
+        return _attention_operations(kernel)
     if isinstance(kernel, ScatterKernel):
         return _points(kernel.axes) * (_computes([kernel.value]) + int(kernel.add))
     if isinstance(kernel, NestKernel):
@@ -129,6 +133,15 @@ def _contract_operations(kernel: ContractKernel) -> Dim:
     outer = _points((*kernel.batch, kernel.m, kernel.n))
     inner = outer * _points((kernel.k,)) * (2 + _computes([kernel.a, kernel.b]))
     return inner + outer * _computes([store.value for store in kernel.epilogue])
+
+
+def _attention_operations(kernel: Attention) -> Dim:
+    """A causal one sees half of the positions."""
+    seen = _points((*kernel.batch, kernel.m, kernel.n)) // (2 if kernel.causal else 1)
+    k, v = kernel.k.extent, kernel.v.extent
+    products = k + v if isinstance(kernel, AttentionKernel) else 3 * k + 2 * v
+    weights = 4 if isinstance(kernel, AttentionKernel) else 5
+    return seen * (2 * products + _computes([kernel.score]) + weights)
 
 
 def _loop_operations(kernel: LoopKernel) -> Dim:

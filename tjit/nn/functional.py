@@ -7,10 +7,7 @@ from typing import Any
 
 from tjit.ops import activation, nonlinear
 from tjit.ops import normalize as _normalize
-from tjit.ops.attention import dropout, embedding, scaled_dot_product_attention
-from tjit.ops.attention import feature_dropout as dropout1d
-from tjit.ops.attention import feature_dropout as dropout2d
-from tjit.ops.attention import feature_dropout as dropout3d
+from tjit.ops.attention import scaled_dot_product_attention
 from tjit.ops.contract import linear
 from tjit.ops.convolution import (
     conv1d,
@@ -21,7 +18,12 @@ from tjit.ops.convolution import (
     conv_transpose3d,
 )
 from tjit.ops.cross_entropy import cross_entropy, nll_loss
+from tjit.ops.dropout import dropout
+from tjit.ops.dropout import feature_dropout as dropout1d
+from tjit.ops.dropout import feature_dropout as dropout2d
+from tjit.ops.dropout import feature_dropout as dropout3d
 from tjit.ops.elementwise import sigmoid, tanh
+from tjit.ops.embedding import embedding
 from tjit.ops.index import one_hot
 from tjit.ops.loss import (
     binary_cross_entropy,
