@@ -14,9 +14,10 @@ from typing import Any
 from tjit.codegen.items import INLINE_INDEX, STORED_KINDS
 from tjit.codegen.stored import changed_operands, must_be_stored
 from tjit.devices import cpu
-from tjit.ir.dims import Dim, at_least, product
+from tjit.ir.dims import Dim, at_least, coefficient, is_one, product
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
+from tjit.ir.scope import bound_symbol
 from tjit.ir.types import TensorType
 
 __all__ = ["Storage", "plan_storage"]
@@ -67,6 +68,26 @@ def _is_join(node: Node) -> bool:
     if node.op.name != "concat":
         return False
     return all(at_least(product(o.type.shape[node.attrs["dim"] :]), _LONG_RUN) for o in node.operands)
+
+
+def _fills(loop: Node, result: Value) -> bool:
+    """Whether the trips of a `for` only write to a carried array, each to an index of its first dim, and to all."""
+    (region,), j = loop.regions, loop.results.index(result)
+    carried, output = region.inputs[j], region.outputs[j]
+    readers = [node for node in region.nodes if carried in node.reads()]
+    if len(readers) != 1 or readers[0].op.name != "slice_update" or readers[0].result is not output:
+        return False
+    (update,), counter = readers, bound_symbol("for", loop.attrs)
+    starts, stops, shape = update.attrs["starts"], update.attrs["stops"], result.type.shape
+    assert counter is not None
+    return (
+        update.operands[1] is not carried
+        and sum(output is o for o in region.outputs) == 1
+        and coefficient(starts[0], counter) in (1, -1)
+        and is_one(stops[0] - starts[0])
+        and loop.attrs["trip"] == shape[0]
+        and all(start == 0 and stop == n for start, stop, n in zip(starts[1:], stops[1:], shape[1:], strict=True))
+    )
 
 
 class _Planner:
@@ -164,11 +185,8 @@ class _Planner:
     def _join(self, node: Node) -> None:
         """Write every operand of a concatenation to its place in new memory."""
         type = node.result.type
-        attrs = {"value": 0, "shape": type.shape, "dtype": type.dtype, "device": cpu}
-        blank = self._new(node, "full", (), attrs, type)
-        self.result.blank.add(blank)
         self.joined[node.result] = node
-        self._write_pieces(node, blank, node.operands, node.attrs["dim"], (0,) * type.ndim)
+        self._write_pieces(node, self._blank(node, type), node.operands, node.attrs["dim"], (0,) * type.ndim)
 
     def _write_pieces(
         self, node: Node, base: Value, pieces: Sequence[Operand], dim: int, starts: tuple[Dim, ...]
@@ -198,11 +216,27 @@ class _Planner:
         """What `node` writes over: the operand, or a copy of it."""
         if isinstance(operand, Literal):
             return self._number(node, operand)
+        if self._is_filled_by(node, operand, result):
+            blank = self._blank(node, operand.type)
+            blank.name = result.name
+            return blank
         if self._may_overwrite(at, node, operand, result):
             return operand
         made = self._new(node, "alias", (operand,), {}, operand.type)
         made.name = operand.name if isinstance(operand, Value) else None
         return made
+
+    def _is_filled_by(self, node: Node, operand: Value, result: Value) -> bool:
+        """Whether a loop writes every part of an array that comes in as one number everywhere, and reads none."""
+        made = self.producer.get(operand)
+        return made is not None and made.op.name == "full" and node.op.name == "for" and _fills(node, result)
+
+    def _blank(self, node: Node, type: TensorType) -> Value:
+        """Memory that is written before it is read."""
+        attrs = {"value": 0, "shape": type.shape, "dtype": type.dtype, "device": cpu}
+        blank = self._new(node, "full", (), attrs, type)
+        self.result.blank.add(blank)
+        return blank
 
     def _number(self, node: Node, number: Literal) -> Value:
         """A number in memory."""

@@ -439,7 +439,8 @@ def test_the_schedule_prints_the_bytes_of_tapes():
     text = str(tjit.compile(_loss_and_gradients).lower(*leaves).schedule())
 
     tapes = [line.split(" at ")[0].strip() for line in text.splitlines() if line.strip().startswith("tape ")]
-    assert tapes == ["tape tape_b1: f64[12, 5] 480 B", "tape tape_b2: f64[12, 5] 480 B"]
+    states, rates, of_products = "tape_b1: f64[12, 5]", "tape_b2: f64[12, 5]", "tape_b3: f64[12, 5, 1]"
+    assert tapes == [f"tape {name} 480 B" for name in (states, rates, of_products)]
 
 
 def test_explain_adds_up_the_bytes_of_tapes():

@@ -360,3 +360,27 @@ def test_gradients_of_chunks_are_one_array():
         return np.asarray(w.grad)
 
     np.testing.assert_allclose(gradient(tjit.compile(f)), gradient(f), rtol=1e-5)
+
+
+def test_what_a_loop_fills_is_not_filled_before():
+    def f(x):
+        rows = tjit.zeros(9, 5)
+        for i in range(9):
+            rows[i] = tjit.tanh(x @ x[i % 5])
+        return rows
+
+    x = tjit.randn(5, 5)
+
+    assert len(plan(f, x).steps) == 1
+    np.testing.assert_allclose(np.asarray(tjit.compile(f)(x)), np.asarray(f(x)), rtol=1e-5)
+
+
+def test_what_a_loop_fills_in_part_is_filled_before():
+    def f(x):
+        rows = tjit.zeros(10, 5)
+        for i in range(9):
+            rows[i] = tjit.tanh(x @ x[i % 5])
+        return rows
+
+    x = tjit.randn(5, 5)
+    np.testing.assert_allclose(np.asarray(tjit.compile(f)(x)), np.asarray(f(x)), rtol=1e-5)
