@@ -70,11 +70,13 @@ class Panels:
 
     Attributes:
         run: the lowest digits of k that are one strided run together.
+        reversed: the digits of k that are packed from their last value to their first, for ascending addresses.
     """
 
     operand: Operand
     steps: tuple[int, ...]
     run: int
+    reversed: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,20 +242,37 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     else:
         tile, vectors = _tile(windows, m, k.size, target, lanes)
         width = vectors * lanes
-    flops = 2 * m * prod(d.extent for d in windows.n) * prod(d.extent for d in windows.k)
-    wanted = max(1, min(_CELLS, flops // _CELL_FLOPS))
     m_block = _even(m, _M_BLOCK, width)
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
-    most = min(most, _KEPT // m) if k.count > 1 else most
-    n = _blocks_of_n(windows.n, tile, most)
-    while n.count * -(-m // m_block) < wanted and n.size > _FEW_POSITIONS and n.size > tile.size:
-        n = _blocks_of_n(windows.n, tile, n.size // 2)
-    while n.count * -(-m // m_block) < wanted and m_block > width:
-        m_block = round_up(m_block // 2, width)
+    n = _blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
+    n, m_block = _cells(windows, m, n, tile, m_block, width)
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
     return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides)
+
+
+def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, width: int) -> tuple[Blocks, int]:
+    """Finer blocks of n and m, for enough cells; what is larger, image or filters, is to be copied less often."""
+    steps, places = prod(d.extent for d in windows.k), prod(d.extent for d in windows.n)
+    wanted = max(1, min(_CELLS, 2 * m * places * steps // _CELL_FLOPS))
+    digits = [windows.n[a.n] if a.n is not None else windows.k[a.k or 0] for a in windows.axes]
+    image = prod(digit.extent for digit in digits)
+
+    def cells() -> int:
+        return n.count * -(-m // m_block)
+
+    def narrow() -> None:
+        nonlocal m_block
+        while cells() < wanted and m_block > width:
+            m_block = round_up(m_block // 2, width)
+
+    if m * steps > image:
+        narrow()
+    while cells() < wanted and n.size > _FEW_POSITIONS and n.size > tile.size:
+        n = _blocks_of_n(windows.n, tile, n.size // 2)
+    narrow()
+    return n, m_block
 
 
 def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tuple[int, ...]:
@@ -357,7 +376,8 @@ def _tile(windows: WindowMap, m: int, steps: int, target: Target, lanes: int) ->
         for tile in _tiles(windows.n, windows.own, most):
             tiles = -(-tile.digits[tile.level].extent // tile.span)
             tiles *= prod(d.extent for d in tile.digits[tile.level + 1 :])
-            cycles = max(tile.size * vectors, 8) + 1.5  # fewer sums would wait for each other
+            # fewer sums than 8 would wait for each other
+            cycles = max(tile.size * vectors, 8) + 1 + (tile.size + vectors) / 20
             turned = -(-tile.size // lanes) * vectors * lanes * 8
             cost = tiles * -(-m // (vectors * lanes)) * (steps * cycles + 100 + turned)
             if best is None or cost < best[0]:
@@ -397,10 +417,12 @@ def _panels(kernel: ContractKernel, windows: WindowMap) -> Panels | None:
     inner: set[object] = {x.symbol for x in _inner_axes(kernel, windows)}
     if row is None or inner.intersection((*symbols(row), *symbols(base))):
         return None
+    backwards = tuple(step < 0 for step in steps)
+    steps = [abs(step) for step in steps]
     run = 1
     while run < len(steps) and steps[run] == steps[run - 1] * windows.k[run - 1].extent:
         run += 1
-    return Panels(Operand(a.buffer, base, row, steps[0]), tuple(steps), run)
+    return Panels(Operand(a.buffer, base, row, steps[0]), tuple(steps), run, backwards)
 
 
 def _inner_axes(kernel: ContractKernel, windows: WindowMap) -> tuple[Axis, ...]:

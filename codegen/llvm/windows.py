@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from math import prod
 
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, emit_image, load_arguments
+from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.vectors import I64, PTR, i64, plain_function, stack, while_loop
+from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, packs_taps
 from tjit.codegen.llvm.window_plan import Blocks, WindowPlan
 from tjit.codegen.llvm.window_tile import (
     DOTS_TILE,
@@ -168,7 +171,9 @@ class _Windows:
         b.store(i64(0), at)
         with self._each(k, self.plan.k, 1 if self.plan.along == "k" else 0) as digits:
             place = i64(0)
-            for digit, step in zip(digits, steps, strict=True):
+            backwards = self.plan.panels.reversed if self.plan.panels is not None else (False,) * len(k)
+            for digit, step, r, backward in zip(digits, steps, k, backwards, strict=True):
+                digit = ints.sub(ints.sub(r.size, i64(1)), digit) if backward else digit
                 place = ints.add(place, ints.mul(digit, i64(step)))
             p = b.load(at, typ=I64)
             b.store(place, b.gep(self.table, [p], source_etype=I64))
@@ -211,13 +216,13 @@ class _Windows:
         panels = plan.panels
         assert panels is not None
         operand = panels.operand
-        order = "any" if plan.along == "n" else operand.order  # a few filters: not worth squares of vectors
-        packing = self._packing(Packing(operand.buffer.dtype, self.kernel.accumulate, plan.filters, order))
         row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
         base = ints.add(ints.dim(operand.base), ints.mul(rows.start, row))
-        for digit, by in zip(k, panels.steps, strict=True):
-            base = ints.add(base, ints.mul(digit.start, i64(by)))
+        for digit, by, backward in zip(k, panels.steps, panels.reversed, strict=True):
+            last = ints.sub(ints.add(digit.start, digit.size), i64(1))
+            base = ints.add(base, ints.mul(last, i64(-by)) if backward else ints.mul(digit.start, i64(by)))
         run = self._size(k[: panels.run])
+        packing = self._runs_packing(operand, panels.run)
         with self._each(k, plan.k, panels.run) as digits:
             at, linear, below = base, i64(0), i64(1)
             for digit, by, r in zip(digits, panels.steps, k, strict=True):
@@ -229,6 +234,17 @@ class _Windows:
             )
             place = self.shared.at(to, ints.mul(linear, i64(plan.filters)))
             self.b.call(packing, [rows.size, run, source, row, step, place])
+
+    def _runs_packing(self, operand: Operand, run: int) -> ir.Function:
+        """The packing function for runs of the lowest `run` digits of k."""
+        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
+        taps = prod(plan.k.span_of(i) for i in range(run))
+        whole = run <= plan.k.level or plan.k.digits[plan.k.level].extent % plan.k.span == 0
+        if plan.along == "m" and whole and packs_taps(operand.k_stride, taps, target):
+            few = TapsPacking(operand.buffer.dtype, dtype, plan.filters, taps)
+            return self.shared.depend(few.name(target), PACK, lambda: emit_taps_packing(few, target))
+        order = "any" if plan.along == "n" else operand.order  # a few filters: not worth squares of vectors
+        return self._packing(Packing(operand.buffer.dtype, dtype, plan.filters, order))
 
     def _pack_evaluated(self, rows: Range, k: list[Range], steps: ir.Value, to: ir.Value) -> None:
         self._evaluate(rows, k, steps)
