@@ -34,6 +34,7 @@ __all__ = [
     "AttentionKernel",
     "Axis",
     "Bind",
+    "Blocking",
     "Branch",
     "Buffer",
     "Check",
@@ -280,6 +281,27 @@ class LoopKernel:
     cross: Axis | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """How a contraction is cut, where that was measured; None: as the backend reckons.
+
+    Attributes:
+        k, m, n: about how many steps, rows and columns a block has.
+        packs_a, packs_b: whether the operand is packed, where it could be read in place.
+    """
+
+    k: int | None = None
+    m: int | None = None
+    n: int | None = None
+    packs_a: bool | None = None
+    packs_b: bool | None = None
+
+    def __str__(self) -> str:
+        blocks = [f"{name} {size}" for name, size in (("k", self.k), ("m", self.m), ("n", self.n)) if size]
+        packs = [(name, on) for name, on in (("a", self.packs_a), ("b", self.packs_b)) if on is not None]
+        return ", ".join([*blocks, *(f"{name} {'packed' if on else 'in place'}" for name, on in packs)])
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ContractKernel:
     """acc[batch, m, n] = sum over k of a * b, then the epilogue's stores at each (batch, m, n).
@@ -304,6 +326,7 @@ class ContractKernel:
     epilogue: tuple[Store, ...]
     tasks: Dim = 1
     location: Location | None = None
+    blocking: Blocking = Blocking()
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

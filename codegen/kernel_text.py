@@ -101,7 +101,8 @@ class _Printer:
 
     def contract(self, kernel: ContractKernel) -> None:
         axes = ", ".join(map(str, (*kernel.batch, kernel.m, kernel.n)))
-        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}")
+        blocking = f" blocks ({kernel.blocking})" if str(kernel.blocking) else ""
+        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}{blocking}")
         a, b = self.expr(kernel.a, 2), self.expr(kernel.b, 2)
         self.line(2, f"acc: {kernel.accumulate} = sum over ({kernel.k}) of {a} * {b}")
         for store in kernel.epilogue:

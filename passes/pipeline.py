@@ -16,6 +16,7 @@ from tjit.passes.common_nodes import merge_common_nodes
 from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.decomposition import decompose
+from tjit.passes.dot_products import sum_dot_products
 from tjit.passes.loop_contractions import batch_contractions
 from tjit.passes.loop_invariants import hoist_invariants
 from tjit.passes.matmul_chains import reorder_matmul_chains
@@ -37,6 +38,7 @@ DEFAULT: tuple[Pass, ...] = (
     merge_common_nodes,  # after algebra: identities make equal nodes equal in text
     hoist_invariants,  # after merging: what is computed outside already needs no second place
     batch_contractions,  # after hoisting: what is the same on every trip already stands outside
+    sum_dot_products,  # after what looks for contractions
     eliminate_dead_nodes,  # last: what folding and rules no longer read
 )
 

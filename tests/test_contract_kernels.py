@@ -14,6 +14,7 @@ import pytest
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
+    Blocking,
     Buffer,
     Compute,
     ContractKernel,
@@ -220,29 +221,34 @@ def test_products_of_every_dtype_agree(dtype, target, rng):
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
-@pytest.mark.parametrize(
-    "dtypes", [(i8, i8), (u8, u8), (i16, i16), (i8, u8), (i16, i8), (i32, i8), (bf16, bf16)], ids=str
-)
+@pytest.mark.parametrize("dtypes", NARROW, ids=str)
 def test_narrow_operands_are_read_as_they_lie(dtypes, target, rng):
     """Converted operands: sums of bytes are i32, and they are exact at the bounds of both dtypes."""
     out = f32 if dtypes[0].is_floating_point else i32
     for m, n, k in [(1, 1, 1), (3, 5, 2), (40, 70, 33), (29, 31, 1), (61, 16, 130), (100, 33, 4001), (27, 65, 3100)]:
         for transposed in ("", "a", "b", "ab"):
-            kernel = narrow_matmul(m, n, k, *dtypes, out, transposed)
+            kernel = narrow_matmul((m, n, k), dtypes, out, transposed)
 
             check(kernel, rng, target)
 
 
 def narrow_matmul(
-    m: int, n: int, k: int, dtype_a: DType, dtype_b: DType, out: DType, transposed: str
+    shape: tuple[int, int, int], dtypes: tuple[DType, DType], out: DType, transposed: str
 ) -> ContractKernel:
+    """matmul of operands in other dtypes than the result; of integers, converted to it."""
+    m, n, k = shape
     kernel = matmul(m, n, k, out, transposed=transposed)
-    a = matrices("a", dtype_a, (), m, k, transposed="a" in transposed)
-    b = matrices("b", dtype_b, (), k, n, transposed="b" in transposed)
-    reads = (Load(a, kernel.a.index), Load(b, kernel.b.index))
-    if out is not f32:  # an operand in bf16 is one of a product in bf16
-        reads = tuple(Compute(OPS["cast"], (x,), (("dtype", out),), out) if x.dtype is not out else x for x in reads)
-    return replace(kernel, buffers=(a, b, kernel.buffers[2]), a=reads[0], b=reads[1])
+    buffers = (
+        matrices("a", dtypes[0], (), m, k, transposed="a" in transposed),
+        matrices("b", dtypes[1], (), k, n, transposed="b" in transposed),
+    )
+    reads: list[Expr] = []
+    for buffer, old in zip(buffers, (kernel.a, kernel.b), strict=True):
+        assert isinstance(old, Load)
+        read = Load(buffer, old.index)
+        is_converted = out is not f32 and read.dtype is not out  # of floats, the product is one in the narrow dtype
+        reads.append(Compute(OPS["cast"], (read,), (("dtype", out),), out) if is_converted else read)
+    return replace(kernel, buffers=(*buffers, kernel.buffers[2]), a=reads[0], b=reads[1])
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
@@ -270,6 +276,26 @@ def test_empty_extents(shape, rng):
 @pytest.mark.parametrize("transposed", ["", "a", "b", "c"])
 def test_several_blocks_and_tasks(shape, transposed, rng):
     check(matmul(*shape, transposed=transposed), rng, host_target())
+
+
+@pytest.mark.parametrize(
+    "blocking",
+    [
+        Blocking(k=64),
+        Blocking(m=28, n=64),
+        Blocking(k=1000, m=600, n=2000),
+        Blocking(packs_a=True, packs_b=True),
+        Blocking(k=50, packs_b=False),
+    ],
+    ids=str,
+)
+def test_a_kernel_may_be_cut_in_other_ways(blocking, rng):
+    for shape in [(1, 64, 200), (17, 70, 130), (300, 100, 170), (70, 520, 333)]:
+        for dtype in (f32, bf16):
+            for transposed in ("", "a", "b", "c"):
+                kernel = matmul(*shape, dtype, transposed=transposed)
+
+                check(replace(kernel, blocking=blocking), rng, host_target())
 
 
 def test_row_strides_that_fall_on_one_cache_set(rng):

@@ -86,9 +86,20 @@ class _Contract:
 
     def emit(self) -> None:
         ints, plan = self.ints, self.plan
-        cells, m_cells, n_cells = ints.dim(plan.cells), ints.dim(plan.m_cells), ints.dim(plan.n_cells)
+        cells = ints.dim(plan.cells)
         first = ints.div(ints.mul(self.task, cells), self.tasks)
         last = ints.div(ints.mul(ints.add(self.task, i64(1)), cells), self.tasks)
+        if plan.m_cells == 1 and plan.n_cells == 1:
+            with ints.loop(first, last) as batch:
+                self._bind_batch(batch)
+                self._rectangle(*(Range(i64(0), ints.dim(x.extent)) for x in (self.kernel.m, self.kernel.n)))
+        else:
+            self._cells(first, last)
+        self.b.ret_void()
+
+    def _cells(self, first: ir.Value, last: ir.Value) -> None:
+        ints, plan = self.ints, self.plan
+        m_cells, n_cells = ints.dim(plan.m_cells), ints.dim(plan.n_cells)
         # cells run along m, then n, then batch: whole columns of cells are joined to one rectangle
         cell = self._variable(first)
         with while_loop(self.b, lambda: self.b.icmp_signed("<", self.b.load(cell, typ=I64), last)):
@@ -104,13 +115,14 @@ class _Contract:
             n = self._span(j, wide, plan.n_cell, self.kernel.n.extent)
             self._rectangle(m, n)
             self.b.store(ints.add(c, ints.mul(wide, tall)), cell)
-        self.b.ret_void()
 
     def _bind_batch(self, linear: ir.Value) -> None:
-        for axis in reversed(self.kernel.batch):
+        for axis in reversed(self.kernel.batch[1:]):
             extent = self.ints.dim(axis.extent)
             self.ints.symbols[axis.symbol.name] = self.ints.mod(linear, extent)
             linear = self.ints.div(linear, extent)
+        for axis in self.kernel.batch[:1]:
+            self.ints.symbols[axis.symbol.name] = linear
         self.shared.batch = [self.ints.symbols[axis.symbol.name] for axis in self.kernel.batch]
 
     def _span(self, cell: ir.Value, count: ir.Value, size: Dim, extent: Dim) -> Range:
@@ -230,6 +242,8 @@ class _Contract:
     def _choose(self, size: ir.Value, classes: Sequence[T], body: Callable[[T], None]) -> None:
         """Emit `body` for the first of `classes` that `size` is not beyond."""
         first, *others = classes
+        if isinstance(size, ir.Constant):
+            first, others = next(c for c in classes if int(size.constant) <= c.most), []
         if not others:
             body(first)
             return

@@ -33,9 +33,12 @@ _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
 _B_BYTES = 2 << 20  # of b: more is worth packing
 FEW_ROWS = 64
+_PASSES = 2  # over b, for fewer tiles of rows packing never pays
+_FEW_PRODUCTS = 8  # steps of k: adding up the lanes of a dot product would take longer
+_NEAR = 8192  # elements of b: the first-level cache holds it, sums stay in registers
 _DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost as much
 _LONG_K_BLOCK = 4096
-_STREAM_VECTORS = 64
+_STREAM_VECTORS = 128  # of c at most: a fourth of the first-level cache
 _FEW_STEPS = 256
 _MOST_TASKS = 64
 _SPLIT_TASKS = 16  # smaller than a cell of _M_CELL x _N_BLOCK: only to feed this many
@@ -238,7 +241,9 @@ def round_up(x: Dim, unit: int) -> Dim:
 @lru_cache(maxsize=8)
 def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     """Decide how `kernel` runs on `target`."""
-    kernel = few_rows(results_along_n(kernel), target.lanes(kernel.accumulate.itemsize))
+    kernel = results_along_n(kernel)
+    if not _at_most(kernel.k.extent, _FEW_PRODUCTS):
+        kernel = few_rows(kernel, target.lanes(kernel.accumulate.itemsize))
     a, b = plain_operand(kernel, kernel.a, kernel.m), plain_operand(kernel, kernel.b, kernel.n)
     style = _style(kernel, b)
     dot = _dot(kernel, a, b, target) if style is Style.TILES else None
@@ -248,15 +253,17 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     # without panels only the sums' rounding asks for blocks
-    k_block = _even_blocks(k, _K_BLOCK * group if style is Style.TILES else _LONG_K_BLOCK, group)
-    m_cell = _even_blocks(m, _M_CELL, rows)
-    n_cell = n_block = _even_blocks(n, _N_BLOCK, columns)
+    chosen = kernel.blocking
+    k_most = (chosen.k or _K_BLOCK) * group
+    k_block = _even_blocks(k, k_most if style is Style.TILES else _LONG_K_BLOCK, group)
+    m_cell = _even_blocks(m, chosen.m or _M_CELL, rows)
+    n_cell = n_block = _even_blocks(n, chosen.n or _N_BLOCK, columns)
     flops = batch * m * n * k * 2
     wanted = maximum(1, minimum(_SPLIT_TASKS, flops // _CELL_FLOPS))
     cells = maximum(1, batch * ceil_div(m, m_cell) * ceil_div(n, n_cell))
-    # too few cells for the work: cut n finer, then m
+    # too few cells for the work: cut n finer
     n_cell = maximum(columns, round_up(n_cell // maximum(1, wanted // cells), columns))
-    panels = max(1, _A_BYTES // (_K_BLOCK * kernel.accumulate.itemsize * rows))
+    panels = max(1, _A_BYTES // (k_most // group * kernel.accumulate.itemsize * rows))
     plan = Plan(
         kernel=kernel,
         target=target,
@@ -272,7 +279,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
         pack_a=Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style),
-        pack_b=Pack.ALL if dot else _pack_b(kernel, b, target, style),
+        pack_b=Pack.ALL if dot else _pack_b(kernel, b, target, style, rows),
         style=style,
         dot=dot,
         order_a="k" if style is Style.DOTS else lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
@@ -287,10 +294,10 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
 
 
 def _style(kernel: ContractKernel, b: Operand | None) -> Style:
-    m = kernel.m.extent
-    if b is not None and b.order == "k" and _at_most(m, _DOT_ROWS):
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if b is not None and b.order == "k" and _at_most(m, _DOT_ROWS) and not _at_most(k, _FEW_PRODUCTS):
         return Style.DOTS
-    if b is not None and b.order == "rows" and _at_most(m, STREAM_ROWS):
+    if b is not None and b.order == "rows" and _at_most(m, STREAM_ROWS) and not _at_most(k * n, _NEAR):
         return Style.STREAMS
     return Style.TILES
 
@@ -308,7 +315,9 @@ def _tile(kernel: ContractKernel, target: Target, style: Style, dot: LaneDot | N
     rows, vectors = register_tile(dot, target)
     if style is not Style.TILES:
         assert isinstance(m, int)
-        return max(1, min(m, 4)), _STREAM_VECTORS if style is Style.STREAMS else 8
+        return max(1, min(m, 4)), _stream_vectors(kernel, target) if style is Style.STREAMS else 8
+    if _at_most(kernel.n.extent, target.lanes(kernel.accumulate.itemsize)):
+        vectors = 1
     if isinstance(m, int) and rows <= m <= _M_EVEN:
         return _even_rows(m, rows), vectors
     if not isinstance(m, int) or m >= rows or not isinstance(kernel.n.extent, int):
@@ -319,6 +328,12 @@ def _tile(kernel: ContractKernel, target: Target, style: Style, dot: LaneDot | N
     more = 1 if dot is not None and dot.unsigned_a else 0  # a row, and what it is multiplied with
     # sums, one row of b, one element of a
     return m, min(useful, 8, (target.registers - 1 - more) // (m + 1 + more))
+
+
+def _stream_vectors(kernel: ContractKernel, target: Target) -> int:
+    """Long pieces, but two of them: half of n."""
+    n, lanes = kernel.n.extent, target.lanes(kernel.accumulate.itemsize)
+    return _STREAM_VECTORS if not isinstance(n, int) else max(16, min(_STREAM_VECTORS, -(-n // (2 * lanes))))
 
 
 def _even_rows(m: int, rows: int) -> int:
@@ -338,7 +353,7 @@ def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int, 
         return _fill_a(kernel, a, style)
     if a is None:
         return Pack.FILL
-    if a.buffer.dtype is not kernel.accumulate or a.order == "any":
+    if a.buffer.dtype is not kernel.accumulate or a.order == "any" or kernel.blocking.packs_a:
         return Pack.ALL
     n, m = kernel.n.extent, kernel.m.extent
     if _evicts_itself(a.row_stride if a.order == "k" else a.k_stride, a.buffer.dtype) and not _at_most(n, 2 * columns):
@@ -348,7 +363,7 @@ def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int, 
     return Pack.LAST
 
 
-def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: Style) -> Pack:
+def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: Style, rows: int) -> Pack:
     """A row of b must be contiguous for the microkernel; packing pays where many rows of a use it."""
     if style is not Style.TILES:
         return Pack.NONE
@@ -359,7 +374,9 @@ def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: St
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     if not target.masks and not (isinstance(n, int) and n % target.lanes(kernel.accumulate.itemsize) == 0):
         return Pack.ALL
-    if _at_most(m, FEW_ROWS):
+    if kernel.blocking.packs_b is not None:
+        return Pack.ALL if kernel.blocking.packs_b else Pack.NONE
+    if _at_most(m, _PASSES * rows) or (_at_most(m, FEW_ROWS) and not _evicts_itself(b.k_stride, b.buffer.dtype)):
         return Pack.NONE
     if not isinstance(m, int):
         return Pack.TALL

@@ -24,6 +24,7 @@ from tjit.codegen.llvm.vectors import (
     masked_store,
     multiply_add,
     numbers,
+    prefetch,
     splat,
 )
 from tjit.dtypes import DType
@@ -162,10 +163,11 @@ class _Microkernel:
     def _prefetch(self, row: ir.Value) -> None:
         """Ask for the b of a later step: rows in place lie on pages of their own, which no processor foresees."""
         b = self.builder
-        prefetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
-        for j in range(0, self.tile.vectors, max(1, _LINE // self.target.vector_bytes)):
-            at = b.gep(row, [i64(j * self.lanes)], source_etype=self.element)
-            b.call(prefetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
+        step = max(1, _LINE // self.target.vector_bytes)
+        for j in range(0, self.tile.vectors, step):
+            # the end of a line's worth: rows rarely begin with a line, and the tile before had the first one
+            at = b.gep(row, [i64((j + step) * self.lanes - 1)], source_etype=self.element)
+            prefetch(b, at)
 
     def _write(self, sums: list[list[ir.Value]], mask: ir.Value | None) -> None:
         b = self.builder

@@ -15,7 +15,7 @@ import llvmlite.ir as ir
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least, numbers
+from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least, masked_load, numbers, splat
 from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
@@ -100,9 +100,28 @@ class _Packing:
                 for size in _powers_of_two(self.packing.width, self.lanes):
                     self._store(self._lanes_of_rows(row, p, at, size), panel, at)
                     at += size
-        self._copy_rows(full, i64(0), self.whole)
+        if self.target.masks:
+            self._copy_edge(full)
+        else:
+            self._copy_rows(full, i64(0), self.whole)
         if self.packing.group > 1:
             self._copy_rows(i64(0), self.whole, self.steps)
+
+    def _copy_edge(self, row: ir.Value) -> None:
+        """The panel at `row`, which is not full, for whole steps."""
+        b = self.b
+        left = b.trunc(b.sub(self.rows, row), I32)
+        with b.if_then(b.icmp_signed("<", row, self.rows)), counted_loop(b, i64(0), self.whole, i64(1)) as p:
+            panel = self._panel(row, p)
+            at = 0
+            for size in _powers_of_two(self.packing.width, self.lanes):
+                mask = b.icmp_signed("<", numbers(range(at, at + size)), splat(b, left, size)) if size > 1 else None
+                if mask is None:
+                    with b.if_then(b.icmp_signed("<", I32(at), left)):
+                        self._store(self._lanes_of_rows(row, p, at, size), panel, at)
+                else:
+                    self._store(self._lanes_of_rows(row, p, at, size, mask), panel, at)
+                at += size
 
     def transpose(self) -> None:
         """Elements along k are neighbours: transpose squares of vectors."""
@@ -148,14 +167,14 @@ class _Packing:
 
     # lanes, as the panels hold them
 
-    def _lanes_of_rows(self, row: ir.Value, p: ir.Value, at: int, size: int) -> ir.Value:
-        """Step p of `size` rows from row + at on, which are neighbours."""
+    def _lanes_of_rows(self, row: ir.Value, p: ir.Value, at: int, size: int, mask: ir.Value | None = None) -> ir.Value:
+        """Step p of `size` rows from row + at on, which are neighbours; memory is touched where `mask` is on."""
         if self.packing.group == 1:
-            return self._load(self._source(row, p), at, size)
+            return self._load(self._source(row, p), at, size, mask)
         b, group = self.b, self.packing.group
         first = b.mul(p, i64(group))
         parts = [self._source(row, b.add(first, i64(e))) for e in range(group)]
-        return self._joined([self._bits(self._element(x, i64(at)), size) for x in parts])
+        return self._joined([self._bits(self._element(x, i64(at)), size, mask) for x in parts])
 
     def _lanes_along_k(self, source: ir.Value, p: ir.Value) -> ir.Value:
         """`lanes` steps from p on of the row at `source`, whose elements are neighbours."""
@@ -195,7 +214,7 @@ class _Packing:
     def _constant(self, kind: ir.Type, value: int) -> ir.Constant:
         return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
 
-    def _bits(self, pointer: ir.Value, size: int) -> ir.Value:
+    def _bits(self, pointer: ir.Value, size: int, mask: ir.Value | None = None) -> ir.Value:
         """The bits of `size` elements in the target dtype, an integer or the source's own; one: a scalar."""
 
         def kind(dtype: DType) -> ir.Type:
@@ -203,7 +222,7 @@ class _Packing:
             return element if size == 1 else ir.VectorType(element, size)
 
         source, target = self.packing.source, self.packing.target
-        loaded = self.b.load(pointer, typ=kind(source), align=source.itemsize)
+        loaded = self._loaded(pointer, kind(source), mask)
         if source.bits == target.bits:
             return loaded
         return (self.b.sext if source.is_signed else self.b.zext)(loaded, kind(target))
@@ -225,14 +244,20 @@ class _Packing:
         offset = b.add(b.mul(row, self.steps), b.mul(p, self.width))
         return b.gep(self.panels, [offset], source_etype=self.lane)
 
-    def _load(self, pointer: ir.Value, offset: int, size: int) -> ir.Value:
-        return self._read(self._element(pointer, i64(offset)) if offset else pointer, size)
+    def _load(self, pointer: ir.Value, offset: int, size: int, mask: ir.Value | None = None) -> ir.Value:
+        return self._read(self._element(pointer, i64(offset)) if offset else pointer, size, mask)
 
-    def _read(self, pointer: ir.Value, size: int) -> ir.Value:
+    def _loaded(self, pointer: ir.Value, kind: ir.Type, mask: ir.Value | None) -> ir.Value:
+        align = self.packing.source.itemsize
+        if mask is None:
+            return self.b.load(pointer, typ=kind, align=align)
+        return masked_load(self.b, pointer, mask, kind, align)
+
+    def _read(self, pointer: ir.Value, size: int, mask: ir.Value | None = None) -> ir.Value:
         """`size` elements, as the panels hold them; one: a scalar."""
         scalars = LlvmScalars(self.b, size, features_of(self.target))
         source = self.packing.source
-        loaded = self.b.load(pointer, typ=scalars.memory_type(source), align=source.itemsize)
+        loaded = self._loaded(pointer, scalars.memory_type(source), mask)
         return scalars.cast(scalars.from_memory(loaded, source), self.packing.target).value
 
     def _store(self, value: ir.Value, panel: ir.Value, offset: int) -> None:

@@ -24,6 +24,7 @@ from tjit.codegen.llvm.vectors import (
     masked_store,
     multiply_add,
     numbers,
+    prefetch,
     splat,
 )
 from tjit.dtypes import DType
@@ -31,6 +32,7 @@ from tjit.dtypes import DType
 __all__ = ["STREAM_ROWS", "StreamTile", "emit_stream_kernel"]
 
 STREAM_ROWS = 2  # at most
+_SECOND_LEVEL = 2  # of caches, as llvm.prefetch counts locality
 _STEPS = 8  # rows of b side by side
 
 
@@ -128,8 +130,15 @@ class _StreamKernel:
         source = self.scalars[1].memory_type(tile.source)
         rows_b = [b.gep(self.rows_b, [b.mul(b.add(p, i64(s)), self.b_k)], source_etype=source) for s in range(steps)]
 
+        ahead = b.mul(i64(steps), self.b_k)
+
         def update(piece: _Piece) -> None:
-            y = [self._load_b(b.gep(row, [piece.j], source_etype=source), piece) for row in rows_b]
+            places = [b.gep(row, [piece.j], source_etype=source) for row in rows_b]
+            if piece.width > 1 and piece.mask is None:
+                # a piece ends where the next rows' begins: no processor foresees that
+                for place in places:
+                    prefetch(b, b.gep(place, [ahead], source_etype=source), _SECOND_LEVEL)
+            y = [self._load_b(place, piece) for place in places]
             for i, row in enumerate(wide if piece.width > 1 else x):
                 at = self._at_c(i, piece)
                 total = self._load(at, piece)

@@ -25,6 +25,7 @@ __all__ = [
     "multiply_add",
     "numbers",
     "plain_function",
+    "prefetch",
     "splat",
     "stack",
     "while_loop",
@@ -89,6 +90,12 @@ def _suffix(element: ir.Type) -> str:
 def declare(b: ir.IRBuilder, name: str, type_: ir.FunctionType) -> ir.Function:
     known = b.module.globals.get(name)
     return known if known is not None else ir.Function(b.module, type_, name)
+
+
+def prefetch(b: ir.IRBuilder, pointer: ir.Value, locality: int = 3) -> None:
+    """Ask for a cache line that will be read; locality 3: into all caches."""
+    function = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
+    b.call(function, [pointer, I32(0), I32(locality), I32(1)])
 
 
 def plain_function(module: ir.Module, type_: ir.FunctionType, name: str) -> ir.Function:
