@@ -19,6 +19,7 @@ from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import (
+    Blocking,
     Buffer,
     Const,
     Contraction,
@@ -56,27 +57,32 @@ class Costs:
     Attributes:
         scratch_bytes: kernel to bytes of scratch memory.
         contract_tasks: contraction or attention to the number of tasks to cut it into.
+        blocking: contraction to how it is cut, where that is measured.
     """
 
     scratch_bytes: Callable[[Kernel], Dim] = lambda kernel: 0
     contract_tasks: Callable[[Contraction], Dim] = lambda kernel: 1
-    _answers: dict[str, tuple[str, Dim, Dim]] = field(default_factory=dict)  # kernel's text to name, tasks, bytes
+    blocking: Callable[[ContractKernel], Blocking] | None = None
+    _answers: dict[str, tuple[Kernel, Dim]] = field(default_factory=dict)  # kernel's text to the one chosen, bytes
 
     def chosen(self, kernel: Kernel) -> tuple[Kernel, Dim]:
         """A kernel with its tasks and its name, and its bytes of scratch. Asks the backend once for equal kernels."""
         text = _text(kernel)
         key = f"{kernel.name} {text}"
         if key not in self._answers:
+            if isinstance(kernel, ContractKernel) and self.blocking is not None:
+                kernel = replace(kernel, blocking=self.blocking(kernel))
             if isinstance(kernel, Contraction):
                 kernel = replace(kernel, tasks=self.contract_tasks(kernel))
                 text = _text(kernel)
             kernel = replace(kernel, name=_named(kernel, text))
-            tasks = kernel.tasks if isinstance(kernel, Contraction) else 1
-            self._answers[key] = kernel.name, tasks, self.scratch_bytes(kernel)
-        name, tasks, nbytes = self._answers[key]
-        if isinstance(kernel, Contraction):
-            return replace(kernel, name=name, tasks=tasks), nbytes
-        return replace(kernel, name=name), nbytes
+            self._answers[key] = kernel, self.scratch_bytes(kernel)
+        known, nbytes = self._answers[key]
+        if isinstance(kernel, ContractKernel) and isinstance(known, ContractKernel):
+            kernel = replace(kernel, blocking=known.blocking)
+        if isinstance(kernel, Contraction) and isinstance(known, Contraction):
+            kernel = replace(kernel, tasks=known.tasks)
+        return replace(kernel, name=known.name), nbytes
 
 
 def schedule(

@@ -12,6 +12,7 @@ import functools
 import inspect
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from tjit.capture.inputs import Signature, array_leaf, float_leaf, read_signatur
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, flatten_call
 from tjit.capture.reasons import closest_difference, definition
-from tjit.compiled import Variant, build_variant
+from tjit.compiled import BuildOptions, Variant, build_variant
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
 from tjit.ir.dims import symbols as symbols_of
@@ -56,6 +57,7 @@ def compile(
     dynamic: bool | None = None,
     fast_math: bool = False,
     checkpoint: bool = False,
+    tune: bool = False,
 ) -> Any:
     """Compile `fn`: its first call with a signature captures and compiles it, later calls run machine code.
 
@@ -68,19 +70,22 @@ def compile(
         fast_math: allow identities that hold for real numbers but not for every float.
         checkpoint: the gradient of the function, taken from outside, keeps its arguments alone and computes the rest
             again. `tjit.checkpointed` does the same for a loop, `tjit.utils.checkpoint.checkpoint` for a call.
+        tune: measure a few ways to cut each large contraction at the first call, and keep the fastest: in the disk
+            cache, and in exports of the function. That takes a fraction of a second for each. Contractions of other
+            shapes than were seen at compile time (symbolic dims) are cut as without it.
 
     Raises:
         CaptureError: when called, if `fn` cannot be captured whole.
     """
     if fn is None:
-        return functools.partial(compile, dynamic=dynamic, fast_math=fast_math, checkpoint=checkpoint)
+        return functools.partial(compile, dynamic=dynamic, fast_math=fast_math, checkpoint=checkpoint, tune=tune)
     if isinstance(fn, CompiledFunction):
         return fn
     if dynamic not in (None, True, False):
         raise ArgumentError(f"dynamic is True, False or None, not {dynamic!r}", user_location())
     if not callable(fn):
         raise ArgumentError(f"compile takes a function, not {type(fn).__name__} {fn!r}", user_location())
-    return CompiledFunction(fn, dynamic, fast_math, checkpoint)
+    return CompiledFunction(fn, dynamic, fast_math, checkpoint, tune)
 
 
 @dataclass
@@ -101,10 +106,17 @@ class CompiledFunction:
     # The slot `__call__` holds what a call of this object calls: at first `_call_slow`, then the native entry.
     __slots__ = ("__call__", "__dict__", "__weakref__")
 
-    def __init__(self, fn: Callable[..., Any], dynamic: bool | None, fast_math: bool, checkpoint: bool = False) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        dynamic: bool | None,
+        fast_math: bool,
+        checkpoint: bool = False,
+        tune: bool = False,
+    ) -> None:
         self._tjit_function = fn
         self._dynamic = dynamic
-        self._fast_math = fast_math
+        self._options = BuildOptions(fast_math, tune)
         self._converts = True  # False: a trace, which keeps the branches that its example takes
         self._checkpoint = checkpoint
         self._lock = threading.RLock()
@@ -166,9 +178,12 @@ class CompiledFunction:
             register_thread()
 
     def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
+        start = time.perf_counter_ns()
         with self._lock:
             # another thread may have made it meanwhile
             variant, symbols = self._found(signature, leaves) or self._variant(signature, tree, leaves)
+        if recording.active is not None:
+            recording.active.range(f"compile {_name(self._tjit_function)}", start)
         return variant.call(leaves, symbols)
 
     def _found(self, signature: Signature, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]] | None:
@@ -297,7 +312,7 @@ class CompiledFunction:
             names,
             guards,
             name=_name(self._tjit_function),
-            fast_math=self._fast_math,
+            options=self._options,
             numbers=numbers,
             checkpoint=self._checkpoint,
             rewrites=self._converts,

@@ -6,12 +6,14 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from tjit import recording
 from tjit.autograd.compiled import Joint, split_joint
 from tjit.capture.aliases import view_again
 from tjit.capture.function import Captured, Source, capture_function
@@ -30,17 +32,47 @@ from tjit.runtime.cache import default_cache
 from tjit.runtime.collector import paused_collection
 from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
+from tjit.runtime.threads import get_num_threads
 from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
 from tjit.tensor import Size, Tensor
 
 if TYPE_CHECKING:
+    from tjit.codegen.llvm.target import Target
+    from tjit.codegen.schedule import Costs
     from tjit.runtime.profiled import ProfiledProgram
 
-__all__ = ["Variant", "build_program", "build_variant", "numpy_result"]
+__all__ = ["BuildOptions", "Variant", "build_program", "build_variant", "numpy_result"]
 
 
 @paused_collection()
+@dataclass(frozen=True)
+class BuildOptions:
+    """How programs of a function are built.
+
+    Attributes:
+        fast_math: with identities that hold for real numbers but not for every float.
+        tune: with contractions cut as was measured.
+    """
+
+    fast_math: bool = False
+    tune: bool = False
+
+    def costs(self, target: Target) -> Costs:
+        """What the scheduler asks for a program for `target`."""
+        if self.tune:
+            from tjit.runtime.tuning import tuned_costs
+
+            return tuned_costs(target)
+        from tjit.codegen.llvm.program import costs
+
+        return costs(target)
+
+    def key(self) -> str:
+        """What tells programs apart in the disk cache; a choice is one for a number of threads."""
+        return f"{self.fast_math}" + (f" tuned for {get_num_threads()}" if self.tune else "")
+
+
 def build_variant(
     fn: Callable[..., Any],
     tree: Tree,
@@ -50,7 +82,7 @@ def build_variant(
     guards: Guards,
     *,
     name: str,
-    fast_math: bool,
+    options: BuildOptions,
     numbers: Collection[int | Place] = (),
     checkpoint: bool = False,
     rewrites: bool = True,
@@ -65,7 +97,7 @@ def build_variant(
         guards.forget(lifted)
     guards.seal()
     fixed = tuple((i, leaf) for i, leaf in enumerate(leaves) if float_leaf(leaf) and i not in numbers)
-    return Variant(captured, guards, leaves, fixed, fast_math, seconds)
+    return Variant(captured, guards, leaves, fixed, options, seconds)
 
 
 class Variant:
@@ -77,14 +109,14 @@ class Variant:
         guards: Guards,
         leaves: Sequence[Any],
         fixed: tuple[tuple[int, float], ...],
-        fast_math: bool,
+        options: BuildOptions,
         seconds: dict[str, float],
     ) -> None:
         arrays = [leaf for leaf in leaves if array_leaf(leaf)]
         self.captured = captured
         self.guards = guards
         self.fixed = fixed  # floats among the leaves that are no inputs
-        self.fast_math = fast_math
+        self.options = options
         self.seconds = seconds
         self.sources = captured.sources
         self.returns_numpy = bool(arrays) and all(isinstance(a, np.ndarray) for a in arrays)
@@ -94,7 +126,7 @@ class Variant:
         self.graph = self.joint.forward if self.joint is not None else captured.graph
         self.strides = tuple(self._strides(i, arrays) for i in range(len(self.sources)))
         self.lifted_strides = tuple(None if s is None else self._lifted_strides(i) for i, s in enumerate(self.strides))
-        self.program = build_program(self.graph, self.strides, fast_math, seconds)
+        self.program = build_program(self.graph, self.strides, options, seconds)
         self._backward: Program | None = None
         self.writes = self.program.info.writes
         self.positive: tuple[Dim, ...] = ()  # dims that have to be at least 1
@@ -302,18 +334,18 @@ class Variant:
         if self._backward is None:
             assert self.joint is not None
             self._backward = build_program(
-                self.joint.backward, (None,) * len(self.joint.backward.inputs), self.fast_math, {}
+                self.joint.backward, (None,) * len(self.joint.backward.inputs), self.options, {}
             )
         return self._backward
 
     def lowered(self) -> Lowered:
         """The stages, built again from the graph."""
-        result = _lowered(self.graph, self.strides, self.fast_math)
+        result = _lowered(self.graph, self.strides, self.options)
         result.graph = self.captured.graph
         result.seconds = self.seconds
         if self.joint is not None:
             backward = self.joint.backward
-            result.backward = _lowered(backward, (None,) * len(backward.inputs), self.fast_math)
+            result.backward = _lowered(backward, (None,) * len(backward.inputs), self.options)
         return result
 
 
@@ -383,49 +415,48 @@ def _primitives(graph: Graph) -> Graph:
 # -- building ----------------------------------------------------------------------------------------------------------
 
 
-def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool) -> Lowered:
+def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions) -> Lowered:
     @cache
     def passes() -> Graph:
         from tjit.passes.pipeline import DEFAULT, FAST_MATH, run_passes
 
-        return run_passes(graph, FAST_MATH if fast_math else DEFAULT)
+        return run_passes(graph, FAST_MATH if options.fast_math else DEFAULT)
 
     @cache
     def plan() -> Any:
-        from tjit.codegen.llvm.program import costs
         from tjit.codegen.llvm.target import host_target
         from tjit.codegen.schedule import schedule
 
-        return schedule(passes(), costs(host_target()), strides)
+        return schedule(passes(), options.costs(host_target()), strides)
 
     return Lowered(graph, passes, plan)
 
 
 @paused_collection()
 def build_program(
-    graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, seconds: dict[str, float]
+    graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, seconds: dict[str, float]
 ) -> Program:
     """The program of a captured graph: from the disk cache where it was built before, without loading LLVM."""
     start = time.perf_counter()
     text = print_graph(graph)
     dump_stage(graph.name, "graph", lambda: text)
-    key = _program_key(text, strides, fast_math)
+    key = _program_key(text, strides, options)
     program = _from_cache(key, graph) if not os.environ.get("TJIT_DUMP") else None
     if program is not None:
         seconds["load"] = time.perf_counter() - start
     else:
-        program = _build(graph, strides, fast_math, key, seconds)
-    program.profiled = cache(lambda: _build_profiled(graph, strides, fast_math))
+        program = _build(graph, strides, options, key, seconds)
+    program.profiled = cache(lambda: _build_profiled(graph, strides, options))
     return program
 
 
 def _build(
-    graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool, key: str, seconds: dict[str, float]
+    graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, key: str, seconds: dict[str, float]
 ) -> Program:
     from tjit.codegen.llvm.module import compile_schedule
     from tjit.codegen.llvm.target import host_target
 
-    low = _lowered(graph, strides, fast_math)
+    low = _lowered(graph, strides, options)
     clock = _Clock(seconds)
     low.passes()
     clock.lap("passes")
@@ -443,16 +474,20 @@ def _build(
     return program
 
 
-def _build_profiled(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], fast_math: bool) -> ProfiledProgram:
+def _build_profiled(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions) -> ProfiledProgram:
     """The program with notes of when its kernels run: the same kernels, which the disk cache has."""
     from tjit.codegen.llvm.module import compile_schedule
     from tjit.codegen.llvm.target import host_target
     from tjit.inspect.work import kernel_works
     from tjit.runtime.profiled import ProfiledProgram
 
-    plan = _lowered(graph, strides, fast_math).schedule()
+    start = time.perf_counter_ns()
+    plan = _lowered(graph, strides, options).schedule()
     image = compile_schedule(plan, host_target(), default_cache(), profiled=True)
-    return ProfiledProgram(graph.name, Program(image, _info(plan)), kernel_works(plan))
+    program = ProfiledProgram(graph.name, Program(image, _info(plan)), kernel_works(plan))
+    if recording.active is not None:
+        recording.active.range(f"build {graph.name} for the profile", start)
+    return program
 
 
 class _Clock:
@@ -505,8 +540,8 @@ def _from_cache(key: str, graph: Graph) -> Program | None:
         return None  # not what tjit wrote there: it is built again and replaced
 
 
-def _program_key(text: str, strides: Sequence[Any], fast_math: bool) -> str:
-    parts = (text, repr(strides), fast_math, compiler_version(), _processor())
+def _program_key(text: str, strides: Sequence[Any], options: BuildOptions) -> str:
+    parts = (text, repr(strides), options.key(), compiler_version(), _processor())
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

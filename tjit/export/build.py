@@ -8,10 +8,10 @@ from typing import Any
 
 from tjit.codegen.llvm.module import compile_schedule
 from tjit.codegen.llvm.objects import compile_module
-from tjit.codegen.llvm.program import costs
 from tjit.codegen.llvm.target import Target, named_target
 from tjit.codegen.llvm.threads import emit_threads
 from tjit.codegen.schedule import schedule
+from tjit.compiled import BuildOptions
 from tjit.compiled import _info as program_info
 from tjit.errors import CodegenError
 from tjit.export import package
@@ -56,10 +56,10 @@ def build_sections(
     code: list[tuple[Section, bytes]] = []
     infos: list[dict[str, ProgramInfo]] = []
     for e, entry in enumerate(entries):
-        graph = run_passes(entry.graph, FAST_MATH if entry.fast_math else DEFAULT)
+        graph = run_passes(entry.graph, FAST_MATH if entry.options.fast_math else DEFAULT)
         infos.append({})
         for t, level in enumerate(targets):
-            image, infos[e][level] = _program(graph, named_target(level))
+            image, infos[e][level] = _program(graph, named_target(level), entry.options)
             code.append((Section(package.IMAGE, e, t), image.to_bytes()))
     for t, level in enumerate(targets):
         code.append((Section(package.POOL, 0, t), _pool(level)))
@@ -80,8 +80,8 @@ def build_sections(
 _OF_THE_POOL = {"tjit.parallel_for", "tjit.pool_threads"}
 
 
-def _program(graph: Graph, target: Target) -> tuple[Image, ProgramInfo]:
-    plan = schedule(graph, costs(target))
+def _program(graph: Graph, target: Target, options: BuildOptions) -> tuple[Image, ProgramInfo]:
+    plan = schedule(graph, options.costs(target))
     info = program_info(plan)
     # the user's folders are nobody's business
     checks = tuple((n, os.path.basename(file), line, text) for n, file, line, text in info.checks)

@@ -14,6 +14,7 @@ from tjit.capture.function import Captured, Source, capture_function
 from tjit.capture.inputs import array_leaf
 from tjit.capture.pytree import Tree, flatten
 from tjit.compile import CompiledFunction, leaf_names
+from tjit.compiled import BuildOptions
 from tjit.errors import ArgumentError, CaptureError
 from tjit.export.dims import shapes_of
 from tjit.export.naming import unique
@@ -58,7 +59,7 @@ class Entry:
     leaves: list[Any]
     returns: Tree
     results: list[tuple[str, Any]]
-    fast_math: bool
+    options: BuildOptions
     parameters: tuple[str, ...] = ()
 
 
@@ -69,7 +70,7 @@ def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entr
         CaptureError: it cannot be captured, or its next call would differ from the first in a way that only Python can
             follow.
     """
-    fast_math = fn._fast_math if isinstance(fn, CompiledFunction) else False
+    options = fn._options if isinstance(fn, CompiledFunction) else BuildOptions()
     function = fn._tjit_function if isinstance(fn, CompiledFunction) else fn
     if not callable(function):
         raise ArgumentError(f"export takes a function or a module, not {type(function).__name__}")
@@ -97,7 +98,7 @@ def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entr
         return captured
 
     captured = _steady(capture)
-    return _Reduced(name, function, captured, tree, leaves, names, fast_math).entry()
+    return _Reduced(name, function, captured, tree, leaves, names, options).entry()
 
 
 def _positional(example_inputs: Any) -> tuple[Any, ...]:
@@ -179,10 +180,10 @@ class _Reduced:
         tree: Tree,
         leaves: list[Any],
         names: list[str],
-        fast_math: bool,
+        options: BuildOptions,
     ) -> None:
         self.name, self.function, self.captured = name, function, captured
-        self.tree, self.leaves, self.fast_math = tree, leaves, fast_math
+        self.tree, self.leaves, self.options = tree, leaves, options
         self.names = [n for n, leaf in zip(names, leaves, strict=True) if array_leaf(leaf)]
 
     def entry(self) -> Entry:
@@ -201,7 +202,7 @@ class _Reduced:
         parameters = _parameters(self.function, len(self.tree.children[0].children))
         return Entry(
             self.name, self.function, graph, sources, arguments, outputs, self.tree, self._leaves(),
-            self.captured.tree, results, self.fast_math, parameters,
+            self.captured.tree, results, self.options, parameters,
         )  # fmt: skip
 
     def _outputs(self) -> tuple[Graph, dict[int, int]]:
