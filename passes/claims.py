@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tjit.ir.graph import Node
+from tjit.ir.types import TensorType
 
-__all__ = ["is_claimed"]
+__all__ = ["is_attention_claimed", "is_claimed"]
 
 _FEW_QUERIES = 8  # their scores are no more memory than the keys, and products of few rows read those once
 
@@ -17,6 +18,11 @@ def is_claimed(node: Node) -> bool:
         query, _, value = (operand.type for operand in node.operands[1:4])
     else:
         return False
+    return is_attention_claimed(query, value)
+
+
+def is_attention_claimed(query: TensorType, value: TensorType) -> bool:
+    """Whether attention of these operands is."""
     if query.device.type != "cpu" or any(isinstance(d, int) and d == 0 for d in (*query.shape, *value.shape)):
         return False
     return not (isinstance(query.shape[-2], int) and query.shape[-2] < _FEW_QUERIES)

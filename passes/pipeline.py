@@ -11,6 +11,7 @@ from tjit.ir.graph import Graph, Node
 from tjit.ir.printer import print_graph
 from tjit.ir.verify import verify
 from tjit.passes.algebra import simplify_algebra, simplify_algebra_fast
+from tjit.passes.attention import find_attention
 from tjit.passes.carried import uncarry_invariants
 from tjit.passes.common_nodes import merge_common_nodes
 from tjit.passes.constants import fold_constants
@@ -30,6 +31,7 @@ DEFAULT: tuple[Pass, ...] = (
     eliminate_dead_nodes,  # first: nothing later should look at dead nodes
     merge_common_nodes,  # before matmul chains: a product written twice is one that is read twice
     reorder_matmul_chains,  # before decompose: products of vectors are still products, not reshapes around them
+    find_attention,  # before decompose: softmax is still one node
     decompose,  # before algebra: identities are of primitives
     fold_constants,  # before what follows: rules then see plain numbers
     narrow_sums,  # before algebra: what is written and read at one place is then seen

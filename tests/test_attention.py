@@ -245,3 +245,53 @@ def test_rows_of_infinite_and_nan_scores_are_what_arithmetic_gives(rng):
 
     assert np.isnan(found[0, [3, 5]]).all()
     assert np.isfinite(np.delete(found, [3, 5], 1)).all()
+
+
+def plain(q: Any, k: Any, v: Any, change: Any) -> Any:
+    return tjit.softmax(change(q @ k.transpose(-2, -1)), dim=-1) @ v
+
+
+# what the formula does with the scores, and the mask that it amounts to
+FORMULAS = {
+    "scaled": (lambda s, m: s / 4.0, None),
+    "twice": (lambda s, m: 0.5 * (s * 0.5), None),
+    "chosen": (lambda s, m: tjit.where(m, s * 0.25, -np.inf), "sees"),
+    "filled": (lambda s, m: (s * 0.25).masked_fill(~m, float("-inf")), "sees"),
+    "added": (lambda s, m: m + s * 0.25, "bias"),
+}
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_the_formula_is_the_same_kernel(formula, rng):
+    change, mask = FORMULAS[formula]
+    xs = operands(rng, (2, 3), 40, 50, 16, 24)
+    given = {"sees": rng.uniform(size=(40, 50)) < 0.7, "bias": rng.standard_normal((3, 1, 50)), None: np.ones(())}[mask]
+    tensors = [tjit.tensor(x) for x in (*xs[:3], given)]
+
+    fn = tjit.compile(lambda q, k, v, m: plain(q, k, v, lambda scores: change(scores, m)))
+
+    assert [type(k) for k in kernels(fn, *tensors)] == [AttentionKernel]
+    wanted = oracle(*xs, mask=None if mask is None else given, scale=0.25)[0]
+    assert_close(fn(*tensors), wanted, 4.0)
+
+
+def test_a_row_of_the_formula_that_sees_nothing_is_nan(rng):
+    q, k, v, _ = (tjit.tensor(x) for x in operands(rng, (), 16, 20, 8, 8))
+    sees = tjit.tensor(np.arange(16)[:, None] + np.arange(20) > 3)
+    sees[5] = False
+
+    found = tjit.compile(lambda *xs: plain(*xs[:3], change=lambda s: s.masked_fill(~xs[3], float("-inf"))))(
+        q, k, v, sees
+    )
+
+    assert np.isnan(np.asarray(found)).any(-1).tolist() == [i == 5 for i in range(16)]
+
+
+def test_weights_that_are_returned_are_computed_once(rng):
+    q, k, v, _ = (tjit.tensor(x) for x in operands(rng, (2,), 16, 20, 8, 8))
+
+    def fn(q, k, v):
+        weights = (q @ k.mT).softmax(-1)
+        return weights @ v, weights
+
+    assert AttentionKernel not in map(type, kernels(tjit.compile(fn), q, k, v))

@@ -115,8 +115,11 @@ class Parts:
             sum_, zero = lanes.load(total), s.constant(0.0, self._dtype)
             share = s.div(s.constant(1.0, self._dtype), sum_)
             log_sum = s.add(s.log(sum_), lanes.load(top))
-            if kernel.zero_blind or not isinstance(kernel.n.extent, int):  # there may be no key at all
+            if kernel.zero_blind or not isinstance(kernel.n.extent, int):
                 blind = s.eq(sum_, zero)
+                if not kernel.zero_blind:  # there may be no key at all
+                    none = part.b.icmp_signed("==", part.ints.dim(kernel.n.extent), i64(0))
+                    blind = s.bit_and(blind, s.splat(none, bool_))
                 share = s.select(blind, zero, share)
                 log_sum = s.select(blind, s.constant(float("inf"), self._dtype), log_sum)
             lanes.store(share, factor)

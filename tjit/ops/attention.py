@@ -68,6 +68,20 @@ def scaled_dot_product_attention(
     return apply(SCALED_DOT_PRODUCT_ATTENTION, *operands, **attrs)[0]
 
 
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, scale: float, hides: bool
+) -> Tensor:
+    """The formula softmax(query @ key.T * scale + mask) @ value, in which a row that sees nothing is nan.
+
+    Args:
+        hides: a bool mask is true where a position is not seen.
+    """
+    rest = () if mask is None else (~mask if hides else mask,)
+    operands = _aligned(query, key, value, *rest)
+    attrs = {"is_causal": False, "scale": scale, "zero_blind": False}
+    return apply(SCALED_DOT_PRODUCT_ATTENTION, *operands, **attrs)[0]
+
+
 def _repeat_heads(x: Tensor, query: Tensor) -> Tensor:
     heads, repeats = x.shape[-3], query.shape[-3] // x.shape[-3]
     wide = broadcast_to(reshape(x, (*x.shape[:-2], 1, *x.shape[-2:])), (*x.shape[:-2], repeats, *x.shape[-2:]))
