@@ -83,7 +83,7 @@ def _weight(item: Item) -> int:
 
 
 def _stands_alone(group: Group) -> bool:
-    return group.kind in ("index", "composite", "control")
+    return group.kind in ("index", "sort", "composite", "control")
 
 
 def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> None:

@@ -32,7 +32,9 @@ __all__ = [
 
 Index = tuple[Dim, ...]
 
-STORED_KINDS = frozenset({"contract", "reduce", "scan", "composite", "control"})  # of ops whose results are in memory
+STORED_KINDS = frozenset(
+    {"contract", "reduce", "scan", "sort", "composite", "control"}
+)  # of ops whose results are in memory
 INLINE_INDEX = frozenset(
     {"gather", "take", "concat", "slice_update"}
 )  # read in place; the others write at computed places
@@ -56,7 +58,7 @@ class Item:
 
     node: Node
     value: Value
-    kind: str  # "store", "update", "reduce", "scan", "contract", "composite", "index", "control"
+    kind: str  # "store", "update", "reduce", "scan", "sort", "contract", "composite", "index", "control"
     domain: tuple[Dim, ...]
     symbols: tuple[Symbol, ...]
     reads: list[Read] = field(default_factory=list)
@@ -197,6 +199,9 @@ def make_items(program: Program) -> None:
             _add_item(program, node, node.result, "index", node.result.type.shape)
         elif kind == "composite":
             _add_composite(program, node)
+        elif kind == "sort":
+            _add_item(program, node, node.results[0], "sort", node.operands[0].type.shape)
+            program.item_of[node.results[1]] = program.items[-1]
         elif kind == "control":
             _add_control(program, node)
         elif node.op.name == "slice_update" and node.result in program.overwrites:
@@ -327,7 +332,7 @@ def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tup
     program.item_of[value] = item
     index: Index = tuple(s.dim if not is_one(d) else 0 for s, d in zip(symbols, domain, strict=True))
     seen: set[tuple[Value, Index]] = set()
-    if kind in ("reduce", "scan"):
+    if kind in ("reduce", "scan", "sort"):
         _collect(program, item, node.operands[0], index, seen)
     elif kind == "contract":
         _collect_contract(program, item, node, index, seen)

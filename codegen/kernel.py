@@ -60,6 +60,7 @@ __all__ = [
     "Scan",
     "Scanned",
     "ScatterKernel",
+    "SortKernel",
     "Statement",
     "Store",
     "fold_up",
@@ -456,6 +457,40 @@ class ScatterKernel:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class SortKernel:
+    """The first `count` elements of every row in order, and the places in the row that they come from.
+
+    Equal elements keep their order, and nan is the greatest.
+
+    Attributes:
+        row: the axis of a row's elements; a row has fewer than 2**32.
+        value: an element, over the parallel axes and the row's.
+        element: what stands for the element that comes at a place of the order, in `stores`.
+        place: what stands for where it was.
+        stores: of these two, over the parallel axes and the row's, whose value is the place in the order.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    parallel: tuple[Axis, ...]
+    row: Axis
+    value: Expr
+    descending: bool
+    count: Dim
+    element: Local
+    place: Local
+    stores: tuple[Store, ...]
+    tasks: Dim = 1
+    location: Location | None = None
+
+    @property
+    def placed(self) -> bool:
+        """Whether places are stored."""
+        return any(s.value is self.place for s in self.stores)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Let:
     """local = value, the only time in a run of the statements around it."""
 
@@ -565,7 +600,7 @@ class NestKernel:
 
 Attention = Union[AttentionKernel, AttentionGradientKernel]
 Contraction = Union[ContractKernel, Attention]
-Kernel = Union[LoopKernel, Contraction, ScatterKernel, NestKernel]
+Kernel = Union[LoopKernel, Contraction, ScatterKernel, SortKernel, NestKernel]
 
 
 def nest_statements(body: tuple[NestStatement, ...]) -> Iterator[NestStatement]:
@@ -698,6 +733,13 @@ def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
         note_expr(kernel.a)
         note_expr(kernel.b)
         for store in kernel.epilogue:
+            note_store(store)
+    elif isinstance(kernel, SortKernel):
+        for axis in (*kernel.parallel, kernel.row):
+            note_axis(axis)
+        note(kernel.count)
+        note_expr(kernel.value)
+        for store in kernel.stores:
             note_store(store)
     else:
         for axis in kernel.axes:

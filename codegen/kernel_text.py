@@ -32,6 +32,7 @@ from tjit.codegen.kernel import (
     Scan,
     Scanned,
     ScatterKernel,
+    SortKernel,
     Store,
     walk,
 )
@@ -67,6 +68,8 @@ class _Printer:
             self.attention_gradient(kernel)
         elif isinstance(kernel, NestKernel):
             self.nest(kernel)
+        elif isinstance(kernel, SortKernel):
+            self.sort(kernel)
         else:
             self.scatter(kernel)
         return "\n".join(self.lines)
@@ -143,6 +146,15 @@ class _Printer:
             self.line(2, f"{symbol} = {self.expr(value, 2)} in {extent}")
         sign = "+=" if kernel.add else "="
         self.line(2, f"{kernel.target.name}[{_dims(kernel.index)}] {sign} {self.expr(kernel.value, 2)}")
+
+    def sort(self, kernel: SortKernel) -> None:
+        axes = ", ".join(map(str, kernel.parallel)) or "1"
+        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}")
+        order = "from the greatest" if kernel.descending else "from the least"
+        value = self.expr(kernel.value, 2)
+        self.line(2, f"sort ({kernel.row}) by {value} {order}, the first {kernel.count}")
+        for store in kernel.stores:
+            self.store(store, 2)
 
     def nest(self, kernel: NestKernel) -> None:
         for buffer, most in kernel.scratch:

@@ -25,6 +25,7 @@ from tjit.codegen.kernel import (
     Repeat,
     Scan,
     Scanned,
+    SortKernel,
     Statement,
     Store,
     fold_up,
@@ -130,6 +131,9 @@ class _Renamer:
                 b=self.expr(kernel.b),
                 epilogue=epilogue,
             )
+        if isinstance(kernel, SortKernel):
+            stores = tuple(replace(s, buffer=self.buffer(s.buffer)) for s in kernel.stores)
+            return replace(kernel, buffers=buffers, outputs=outputs, value=self.expr(kernel.value), stores=stores)
         bindings = tuple((s, self.expr(v), n) for s, v, n in kernel.bindings)
         return replace(
             kernel,

@@ -28,6 +28,7 @@ from tjit.codegen.kernel import (
     Load,
     Loop,
     LoopKernel,
+    SortKernel,
     Store,
     walk,
 )
@@ -36,6 +37,7 @@ from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
 from tjit.codegen.scans import split_scan
+from tjit.codegen.sorts import build_sort
 from tjit.codegen.split import split_reduction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
@@ -57,11 +59,13 @@ class Costs:
     Attributes:
         scratch_bytes: kernel to bytes of scratch memory.
         contract_tasks: contraction or attention to the number of tasks to cut it into.
+        sort_tasks: the same of a sort.
         blocking: contraction to how it is cut, where that is measured.
     """
 
     scratch_bytes: Callable[[Kernel], Dim] = lambda kernel: 0
     contract_tasks: Callable[[Contraction], Dim] = lambda kernel: 1
+    sort_tasks: Callable[[SortKernel], Dim] = lambda kernel: 1
     blocking: Callable[[ContractKernel], Blocking] | None = None
     _answers: dict[str, tuple[Kernel, Dim]] = field(default_factory=dict)  # kernel's text to the one chosen, bytes
 
@@ -75,12 +79,17 @@ class Costs:
             if isinstance(kernel, Contraction):
                 kernel = replace(kernel, tasks=self.contract_tasks(kernel))
                 text = _text(kernel)
+            elif isinstance(kernel, SortKernel):
+                kernel = replace(kernel, tasks=self.sort_tasks(kernel))
+                text = _text(kernel)
             kernel = replace(kernel, name=_named(kernel, text))
             self._answers[key] = kernel, self.scratch_bytes(kernel)
         known, nbytes = self._answers[key]
         if isinstance(kernel, ContractKernel) and isinstance(known, ContractKernel):
             kernel = replace(kernel, blocking=known.blocking)
         if isinstance(kernel, Contraction) and isinstance(known, Contraction):
+            kernel = replace(kernel, tasks=known.tasks)
+        elif isinstance(kernel, SortKernel) and isinstance(known, SortKernel):
             kernel = replace(kernel, tasks=known.tasks)
         return replace(kernel, name=known.name), nbytes
 
@@ -251,6 +260,8 @@ class Scheduler:
         if value in self.storage.blank:
             return False  # its parts are written by several kernels
         item = self.program.item_of[value]
+        if item.kind == "sort":
+            return False  # of a row that is written already, zeros are looked up
         # what a branch or a composite reads is not looked at
         own = self.order[self.program.group_of[item]] - (item.kind in ("control", "composite"))
         there = (source, *self.sharing.get(source, ()))
@@ -373,6 +384,8 @@ class Scheduler:
             self._contract_step(self._built(build_contract, group, name))
         elif group.kind == "composite":
             self._composite(group, name)
+        elif group.kind == "sort":
+            self._sort_step(self._built(build_sort, group, name))
         elif group.kind == "control":
             self._control(group.items[0].node)
         elif group.kind == "index":
@@ -466,6 +479,10 @@ class Scheduler:
         kernel = build_attention(self.program, group.items[0], self._buffer_of, self._needed(group), name)
         exprs = [e for root in kernel.reads for e in walk(root)]
         self._step(replace(kernel, buffers=kernel_buffers(exprs, list(kernel.stores))))
+
+    def _sort_step(self, kernel: SortKernel) -> None:
+        kernel = replace(kernel, buffers=kernel_buffers(list(walk(kernel.value)), list(kernel.stores)))
+        self._step(kernel)
 
     def _loop_step(self, kernel: LoopKernel) -> None:
         blocks = split_scan(kernel, self._partial)

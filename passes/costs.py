@@ -47,4 +47,4 @@ EXPENSIVE = frozenset(
 
 def is_dear(node: Node) -> bool:
     """Whether to keep a node's result in memory costs less than to compute it again."""
-    return node.op.kind in ("contract", "reduce", "scan") or node.op.name in EXPENSIVE
+    return node.op.kind in ("contract", "reduce", "scan", "sort") or node.op.name in EXPENSIVE

@@ -16,6 +16,7 @@ from tjit.passes.rewrite import Rewriter, rewrite
 from tjit.passes.zeros import values_without_minus_zero
 
 __all__ = ["narrow_sums", "narrow_sums_fast"]
+_STORED = ("index", "control", "contract", "reduce", "scan", "sort")
 
 
 def narrow_sums(graph: Graph, fast_math: bool = False) -> Graph:
@@ -183,7 +184,7 @@ def _are_apart(a: _Part, b: _Part) -> bool:
 def _is_in_memory(rewriter: Rewriter, base: Value) -> bool:
     """Whether a value is not written out where it is read, so that there is something to save."""
     node = rewriter.producer(base)
-    return node is None or node.op.kind in ("index", "control", "contract", "reduce", "scan") or node.op.name == "clone"
+    return node is None or node.op.kind in _STORED or node.op.name == "clone"
 
 
 def _part(rewriter: Rewriter, operand: Operand) -> _Part | None:

@@ -17,6 +17,7 @@ from tjit.codegen.kernel import (
     LoopKernel,
     NestKernel,
     ScatterKernel,
+    SortKernel,
     kernel_symbols,
     walk,
 )
@@ -57,6 +58,8 @@ def costs(target: Target) -> Costs:
             return _nests().nest_scratch_bytes(kernel)
         if isinstance(kernel, Attention):
             return _attention().attention_scratch_bytes(kernel, target)
+        if isinstance(kernel, SortKernel):
+            return _sorts().sort_scratch_bytes(kernel)
         return _contractions().contract_scratch_bytes(kernel, target) if isinstance(kernel, ContractKernel) else 0
 
     def tasks(kernel: Contraction) -> Dim:
@@ -64,7 +67,7 @@ def costs(target: Target) -> Costs:
             return _contractions().contract_tasks(kernel, target)
         return _attention().attention_tasks(kernel, target)
 
-    return Costs(scratch_bytes, tasks)
+    return Costs(scratch_bytes, tasks, lambda kernel: _sorts().sort_tasks(kernel))
 
 
 def _attention() -> ModuleType:
@@ -88,6 +91,13 @@ def _nests() -> ModuleType:
     return nest
 
 
+def _sorts() -> ModuleType:
+    """The module of sorts, which most programs have none of."""
+    from tjit.codegen.llvm import sort
+
+    return sort
+
+
 def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
     """The module of a kernel, and the functions it is joined with (name, emit)."""
     if isinstance(kernel, ContractKernel):
@@ -98,6 +108,8 @@ def emit_kernel(kernel: Kernel, target: Target) -> tuple[ir.Module, tuple]:
         return emit_loops(kernel, target), ()
     if isinstance(kernel, NestKernel):
         return _nests().emit_nest(kernel, target), ()
+    if isinstance(kernel, SortKernel):
+        return _sorts().emit_sort(kernel, target), ()
     return emit_scatter(kernel, target), ()
 
 
@@ -478,6 +490,8 @@ def _may_fail(kernel: Kernel) -> bool:
         roots = list(kernel.reads)
     elif isinstance(kernel, ContractKernel):
         roots = [kernel.a, kernel.b, *(s.value for s in kernel.epilogue)]
+    elif isinstance(kernel, SortKernel):
+        roots = [kernel.value]
     else:
         roots = [s.value for loop in kernel.loops for s in loop.body]
     return any(isinstance(e, Load) and e.bindings for root in roots for e in walk(root))

@@ -17,7 +17,7 @@ __all__ = ["KeptType", "Parts"]
 KeptType = Callable[[TensorType], "TensorType | None"]
 
 _TYPICAL = 64  # a symbolic dim's extent, where sizes are compared
-_KEPT = frozenset({"contract", "reduce", "scan", "index", "control"})
+_KEPT = frozenset({"contract", "reduce", "scan", "sort", "index", "control"})
 _DEAR: dict[Any, bool] = {}  # of composites
 
 

@@ -23,6 +23,7 @@ from tjit.codegen.kernel import (
     Reduce,
     Repeat,
     ScatterKernel,
+    SortKernel,
     Store,
     kernel_symbols,
     statement_exprs,
@@ -94,6 +95,9 @@ def kernel_operations(kernel: Kernel) -> Dim:
         return _attention_operations(kernel)
     if isinstance(kernel, ScatterKernel):
         return _points(kernel.axes) * (_computes([kernel.value]) + int(kernel.add))
+    if isinstance(kernel, SortKernel):
+        digits = kernel.value.dtype.itemsize
+        return _points((*kernel.parallel, kernel.row)) * (_computes([kernel.value]) + digits)
     if isinstance(kernel, NestKernel):
         return _nest_operations(kernel)
     return _loop_operations(kernel)

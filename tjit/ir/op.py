@@ -16,6 +16,7 @@ KINDS = (
     "create",  # no tensor operand: full, iota
     "reduce",  # dims, keepdim
     "scan",  # dim, reverse: each element with all before it along the dim, or all after it
+    "sort",  # dim, descending, count: the first elements in order, and where they were
     "contract",  # dot with batch dims
     "index",  # gather, scatter, slice update, concat: data moved by rules of their own
     "control",  # nodes with regions

@@ -18,7 +18,7 @@ from tjit.ir.types import TensorType
 
 __all__ = ["verify"]
 
-_NEED_VALUES = ("movement", "reduce", "scan", "contract")  # kinds of op that take no numbers as operands
+_NEED_VALUES = ("movement", "reduce", "scan", "sort", "contract")  # kinds of op that take no numbers as operands
 
 
 def verify(graph: Graph, known: Collection[Node] = ()) -> None:

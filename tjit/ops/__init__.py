@@ -18,12 +18,13 @@ from tjit.ops import (
     reduce,
     scans,
     shape,
+    sort,
 )
 from tjit.ops.public import attach_methods
 
 __all__ = [
     "composite", "contract", "control", "convolution", "creation", "elementwise", "index", "indexing", "movement",
-    "operators", "pooling", "random", "reduce", "scans", "shape",
+    "operators", "pooling", "random", "reduce", "scans", "shape", "sort",
 ]  # fmt: skip
 
 attach_methods()
