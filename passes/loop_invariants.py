@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tjit.ir.dims import at_least
 from tjit.ir.graph import Graph, Node, Operand, Region, Value
 from tjit.ir.scope import bound_names, mentioned
 from tjit.passes.costs import is_dear
@@ -12,11 +13,14 @@ from tjit.passes.rewrite import Rewriter, rewrite, with_operands
 
 __all__ = ["hoist_invariants"]
 
+_FEW_ROWS = 16  # a product with so few reads a transposed matrix as it lies
 _CHECKED = frozenset({"take", "gather", "index_add", "index_copy", "scatter", "scatter_add"})  # they may fail
 
 
 def hoist_invariants(graph: Graph) -> Graph:
     """Compute before a loop what is dear and the same on every trip; what is cheap needs no memory inside.
+
+    The transposed matrix of a product with many rows is dear too: each trip would copy it into panels.
 
     Before:
         graph f(%x: f32[4, 4], %w: f32[4, 4]) -> f32[4, 4] {
@@ -76,11 +80,23 @@ def _dear_invariants(region: Region, names: set[str]) -> list[Node]:
             invariant.append(node)
         else:
             varying.update(node.results)
-    return _with_producers(invariant)
+    return _with_producers(invariant, _transposed_matrices(region))
 
 
-def _with_producers(nodes: Iterable[Node]) -> list[Node]:
-    needed: set[Value] = set()
+def _transposed_matrices(region: Region) -> set[Value]:
+    """Permuted right operands of products of many rows, whose columns are contiguous as they lie."""
+    permuted = {node.result: node.attrs["dims"] for node in region.nodes if node.op.name == "permute"}
+    found: set[Value] = set()
+    for node in region.nodes:
+        if node.op.name == "dot" and not at_least(_FEW_ROWS - node.result.type.shape[-2], 0):
+            matrix = node.operands[1]
+            if isinstance(matrix, Value) and matrix in permuted and permuted[matrix][-2] == matrix.type.ndim - 1:
+                found.add(matrix)
+    return found
+
+
+def _with_producers(nodes: Iterable[Node], needed: set[Value]) -> list[Node]:
+    """The dear ones of `nodes`, those that make `needed`, and what they read, in order."""
     found: list[Node] = []
     for node in reversed(list(nodes)):
         if is_dear(node) or not needed.isdisjoint(node.results):

@@ -208,3 +208,38 @@ def test_tensordot_is_numpys(rng):
     y = tjit.tensordot(tjit.tensor(a), tjit.tensor(b), dims=([1, 0], [0, 1]))
 
     assert_close(y.numpy(), np.tensordot(a, b, ([1, 0], [0, 1])), 10)
+
+
+@pytest.mark.parametrize(("rows", "is_outside"), [(32, True), (3, False)])
+def test_a_loop_lays_out_a_transposed_weight_once(rows, is_outside, rng):
+    def fn(h, w):
+        for _ in range(40):
+            h = tjit.tanh(h @ w.T)
+        return h
+
+    h, w = rng.standard_normal((rows, 24)), rng.standard_normal((24, 24)) / 8
+    expected = h
+    for _ in range(40):
+        expected = np.tanh(expected @ w.T)
+    compiled = tjit.compile(fn)
+
+    np.testing.assert_allclose(compiled(h, w), expected, atol=1e-12)
+    graph = compiled.lower(h, w).passes()
+    assert any(node.op.name == "permute" for node in graph.nodes) == is_outside
+
+
+def test_a_product_of_a_row_and_a_column_is_a_sum(rng):
+    for dtype, shape in [
+        (tjit.float32, (70_001,)),
+        (tjit.float16, (3, 500)),
+        (tjit.int32, (2, 3, 40)),
+        (tjit.int64, (0,)),
+    ]:
+        x, y = (tjit.tensor(rng.integers(-3, 4, shape)).to(dtype) for _ in range(2))
+        fn = tjit.compile(lambda x, y: (x[..., None, :] @ y[..., None])[..., 0, 0])
+
+        z = fn(x, y)
+
+        assert z.dtype is dtype
+        assert "dot(" not in fn.lower(x, y).text("passes")
+        np.testing.assert_array_equal(z.numpy(), (x.to(tjit.int64) * y.to(tjit.int64)).sum(-1).to(dtype).numpy())
