@@ -16,7 +16,7 @@ from typing import Any
 from tjit.codegen.items import INLINE_INDEX, Group, Index, Item, Program, Read, make_items
 from tjit.codegen.items import bare_symbol as _bare
 from tjit.codegen.storage import Storage
-from tjit.ir.dims import Dim, Symbol, at_least, is_one, upper_bound
+from tjit.ir.dims import Dim, Symbol, at_least, coefficient, is_one, symbols, upper_bound
 from tjit.ir.graph import Graph, Node, Value
 from tjit.passes.costs import EXPENSIVE
 
@@ -123,19 +123,42 @@ def _size(shape: tuple[Dim, ...]) -> Dim:
 
 
 def _pairs(ga: Group, a_index: Index, gb: Group, b_index: Index) -> dict[Symbol, Symbol] | None:
-    """gb's symbol for each of ga's, where two index tuples of the same value are both plain symbols."""
+    """gb's symbol for each of ga's, where two index tuples of the same value move alike: by the same steps."""
     pairs: dict[Symbol, Symbol] = {}
     for a, b in zip(a_index, b_index, strict=True):
         if isinstance(a, int) and isinstance(b, int) and a == b:
             continue
-        sa, sb = _bare(a), _bare(b)
-        if sa is None or sb is None or sb not in gb.axis or sa not in ga.axis:
+        found_a, found_b = _steps(a, ga), _steps(b, gb)
+        if found_a is None or found_b is None:
             return None
-        sa, sb = ga.axis[sa], gb.axis[sb]
-        if sb in pairs or sa in pairs.values():
+        (steps_a, rest_a), (steps_b, rest_b) = found_a, found_b
+        if steps_a.keys() != steps_b.keys() or rest_a != rest_b:
             return None
-        pairs[sb] = sa
+        for k, sa in steps_a.items():
+            sb = steps_b[k]
+            if sb in pairs or sa in pairs.values():
+                return None
+            pairs[sb] = sa
     return pairs
+
+
+def _steps(d: Dim, group: Group) -> tuple[dict[int, Symbol], Dim] | None:
+    """By how much `d` moves with each of the group's symbols, and the rest of it; None if not by different constants.
+
+    `128*x1 + x2 + i0`, where i0 is the program's, gives {128: x1, 1: x2} and i0.
+    """
+    found: dict[int, Symbol] = {}
+    rest = d
+    for symbol in symbols(d):
+        own = group.axis.get(symbol)
+        if own is None:
+            continue
+        k = coefficient(d, symbol)
+        if not isinstance(k, int) or k in found:
+            return None
+        found[k] = own
+        rest = rest - k * symbol.dim
+    return found, rest
 
 
 def _extents(group: Group) -> dict[Symbol, Dim]:

@@ -35,6 +35,8 @@ from tjit.ir.scope import bound_names
 from tjit.ir.types import TensorType
 from tjit.ir.verify import verify
 from tjit.location import Location
+from tjit.passes.dot_products import sum_dot_products
+from tjit.passes.loop_contractions import batch_contractions
 from tjit.passes.matmul_chains import reorder_matmul_chains
 from tjit.passes.pipeline import DEFAULT, Pass
 
@@ -44,6 +46,7 @@ FLAG, INT, FLOAT = TensorType(bool_, ()), TensorType(i64, ()), TensorType(f64, (
 UNARY = ("neg", "abs", "sin", "tanh", "sigmoid", "floor")
 BINARY = ("add", "sub", "mul", "maximum", "minimum")
 COMPARE = ("lt", "le", "gt", "ne")
+_REORDERING = (reorder_matmul_chains, batch_contractions, sum_dot_products)  # they sum in other orders
 LOGIC = ("bitwise_and", "bitwise_or", "bitwise_xor")
 
 
@@ -490,7 +493,7 @@ def check(seed: int, depth: int = 3, passes: Sequence[Pass] = DEFAULT) -> None:
             try:
                 verify(after)
                 found = _outcome(lambda after=after: evaluate(after, arrays))
-                _compare(one.__name__, found, wanted, exact=one is not reorder_matmul_chains)
+                _compare(one.__name__, found, wanted, exact=one not in _REORDERING)
             except Exception as error:
                 error.add_note(f"before {one.__name__}:\n{print_graph(graph)}\nafter:\n{print_graph(after)}")
                 raise
