@@ -37,8 +37,8 @@ class Event:
     """Something that took from `start` to `end`, in nanoseconds of `time.perf_counter_ns`, on one thread.
 
     Attributes:
-        kind: "op" (eager), "program" (a compiled function's machine code), "kernel" (inside one) or "range" (the
-            user's).
+        kind: "op" (eager), "program" (a compiled function's machine code), "kernel" (inside one) or "range" (what the
+            user named, and the making of programs).
         bytes, operations: what it moved and computed, None where that is not known.
         itemsize: of the numbers that it computed with.
     """
@@ -104,6 +104,11 @@ class Recorder:
             )
         )
         return results
+
+    def range(self, name: str, start: int) -> None:
+        """Something that began at `start` and ends now."""
+        end = time.perf_counter_ns()
+        self.events.append(Event(name, "range", start, end, threading.get_ident(), user_location()))
 
     def copy(self, target: Any, source: Any) -> None:
         """`target[...] = source`, of two arrays, recorded."""

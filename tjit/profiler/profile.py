@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -111,7 +110,4 @@ class record_function:
     def __exit__(self, *_: Any) -> None:
         recorder = recording.active
         if recorder is not None:
-            event = Event(
-                self.name, "range", self._start, time.perf_counter_ns(), threading.get_ident(), user_location()
-            )
-            recorder.events.append(event)
+            recorder.range(self.name, self._start)
