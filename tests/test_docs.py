@@ -45,6 +45,17 @@ def test_readme_shows_the_graph_that_its_program_prints(tmp_path: Path):
     assert _run(program, tmp_path) in _blocks("README.md", "")
 
 
+def test_profiling_page_has_a_program_that_prints_a_table_and_writes_a_trace(tmp_path: Path):
+    program = tmp_path / "train.py"
+    program.write_text(_blocks("docs/profiling.md", "python")[0])
+
+    out = _run(program, tmp_path)
+
+    assert "train.py" in out
+    assert "in eager ops" in out
+    assert (tmp_path / "trace.json").exists()
+
+
 def test_debugging_page_shows_what_its_program_prints(tmp_path: Path):
     program = tmp_path / "model.py"
     (code,) = _blocks("docs/debugging.md", "python")
