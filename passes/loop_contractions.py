@@ -283,7 +283,9 @@ class _Sums:
             return None
         terms = [o for o in node.operands if o is not carried]
         made = self.loop.made(terms[0]) if len(terms) == 1 else None
-        if made is None or self.times_read[terms[0]] > 1 or self.loop.varies(made) or made.result.type != carried.type:
+        if made is None or made.op.name not in ("dot", "sum") or self.loop.varies(made):
+            return None
+        if self.times_read[terms[0]] > 1 or made.result.type != carried.type:
             return None
         return made, node
 

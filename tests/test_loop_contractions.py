@@ -173,3 +173,19 @@ def test_a_product_as_large_as_what_stays_stays():
         return h
 
     _stay(f, (T, 2 * D, D), (D, M))
+
+
+def test_a_term_that_a_branch_makes_stays():
+    def f(x, y, s):
+        r = tjit.zeros(M, dtype=tjit.float64)
+        for t in range(x.shape[0]):
+            if y[t, 0, 0] > 0:
+                a, b = x[t].T @ y[t], y[t].sum(0)
+            else:
+                a, b = 2.0 * s, -y[t].sum(0)
+            s, r = s + a, r + b
+        return s + r
+
+    arrays = _arrays((T, N, D), (T, N, M), (D, M))
+    compiled = tjit.compile(f)(*map(tjit.tensor, arrays))
+    np.testing.assert_allclose(np.asarray(compiled), np.asarray(f(*map(tjit.tensor, arrays))), rtol=1e-12)
