@@ -9,6 +9,7 @@ import pytest
 from llvmlite import ir
 
 from tjit.codegen.llvm import objects
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.objects import assembly, compile_module, compile_modules, module_text, optimized_text
 from tjit.codegen.llvm.packing import Packing, emit_packing
 from tjit.codegen.llvm.target import TARGETS, Target, host_target, named_target
@@ -53,6 +54,54 @@ def test_every_target_gives_an_object_of_its_machine(name):
 
 def test_the_same_module_gives_the_same_bytes():
     assert compile_module(emit("f"), host_target()) == compile_module(emit("f"), host_target())
+
+
+def instructions(kind: type[ir.IRBuilder]) -> str:
+    """A function with one of every instruction that `Builder` writes itself."""
+    pointer, lanes = ir.PointerType(), ir.VectorType(ir.FloatType(), 4)
+    module = ir.Module("m", context=ir.Context())
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, lanes, ir.IntType(64)]), "f")
+    p, v, n = function.args
+    b = kind(function.append_basic_block("entry"))
+    for name in ("shl", "lshr", "ashr", "add", "sub", "mul", "udiv", "sdiv", "urem", "srem", "and_", "or_", "xor"):
+        n = getattr(b, name)(n, ir.IntType(64)(3), "named" if name == "mul" else "")
+    n = b.add(n, n, flags=("nsw",))
+    for name in ("fadd", "fsub", "fmul", "fdiv", "frem"):
+        v = getattr(b, name)(v, v, flags=("reassoc",))
+    v = b.select(b.fcmp_ordered("<", b.fneg(v), v), v, b.sitofp(b.fptosi(v, ints := lanes_of(32)), lanes))
+    b.fcmp_unordered("uno", v, v)
+    one = b.extract_element(v, ir.IntType(32)(1), "one")
+    v = b.insert_element(v, b.fptrunc(b.fpext(one, ir.DoubleType()), ir.FloatType()), ir.IntType(32)(2))
+    b.store(
+        b.shuffle_vector(v, v, ir.Constant(ints, [3, 2, 1, 0])), b.gep(p, [n], source_etype=ir.FloatType()), align=4
+    )
+    b.store(b.zext(b.trunc(n, ir.IntType(8)), ir.IntType(64)), b.gep(p, [n], inbounds=True, source_etype=ir.IntType(8)))
+    b.bitcast(b.load(p, typ=lanes, align=16), ints)
+    b.inttoptr(b.ptrtoint(p, ir.IntType(64)), pointer)
+    fma = ir.Function(module, ir.FunctionType(lanes, [lanes] * 3), "llvm.fma.v4f32")
+    b.call(fma, [v, v, v])
+    with b.if_then(b.or_(b.icmp_signed("<=", n, n), b.icmp_unsigned("!=", p, p))):
+        b.call(function, [p, v, b.sext(ir.IntType(32)(1), ir.IntType(64))])
+    b.ret_void()
+    return str(module) if kind is ir.IRBuilder else print_module(module)
+
+
+def lanes_of(bits: int) -> ir.VectorType:
+    return ir.VectorType(ir.IntType(bits), 4)
+
+
+def test_the_builder_writes_what_llvmlite_does():
+    lines, expected = (instructions(kind).splitlines() for kind in (Builder, ir.IRBuilder))
+
+    assert [line.rstrip() for line in lines] == [line.rstrip() for line in expected]
+
+
+def test_the_builder_refuses_operands_of_two_types():
+    function = ir.Function(ir.Module(context=ir.Context()), ir.FunctionType(ir.VoidType(), [ir.IntType(64)]), "f")
+    b = Builder(function.append_basic_block())
+
+    with pytest.raises(TypeError, match="operands of one type are wanted, not i64 and i32"):
+        b.add(function.args[0], ir.IntType(32)(1))
 
 
 def test_module_and_text_are_the_same():

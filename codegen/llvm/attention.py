@@ -17,6 +17,7 @@ from tjit.codegen.kernel import Attention, AttentionGradientKernel, AttentionKer
 from tjit.codegen.llvm.attention_parts import Parts
 from tjit.codegen.llvm.attention_plan import AttentionPlan, Matrix, plan_attention
 from tjit.codegen.llvm.block_product import BLOCK_PRODUCT, BlockProduct
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_lanes import emit_fill, load_arguments
 from tjit.codegen.llvm.contract_sides import Dependency, Range, Strided
 from tjit.codegen.llvm.integers import Integers
@@ -58,7 +59,7 @@ class _Emission:
         # these loops only call: optimising them gains nothing
         function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         self.args, self.task, self.tasks = function.args
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.ints = Integers(self.b)
         self.pointers = load_arguments(self.b, self.ints, self.args, self.kernel)
         self.made = Parts(module, plan)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_sides import Dependency
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.target import Target
@@ -48,7 +49,7 @@ class BlockProduct:
         for argument, name in zip(function.args, _NAMES, strict=True):
             argument.name = name
         x = dict(zip(_NAMES, function.args, strict=True))
-        b = ir.IRBuilder(function.append_basic_block("entry"))
+        b = Builder(function.append_basic_block("entry"))
         lanes, element = target.lanes(self.dtype.itemsize), element_type(self.dtype)
 
         def at(pointer: ir.Value, offset: ir.Value) -> ir.Value:

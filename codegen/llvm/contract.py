@@ -13,6 +13,7 @@ from typing import TypeVar
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import ContractKernel
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_lanes import emit_epilogue, load_arguments
 from tjit.codegen.llvm.contract_plan import ColumnClass, Plan, RowClass, Style, plan_contract
 from tjit.codegen.llvm.contract_sides import Dependency, Emission, Range, Side, Strided
@@ -63,7 +64,7 @@ class _Contract:
         # these loops only call: optimising them doubles LLVM's time and gains nothing
         function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         args, self.task, self.tasks = function.args
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.ints = Integers(self.b)
         self.element = element_type(self.kernel.accumulate)
         pointers = load_arguments(self.b, self.ints, args, self.kernel)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Accumulator, Axis, Contraction, ContractKernel, Expr, Load, Store, kernel_symbols, walk
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
@@ -212,7 +213,7 @@ class Part:
         self.function = ir.Function(module, type_, f"{kernel.name}.{name}")
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.b = Builder(self.function.append_basic_block("entry"))
         args, *rest = self.function.args
         self.ints = Integers(self.b, dict(zip(batch, rest, strict=False)))
         self.parameters = dict(zip(parameters, rest[len(batch) :], strict=True))

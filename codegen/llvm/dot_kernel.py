@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.microkernel import MICROKERNEL
 from tjit.codegen.llvm.scalars import LlvmScalars
@@ -76,7 +77,7 @@ class _DotKernel:
         self.lanes = target.lanes(tile.dtype.itemsize)
         self.element = element_type(tile.dtype)
         self.vector = ir.VectorType(self.element, self.lanes)
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.k, self.a, self.a_row, _, self.rows_b, self.b_row, self.c, self.c_row, self.columns, add = function.args
         self.add = self.b.icmp_signed("!=", add, i64(0))
         self.sums = stack(self.b, ir.ArrayType(self.element, 16), 64)

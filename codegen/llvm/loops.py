@@ -10,6 +10,7 @@ import llvmlite.ir as ir
 
 from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
@@ -48,7 +49,7 @@ class _Loops:
         self.target = target
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
         self.args, self.task, self.tasks = function.args
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.entry = self.b.block
         self.ints = Integers(self.b)
         self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)

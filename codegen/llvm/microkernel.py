@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.lane_dots import LaneDot
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
@@ -97,7 +98,7 @@ class _Microkernel:
         self.vector = ir.VectorType(self.element, self.lanes)
         self.factor = self.element if tile.dot is None else I32  # of products, or several in one lane
         self.function = function
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.builder = Builder(function.append_basic_block("entry"))
         self.args = dict(zip(_NAMES, function.args, strict=True))
 
     def emit(self) -> None:

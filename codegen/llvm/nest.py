@@ -28,6 +28,7 @@ from tjit.codegen.kernel import (
     kernel_symbols,
     nest_statements,
 )
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation, neutral
@@ -75,7 +76,7 @@ def _is_on_stack(buffer: Buffer, most: Dim) -> bool:
 
 def _emit_entry(kernel: NestKernel, nest: ir.Function) -> None:
     function = ir.Function(nest.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
 
     def argument(i: int) -> ir.Value:
         return b.load(b.gep(function.args[0], [i64(i)], source_etype=PTR), typ=PTR)
@@ -134,7 +135,7 @@ class _Nest:
         self.function.attributes.add("noinline")  # inlined, the pointers would be any pointers
         self.error, *others = self.function.args
         pointers = dict(zip([*(b.name for b in kernel.buffers), *places], others, strict=False))
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.b = Builder(self.function.append_basic_block("entry"))
         self.entry = self.b.block
         names = [s.name for s in symbols]
         self.ints = Integers(self.b, dict(zip(names, others[len(pointers) :], strict=True)))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.coefficients import HALF_PI, TWO_OVER_PI
 from tjit.codegen.llvm.floats import Floats, any_lane, call_intrinsic
 
@@ -85,7 +86,7 @@ def _function(f: Floats, name: str, result: ir.Type, operands: Sequence[ir.Type]
     function.linkage = "internal"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
-    body(Floats(ir.IRBuilder(function.append_basic_block("entry")), 1, 64, f.features))
+    body(Floats(Builder(function.append_basic_block("entry")), 1, 64, f.features))
     return function
 
 

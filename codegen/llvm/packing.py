@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
@@ -76,7 +77,7 @@ class _Packing:
         self.packing, self.target = packing, target
         self.width = i64(packing.width)
         self.lanes = target.lanes(packing.lane_bytes)
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.rows, self.k, self.source, self.row_stride, self.k_stride, self.panels = function.args
         self.lane = element_type(packing.target) if packing.group == 1 else I32
         self.whole, self.steps = self._count_steps()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel_log import COUNTER_WORDS, EVENT_WORDS, HEAD_WORDS
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.program import ProgramEmitter
 from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, plain_function, stack
 from tjit.codegen.steps import Schedule, Step, kernel_steps
@@ -43,7 +44,7 @@ def _function(module: ir.Module, name: str, result: ir.Type, *operands: ir.Type)
 def _emit_now(module: ir.Module) -> ir.Function:
     """i64 now(): the clock in nanoseconds."""
     function = _function(module, "profile.now", I64)
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
     time = stack(b, ir.ArrayType(I64, 2))
     clock = declare(b, "clock_gettime", ir.FunctionType(I32, [I32, PTR]))
     b.call(clock, [ir.Constant(I32, _CLOCK_MONOTONIC), time])
@@ -56,7 +57,7 @@ def _emit_note(module: ir.Module, now: ir.Function, kernels: int) -> ir.Function
     """void note(log, step, start): the step ended just now."""
     function = _function(module, "profile.note", ir.VoidType(), PTR, I64, I64)
     log, step, start = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
     end = b.call(now, [])
     counter = b.add(i64(HEAD_WORDS), b.mul(step, i64(COUNTER_WORDS)))
     for word, more in ((counter, i64(1)), (b.add(counter, i64(1)), b.sub(end, start))):

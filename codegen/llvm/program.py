@@ -21,6 +21,7 @@ from tjit.codegen.kernel import (
     kernel_symbols,
     walk,
 )
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loops import emit_loops
 from tjit.codegen.llvm.scatter import emit_scatter
@@ -148,7 +149,7 @@ def _symbols(b: ir.IRBuilder, plan: Schedule, pointer: ir.Value) -> Integers:
 def _emit_plan(plan: Schedule, module: ir.Module, name: str) -> None:
     function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, PTR]), f"{name}.plan")
     symbols, out = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
     ints = _symbols(b, plan, symbols)
     values = [plan.arena, *(d for p in plan.outputs for d in p.type.shape)]
     for i, d in enumerate(values):
@@ -173,10 +174,10 @@ class ProgramEmitter:
         self.module = module
         function = plain_function(module, ir.FunctionType(I32, [PTR, PTR, PTR]), name)
         self.pool, self.buffers, symbols = function.args
-        self.setup = ir.IRBuilder(function.append_basic_block("entry"))
+        self.setup = Builder(function.append_basic_block("entry"))
         self.known = _symbols(self.setup, plan, symbols)
         self.start = function.append_basic_block("start")
-        self.b = ir.IRBuilder(self.start)
+        self.b = Builder(self.start)
         self.ints = Integers(self.b, self.known.symbols)
         self.pointers: dict[Placed, ir.Value] = {}
         self.stands_for: dict[Placed, Placed] = {}

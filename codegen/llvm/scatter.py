@@ -5,6 +5,7 @@ from __future__ import annotations
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Load, ScatterKernel, Store, kernel_symbols
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target
@@ -20,7 +21,7 @@ def emit_scatter(kernel: ScatterKernel, target: Target) -> ir.Module:
     module.triple = target.triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
     args, _, _ = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
     ints = Integers(b)
 
     def argument(i: int) -> ir.Value:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.microkernel import MICROKERNEL
 from tjit.codegen.llvm.scalars import LlvmScalars
@@ -80,7 +81,7 @@ class _StreamKernel:
         self.tile, self.target = tile, target
         self.lanes = target.lanes(tile.dtype.itemsize)
         self.element = element_type(tile.dtype)
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.k, self.a, self.a_row, self.a_k, self.rows_b, self.b_k, self.c, self.c_row, self.columns, add = (
             function.args
         )

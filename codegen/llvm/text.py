@@ -8,6 +8,8 @@ from typing import Any
 import llvmlite.ir as ir
 from llvmlite.ir import instructions as kinds
 
+from tjit.codegen.llvm.builder import Line
+
 __all__ = ["print_module"]
 
 
@@ -59,7 +61,7 @@ class _Printer:
         parts.append("{\n")
         for block in value.blocks:
             parts.append(f"{block._format_name()}:\n")
-            parts += [self.instruction(i) for i in block.instructions]
+            parts += [i.text if type(i) is Line else self.instruction(i) for i in block.instructions]
         parts.append("}\n")
         return "".join(parts)
 

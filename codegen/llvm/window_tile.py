@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.packing import transposed
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
@@ -74,7 +75,7 @@ def _module(name: str, type_: ir.FunctionType, target: Target) -> Iterator[tuple
     for argument in function.args:
         if argument.type == PTR:
             argument.add_attribute("noalias")
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
     yield module, b, function
     b.ret_void()
 

@@ -13,6 +13,7 @@ from math import prod
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, emit_image, load_arguments
 from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_sides import Emission, Range
@@ -55,7 +56,7 @@ class _Windows:
         # these loops only call: optimising them doubles LLVM's time and gains nothing
         function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
         args, self.task, self.tasks = function.args
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.ints = Integers(self.b)
         pointers = load_arguments(self.b, self.ints, args, self.kernel)
         self.shared = Emission(self.kernel, plan.target, module, self.b, self.ints, args, pointers)

@@ -30,6 +30,7 @@ __all__ = [
     "at_least",
     "coefficient",
     "counter",
+    "divided",
     "evaluate",
     "fold",
     "inconclusive",
@@ -442,22 +443,22 @@ class DimExpr:
     def __floordiv__(self, other: Dim) -> Dim:
         if type(other) is not DimExpr and not isinstance(other, int):
             return _mixed(self, operator.floordiv, other)
-        return _divide(self, other)[0]
+        return divided(self, other)[0]
 
     def __rfloordiv__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
             return _mixed(self, _swapped(operator.floordiv), other)
-        return _divide(other, self)[0]
+        return divided(other, self)[0]
 
     def __mod__(self, other: Dim) -> Dim:
         if type(other) is not DimExpr and not isinstance(other, int):
             return _mixed(self, operator.mod, other)
-        return _divide(self, other)[1]
+        return divided(self, other)[1]
 
     def __rmod__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
             return _mixed(self, _swapped(operator.mod), other)
-        return _divide(other, self)[1]
+        return divided(other, self)[1]
 
     def __str__(self) -> str:
         if _capture.asks_user and _user_asks():
@@ -611,8 +612,8 @@ def _join_quotients(terms: dict[Monomial, int]) -> Dim | None:
     return None
 
 
-def _divide(a: Dim, b: Dim) -> tuple[Dim, Dim]:
-    """Floor quotient and remainder."""
+def divided(a: Dim, b: Dim) -> tuple[Dim, Dim]:
+    """a // b and a % b."""
     if b == 0:
         raise ArgumentError(f"division of the dim {a} by zero")
     require_positive(b)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tjit.errors import ArgumentError, TypeRuleError
-from tjit.ir.dims import Dim, DimExpr, product, require_positive
+from tjit.ir.dims import Dim, DimExpr, divided, product, require_positive
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -206,12 +206,13 @@ def _linear(index: Index, shape: tuple[Dim, ...]) -> Dim:
 def _split(linear: Dim, shape: tuple[Dim, ...]) -> list[Dim]:
     result: list[Dim] = []
     for position, d in enumerate(reversed(shape)):
-        last = position == len(shape) - 1
         if isinstance(d, int) and d <= 1:
             result.append(0)  # also where there are no elements: any index will do
-            continue
-        result.append(linear if last else linear % d)
-        linear = linear // d
+        elif position == len(shape) - 1:
+            result.append(linear)
+        else:
+            linear, rest = divided(linear, d)
+            result.append(rest)
     return result[::-1]
 
 
