@@ -8,7 +8,7 @@ import pytest
 import tjit
 from tjit.ir.scope import each_node
 
-T, N, D, M = 7, 3, 8, 5
+T, N, D, M = 19, 3, 8, 5
 
 
 def _arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -177,15 +177,16 @@ def test_a_product_as_large_as_what_stays_stays():
 
 def test_a_term_that_a_branch_makes_stays():
     def f(x, y, s):
-        r = tjit.zeros(M, dtype=tjit.float64)
-        for t in range(x.shape[0]):
-            if y[t, 0, 0] > 0:
-                a, b = x[t].T @ y[t], y[t].sum(0)
+        sign, r = x.sum(), tjit.zeros(M, dtype=tjit.float64)
+        for _ in range(T):
+            sign = -0.5 * sign
+            if sign > 0:
+                a, b = tjit.sin(x), y
             else:
-                a, b = 2.0 * s, -y[t].sum(0)
+                a, b = 0.5 * x, -y
             s, r = s + a, r + b
         return s + r
 
-    arrays = _arrays((T, N, D), (T, N, M), (D, M))
+    arrays = _arrays((D, M), (M,), (D, M))
     compiled = tjit.compile(f)(*map(tjit.tensor, arrays))
     np.testing.assert_allclose(np.asarray(compiled), np.asarray(f(*map(tjit.tensor, arrays))), rtol=1e-12)
