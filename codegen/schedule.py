@@ -39,6 +39,7 @@ from tjit.codegen.rename import rename_buffers
 from tjit.codegen.scans import split_scan
 from tjit.codegen.sorts import build_sort
 from tjit.codegen.split import split_reduction
+from tjit.codegen.split_k import split_contraction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
 from tjit.dtypes import u8
@@ -472,6 +473,16 @@ class Scheduler:
         return needed
 
     def _contract_step(self, kernel: ContractKernel) -> None:
+        split = split_contraction(kernel, self._partial)
+        if split is None:
+            self._whole_contraction(kernel)
+            return
+        partial, join = split
+        for part in partial:
+            self._whole_contraction(part)
+        self._loop_step(join)
+
+    def _whole_contraction(self, kernel: ContractKernel) -> None:
         exprs = [e for root in (kernel.a, kernel.b, *(s.value for s in kernel.epilogue)) for e in walk(root)]
         self._step(replace(kernel, buffers=kernel_buffers(exprs, list(kernel.epilogue))))
 

@@ -8,7 +8,7 @@ from tolerances import assert_close
 
 import tjit
 from tjit.capture.trace import trace_graph
-from tjit.dtypes import f16, f32
+from tjit.dtypes import as_dtype, f16, f32
 from tjit.errors import TypeRuleError
 from tjit.ir.types import TensorType
 from tjit.ops.contract import linear, matmul
@@ -243,3 +243,35 @@ def test_a_product_of_a_row_and_a_column_is_a_sum(rng):
         assert z.dtype is dtype
         assert "dot(" not in fn.lower(x, y).text("passes")
         np.testing.assert_array_equal(z.numpy(), (x.to(tjit.int64) * y.to(tjit.int64)).sum(-1).to(dtype).numpy())
+
+
+LONG = [
+    (8, 40_000, 8, "f32"),
+    (3, 100_003, 7, "f32"),
+    (5, 70_001, 9, "f16"),
+    (7, 60_013, 6, "i32"),
+    (2, 200_001, 2, "f64"),
+]
+
+
+@pytest.mark.parametrize(("m", "k", "n", "dtype"), LONG, ids=str)
+def test_few_results_over_a_long_k_are_sums_of_parts(m, k, n, dtype, rng):
+    a, b, bias = (tjit.tensor(rng.integers(-2, 3, shape)).to(as_dtype(dtype)) for shape in ((m, k), (k, n), (n,)))
+    fn = tjit.compile(lambda a, b, bias: tjit.relu(a @ b + bias))
+
+    y = fn(a, b, bias)
+
+    exact = a.numpy().astype(np.int64) @ b.numpy().astype(np.int64)
+    expected = np.maximum(tjit.tensor(exact).to(y.dtype).numpy() + bias.numpy(), 0)
+    np.testing.assert_array_equal(y.numpy(), expected)  # integers that every partial sum holds
+    assert "part: 16" in fn.lower(a, b, bias).text("schedule")
+
+
+def test_transposed_and_batched_operands_are_cut_too(rng):
+    a, b = rng.standard_normal((2, 50_001, 6)), rng.standard_normal((2, 9, 50_001))
+    fn = tjit.compile(lambda a, b: a.mT @ b.mT)
+
+    y = fn(a, b)
+
+    np.testing.assert_allclose(y, a.swapaxes(1, 2) @ b.swapaxes(1, 2), rtol=1e-11, atol=1e-10)
+    assert "part: 16" in fn.lower(a, b).text("schedule")

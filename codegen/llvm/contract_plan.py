@@ -31,6 +31,7 @@ _M_CELL = 256
 _M_EVEN = 128  # rows: of more, an edge is a small part
 _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
+_CACHE_BYTES = 16 << 20  # of b: more is read from memory each time
 _B_BYTES = 2 << 20  # of b: more is worth packing
 FEW_ROWS = 64
 _PASSES = 2  # over b, for fewer tiles of rows packing never pays
@@ -170,6 +171,12 @@ class Plan:
     def is_exact(self) -> bool:
         """Whether no microkernel touches memory beyond its tile."""
         return all(c.exact for c in (*self.row_classes, *self.column_classes))
+
+    @property
+    def is_far(self) -> bool:
+        """Whether b is known to be larger than caches."""
+        size = self.kernel.k.extent * self.kernel.n.extent * self.kernel.b.dtype.itemsize
+        return isinstance(size, int) and size > _CACHE_BYTES
 
     @property
     def m_cells(self) -> Dim:
@@ -331,9 +338,11 @@ def _tile(kernel: ContractKernel, target: Target, style: Style, dot: LaneDot | N
 
 
 def _stream_vectors(kernel: ContractKernel, target: Target) -> int:
-    """Long pieces, but two of them: half of n."""
+    """Long pieces, but two of them where that is enough for two threads."""
     n, lanes = kernel.n.extent, target.lanes(kernel.accumulate.itemsize)
-    return _STREAM_VECTORS if not isinstance(n, int) else max(16, min(_STREAM_VECTORS, -(-n // (2 * lanes))))
+    if not isinstance(n, int) or _at_most(kernel.k.extent * n, _CELL_FLOPS):
+        return _STREAM_VECTORS // 2
+    return max(16, min(_STREAM_VECTORS, -(-n // (2 * lanes))))
 
 
 def _even_rows(m: int, rows: int) -> int:

@@ -44,14 +44,17 @@ class StreamTile:
     Attributes:
         dtype: of a, c and the sums.
         source: dtype of b.
+        is_far: whether b is read from memory rather than from a cache: then later rows are asked for early.
     """
 
     dtype: DType
     source: DType
     rows: int
+    is_far: bool
 
     def name(self, target: Target) -> str:
-        return f"tjit.stream.{self.dtype}.{self.source}.{self.rows}x{target.lanes(self.dtype.itemsize)}"
+        far = ".far" if self.is_far else ""
+        return f"tjit.stream.{self.dtype}.{self.source}.{self.rows}x{target.lanes(self.dtype.itemsize)}{far}"
 
 
 def emit_stream_kernel(tile: StreamTile, target: Target) -> ir.Module:
@@ -135,7 +138,7 @@ class _StreamKernel:
 
         def update(piece: _Piece) -> None:
             places = [b.gep(row, [piece.j], source_etype=source) for row in rows_b]
-            if piece.width > 1 and piece.mask is None:
+            if tile.is_far and piece.width > 1 and piece.mask is None:
                 # a piece ends where the next rows' begins: no processor foresees that
                 for place in places:
                     prefetch(b, b.gep(place, [ahead], source_etype=source), _SECOND_LEVEL)

@@ -1,0 +1,123 @@
+"""Cut a contraction of few results over a long k into parts, so that all threads take part.
+
+Like `split_reduction`, the cut depends on shapes only: the bits of the result do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tjit.codegen.kernel import (
+    Accumulator,
+    Axis,
+    Buffer,
+    Compute,
+    ContractKernel,
+    Expr,
+    Load,
+    Loop,
+    LoopKernel,
+    Reduce,
+    Reduced,
+    Store,
+)
+from tjit.ir.dims import Dim, Symbol, coefficient, product, substitute
+from tjit.ir.op import OPS
+from tjit.ir.types import TensorType
+
+__all__ = ["split_contraction"]
+
+_FEW_RESULTS = 64 * 64
+_LONG = 4096  # steps of k
+_WORK = 1 << 19  # multiplications: less is done sooner than shared
+_PARTS = 16
+_STEPS = 1024  # of a part at least
+
+
+def split_contraction(
+    kernel: ContractKernel, new_buffer: Callable[[TensorType], Buffer]
+) -> tuple[list[ContractKernel], LoopKernel] | None:
+    """Kernels of partial sums and the one that adds them up and runs the epilogue; None: `kernel` is left as it is.
+
+    k is cut into equal parts, which are one kernel with a batch axis more, and a rest shorter than their number.
+    """
+    extent = kernel.k.extent
+    if not isinstance(extent, int) or not _should_split(kernel, extent):
+        return None
+    parts = min(_PARTS, extent // _STEPS)
+    length = extent // parts
+    rest = extent - parts * length
+    shape = (parts + (rest > 0), *(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n)))
+    buffer = new_buffer(TensorType(kernel.accumulate, shape))
+    name = kernel.k.symbol.name
+    part = Axis(Symbol("_" * (len(name) - len(name.lstrip("_"))) + "part", 0, parts - 1), parts)
+    kernels = [_partial(replace(kernel, batch=(part, *kernel.batch)), buffer, part.index, part.index * length, length)]
+    if rest:
+        kernels.append(_partial(kernel, buffer, parts, parts * length, rest))
+    return kernels, _join(kernel, buffer, part, shape[0])
+
+
+def _should_split(kernel: ContractKernel, extent: int) -> bool:
+    results = product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
+    if not isinstance(results, int) or results > _FEW_RESULTS or extent < _LONG or results * extent < _WORK:
+        return False
+    return all(_is_strided(side, kernel.k.symbol) for side in (kernel.a, kernel.b))
+
+
+def _is_strided(expr: Expr, k: Symbol) -> bool:
+    """Whether a part of k reads a part of the same array, with the same strides."""
+    while isinstance(expr, Compute) and expr.op.name == "cast":
+        (expr,) = expr.operands
+    if not isinstance(expr, Load) or expr.bindings or expr.conditions:
+        return False
+    return all(isinstance(coefficient(d, k), int) for d in expr.index)
+
+
+def _partial(kernel: ContractKernel, buffer: Buffer, part: Dim, start: Dim, length: int) -> ContractKernel:
+    """The sums over k from `start` on, into place `part` of the buffer."""
+    k = Axis(Symbol(kernel.k.symbol.name, 0, length - 1), length)
+    values: dict[Symbol, Dim] = {kernel.k.symbol: start + k.index}
+    own = [axis.index for axis in (*kernel.batch, kernel.m, kernel.n)]
+    results = own[-(len(buffer.shape) - 1) :]
+    store = Store(buffer, (part, *results), Accumulator(kernel.accumulate), kernel.location)
+    a, b = _moved(kernel.a, values), _moved(kernel.b, values)
+    return replace(kernel, k=k, a=a, b=b, outputs=(buffer,), epilogue=(store,))
+
+
+def _moved(expr: Expr, values: dict[Symbol, Dim]) -> Expr:
+    if isinstance(expr, Compute):
+        return replace(expr, operands=tuple(_moved(o, values) for o in expr.operands))
+    assert isinstance(expr, Load)
+    return replace(expr, index=tuple(substitute(d, values) for d in expr.index))
+
+
+def _join(kernel: ContractKernel, buffer: Buffer, part: Axis, parts: int) -> LoopKernel:
+    axes = (*kernel.batch, kernel.m, kernel.n)
+    part = Axis(Symbol(part.symbol.name, 0, parts - 1), parts)
+    at = (part.index, *(axis.index for axis in axes))
+    total = Reduce("s0", "sum", Load(buffer, at), kernel.accumulate, kernel.location)
+    memo: dict[int, Expr] = {}
+    stores = tuple(replace(s, value=_with_total(s.value, total, memo)) for s in kernel.epilogue)
+    loops = (Loop((part,), (total,)), Loop((), stores))
+    return LoopKernel(kernel.name, (), kernel.outputs, axes, loops, None, 1, kernel.location)
+
+
+def _with_total(expr: Expr, total: Reduce, memo: dict[int, Expr]) -> Expr:
+    """The epilogue's expression with the joined sum for the accumulator."""
+    if id(expr) not in memo:
+        memo[id(expr)] = _replaced(expr, total, memo)
+    return memo[id(expr)]
+
+
+def _replaced(expr: Expr, total: Reduce, memo: dict[int, Expr]) -> Expr:
+    if isinstance(expr, Accumulator):
+        whole = Reduced(total)
+        if expr.dtype is total.dtype:
+            return whole
+        return Compute(OPS["cast"], (whole,), (("dtype", expr.dtype),), expr.dtype)
+    if isinstance(expr, Compute):
+        return replace(expr, operands=tuple(_with_total(o, total, memo) for o in expr.operands))
+    if isinstance(expr, Load) and expr.bindings:
+        return replace(expr, bindings=tuple((s, _with_total(e, total, memo), n) for s, e, n in expr.bindings))
+    return expr
