@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -683,6 +684,21 @@ def test_regions_are_simplified_and_see_what_is_around_them():
         ]
     finally:
         del OPS["toy_if"]
+
+
+def test_what_an_earlier_pass_left_right_is_refused_out_of_place():
+    def drop_dead(graph: Graph) -> Graph:
+        return replace(graph, nodes=graph.nodes[:-1])
+
+    def reverse(graph: Graph) -> Graph:
+        return replace(graph, nodes=graph.nodes[::-1])
+
+    graph = _graph(
+        "graph f(%x: f32[4]) -> f32[4] { %0: f32[4] = exp(%x) %1: f32[4] = neg(%0) %2: f32[4] = neg(%1) return %1 }"
+    )
+
+    with pytest.raises(VerifyError, match="uses a value before its definition"):
+        run_passes(graph, (drop_dead, reverse))
 
 
 def test_no_pass_takes_more_than_a_second_on_10000_nodes():

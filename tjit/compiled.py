@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["BuildOptions", "Variant", "build_program", "build_variant", "numpy_result"]
 
 
-@paused_collection()
 @dataclass(frozen=True)
 class BuildOptions:
     """How programs of a function are built.
@@ -73,6 +72,7 @@ class BuildOptions:
         return f"{self.fast_math}" + (f" tuned for {get_num_threads()}" if self.tune else "")
 
 
+@paused_collection()
 def build_variant(
     fn: Callable[..., Any],
     tree: Tree,
@@ -453,11 +453,12 @@ def build_program(
 def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, key: str, seconds: dict[str, float]
 ) -> Program:
+    clock = _Clock(seconds)
     from tjit.codegen.llvm.module import compile_schedule
     from tjit.codegen.llvm.target import host_target
 
+    clock.lap("import")  # of LLVM, with the first program
     low = _lowered(graph, strides, options)
-    clock = _Clock(seconds)
     low.passes()
     clock.lap("passes")
     plan = low.schedule()

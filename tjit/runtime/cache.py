@@ -85,6 +85,8 @@ class Cache:
         self._can_write = True
         self._total = 0
         self._puts = 0
+        # rarely the first: to scan a full cache takes longer than to build a program, and most processes build few
+        self._scans_at = os.urandom(1)[0] % _PUTS_BETWEEN_SCANS
         self._counts: dict[str, int] = {}
 
     def get(self, key: bytes | str, kind: str) -> bytes | None:
@@ -167,7 +169,7 @@ class Cache:
     def _make_room(self, size: int) -> None:
         """Evict when the directory has grown too large; other processes' entries are seen now and then."""
         self._total += size
-        is_due = self._puts % _PUTS_BETWEEN_SCANS == 0
+        is_due = self._puts % _PUTS_BETWEEN_SCANS == self._scans_at
         self._puts += 1
         if not is_due and self._total <= self.max_bytes:
             return
