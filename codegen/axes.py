@@ -27,9 +27,9 @@ from tjit.codegen.kernel import (
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
 from tjit.passes.costs import EXPENSIVE
 
-__all__ = ["arrange", "crosses", "expressions", "kernel_buffers", "rebuild", "statements"]
+__all__ = ["TASK_COST", "arrange", "crosses", "expressions", "kernel_buffers", "rebuild", "statements", "work"]
 
-_TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs more than it saves
+TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs more than it saves
 _MAX_TASKS = 64
 _EXPENSIVE_COST = 4.0
 NEAR = 4  # elements: lanes this far from each other are read with what lies between, and picked out
@@ -259,19 +259,24 @@ def _stores_run(kernel: LoopKernel, vector: Axis, cross: Axis | None) -> bool:
 
 def _tasks(kernel: LoopKernel) -> Dim:
     """How many equal ranges the parallel space is cut into: by cost, from shapes alone."""
+    points, cost = product(a.extent for a in kernel.parallel), work(kernel)
+    most = upper_bound(cost)
+    if most is not None and most < 2 * TASK_COST:
+        return 1  # whatever the symbols are: no task to hand out
+    if isinstance(cost, int):
+        return max(1, min(_MAX_TASKS, int(cost / TASK_COST))) if points != 1 else 1
+    return minimum(cost // int(TASK_COST) + 1, _MAX_TASKS)
+
+
+def work(kernel: LoopKernel) -> Dim:
+    """The cost of a kernel, in quarters of a nanosecond, roughly."""
     points = product(a.extent for a in kernel.parallel)
     first = {a.symbol: 0 for a in kernel.parallel}  # an extent may depend on the parallel point: the first is typical
     total: Dim = 0
     for loop in kernel.loops:
         cost = sum(_cost(s) for s in loop.body)
         total = total + product(substitute(a.extent, first) for a in loop.axes) * max(1, round(cost))
-    work = points * total
-    most = upper_bound(work)
-    if most is not None and most < 2 * _TASK_COST:
-        return 1  # whatever the symbols are: no task to hand out
-    if isinstance(work, int):
-        return max(1, min(_MAX_TASKS, int(work / _TASK_COST))) if points != 1 else 1
-    return minimum(work // int(_TASK_COST) + 1, _MAX_TASKS)
+    return points * total
 
 
 def _cost(statement: Statement) -> float:

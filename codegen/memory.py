@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from tjit.codegen.buffers import Lifetime, largest, plan_arena
+from tjit.codegen.launches import launches
 from tjit.codegen.steps import Allocate, AnyStep, Placed, touched
 from tjit.ir.dims import Dim
 
@@ -22,8 +23,8 @@ def plan_memory(
     steps = _allocated(steps, {p for p in temps if p.kind == "heap"})
     first: dict[Placed, int] = {}
     last: dict[Placed, int] = {}
-    for n, step in enumerate(steps):
-        for placed in touched(step):
+    for n, launch in enumerate(launches(steps)):
+        for placed in (p for step in launch for p in touched(step)):
             first.setdefault(placed, n)
             last[placed] = n
     touched_temps = [p for p in temps if p in first]

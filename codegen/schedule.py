@@ -33,6 +33,7 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.codegen.kernel_text import print_kernel
+from tjit.codegen.launches import join_steps
 from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
@@ -200,6 +201,7 @@ class Scheduler:
         for group in self.program.groups:
             self._group(group)
         self._finish_outputs()
+        join_steps(self.steps)
         steps, temps, arena = plan_memory(self.steps, self._fixed(), self.known)
         names = {s for p in (*self.inputs, *self.outputs) for d in p.type.shape for s in symbols(d)}
         names |= {s for p in self.inputs for d in p.strides or () for s in symbols(d)}

@@ -62,7 +62,7 @@ class _Printer:
         outputs = [p for b, p in pairs if id(b) in written]
         text = ", ".join(f"{p}{' in place' if p in self.filled else ''}" for p in outputs)
         self.filled.update(outputs)
-        return f"{kernel.name} ({inputs}) -> {text}"
+        return f"{'and ' if step.joined else ''}{kernel.name} ({inputs}) -> {text}"
 
     def body(self, body: Body, depth: int) -> None:
         plan = body.plan

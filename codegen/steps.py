@@ -65,12 +65,17 @@ class Placed:
 
 @dataclass(eq=False)
 class Step:
-    """One kernel call: `arguments` are the buffers for `kernel.buffers`; `scratch` is its scratch memory."""
+    """One kernel call: `arguments` are the buffers for `kernel.buffers`; `scratch` is its scratch memory.
+
+    Attributes:
+        joined: it runs side by side with the step before it, in one fork-join.
+    """
 
     kernel: Kernel
     arguments: tuple[Placed, ...]
     location: Location | None
     scratch: Placed | None = None
+    joined: bool = False
 
 
 @dataclass(eq=False)

@@ -21,6 +21,7 @@ from tjit.codegen.kernel import (
     kernel_symbols,
     walk,
 )
+from tjit.codegen.launches import launches
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loops import emit_loops
@@ -211,8 +212,11 @@ class ProgramEmitter:
         self.setup.branch(self.start)
 
     def _steps(self, steps: Sequence[AnyStep]) -> None:
-        for step in steps:
-            if isinstance(step, Step):
+        for first, *others in launches(steps):
+            step = first
+            if others:
+                self._launch([s for s in (first, *others) if isinstance(s, Step)])
+            elif isinstance(step, Step):
                 self._step(step)
             elif isinstance(step, Bind):
                 self._bind(step)
@@ -437,6 +441,54 @@ class ProgramEmitter:
             found = b.load(error, typ=I32)
             failed = b.icmp_signed("!=", found, ir.Constant(I32, 0))
             self._return_if(failed, b.add(found, ir.Constant(I32, n)))
+
+    def _launch(self, steps: Sequence[Step]) -> None:
+        """Run the kernels side by side: one task list, whose rows say which kernel's task each is."""
+        table = stack(self.setup, ir.ArrayType(PTR, 1 + 2 * len(steps)))
+        rows: list[int] = []
+        self.depth += 1  # arguments of their own: they live side by side
+        values: list[ir.Value] = []
+        for n, step in enumerate(steps):
+            kernel = step.kernel
+            assert isinstance(kernel, LoopKernel)
+            assert isinstance(kernel.tasks, int)
+            values += [self._kernel(kernel.name), self._arguments(step, self._dims(kernel), self._error(0))]
+            rows += [word for task in range(kernel.tasks) for word in (n, task, kernel.tasks)]
+        self.depth -= 1
+        for i, value in enumerate((self._rows(rows), *values)):
+            self.b.store(value, self.b.gep(table, [i64(i)], source_etype=PTR))
+        self.b.call(self.parallel_for, [self.pool, self._side_by_side(), table, i64(len(rows) // 3)])
+
+    def _rows(self, words: Sequence[int]) -> ir.Value:
+        kind = ir.ArrayType(I32, len(words))
+        found = ir.GlobalVariable(self.module, kind, self.module.get_unique_name("tasks"))
+        found.linkage, found.global_constant, found.initializer = "internal", True, ir.Constant(kind, list(words))
+        found.type = PTR
+        return found
+
+    def _side_by_side(self) -> ir.Function:
+        """The kernel of a launch: calls the kernel that the task's row names, with the task and tasks there."""
+        name = f"{self.b.function.name}.launch"
+        found = self.module.globals.get(name)
+        if found is not None:
+            return found
+        kind = ir.FunctionType(ir.VoidType(), [PTR, I64, I64])
+        function = plain_function(self.module, kind, name)
+        function.linkage = "internal"
+        table, task, _ = function.args
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        rows = b.load(table, typ=PTR)
+
+        def word(n: int) -> ir.Value:
+            at = b.gep(rows, [b.add(b.mul(task, i64(3)), i64(n))], source_etype=I32)
+            return b.zext(b.load(at, typ=I32), I64)
+
+        place = b.mul(word(0), i64(2))
+        kernel, args = (b.load(b.gep(table, [b.add(place, i64(n))], source_etype=PTR), typ=PTR) for n in (1, 2))
+        kernel.type = kind.as_pointer()  # llvmlite finds the signature in the pointer's type
+        b.call(kernel, [args, word(1), word(2)])
+        b.ret_void()
+        return function
 
     def _error(self, n: int) -> ir.Value:
         return self.setup.gep(self.errors, [i64(n)], source_etype=I32)
