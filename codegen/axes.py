@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
+from tjit.codegen.digits import split_digits
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -32,6 +34,7 @@ __all__ = ["TASK_COST", "arrange", "crosses", "expressions", "kernel_buffers", "
 TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs more than it saves
 _MAX_TASKS = 64
 _EXPENSIVE_COST = 4.0
+_MOST_PHASES = 4  # steps between lanes that are still whole vectors
 NEAR = 4  # elements: lanes this far from each other are read with what lies between, and picked out
 
 
@@ -39,6 +42,7 @@ def arrange(kernel: LoopKernel) -> LoopKernel:
     """Merge axes, choose the vector axis and the number of tasks."""
     kernel = _collapse(kernel)
     kernel = _choose_vector(kernel)
+    kernel = _split_vector(kernel)
     return replace(kernel, tasks=_tasks(kernel))
 
 
@@ -216,6 +220,27 @@ def _choose_vector(kernel: LoopKernel) -> LoopKernel:
 
 def _points_enough(axis: Axis) -> bool:
     return not isinstance(axis.extent, int) or axis.extent >= 4
+
+
+def _split_vector(kernel: LoopKernel) -> LoopKernel:
+    """Run the lanes along the higher digit where indices divide their axis by a small number: they are affine in it."""
+    axis = kernel.vector
+    if axis is None or axis not in kernel.parallel or not isinstance(axis.extent, int):
+        return kernel
+    places = (Load(s.buffer, s.index) for s in statements(kernel) if isinstance(s, Store))
+    digits = split_digits(axis.symbol, *places, *(s.value for s in statements(kernel)))
+    if len(digits.radices) != 1 or digits.radices[0] > _MOST_PHASES or axis.extent % digits.radices[0]:
+        return kernel
+    (radix,) = digits.radices
+    length = axis.extent // radix
+    used = {a.symbol.name for a in (*kernel.parallel, *(a for loop in kernel.loops for a in loop.axes))}
+    fresh = next(name for n in count() if (name := f"{axis.symbol.name}{n}") not in used)
+    phase = Axis(Symbol(fresh, 0, radix - 1), radix)
+    run = Axis(Symbol(axis.symbol.name, 0, length - 1), length)
+    parallel = (*(a for a in kernel.parallel if a is not axis), phase, run)
+    values = {axis.symbol: phase.index + run.index * radix}
+    split = _rebuild_kernel(kernel, parallel, [loop.axes for loop in kernel.loops], values)
+    return replace(split, vector=run)
 
 
 def _contiguous_count(axis: Axis, accesses: list[Dim]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import copysign
 from typing import Any
 
 from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, pieces
@@ -157,7 +158,10 @@ class Expander:
         """The operand's element where the conditions hold, else `fill`; memory is touched only where they hold."""
         if not conditions:
             return self.operand(operand, index)
-        inner = _with_conditions(self.operand(operand, index), conditions)
+        element = self.operand(operand, index)
+        inner = _with_conditions(element, conditions)
+        if isinstance(element, Load) and element.conditions and _same_number(element.fill, fill):
+            return inner
         if isinstance(inner, Load):
             return (
                 replace(inner, fill=fill)
@@ -191,6 +195,10 @@ class Expander:
             value = _with_conditions(self.operand(operand, inner), conditions)
             result = _select(conditions, value, result) if conditions else value
         return result
+
+
+def _same_number(x: bool | int | float, y: bool | int | float) -> bool:
+    return x == y and copysign(1, x) == copysign(1, y)
 
 
 def _with_conditions(expr: Expr, conditions: Any) -> Expr:

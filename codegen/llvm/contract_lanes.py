@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import llvmlite.ir as ir
 
+from tjit.codegen.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.kernel import Accumulator, Axis, Contraction, ContractKernel, Expr, Load, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Lane

@@ -297,6 +297,8 @@ class ExprEmitter:
             and self.lanes.mask is None
         ):
             return self._load_near(self._address(pointer, offset, element), k, element, size)
+        if width > 1 and isinstance(k, int) and 1 < k <= _NEAR and self.target.masks:
+            return self._load_masked(self._address(pointer, offset, element), element, k, size, valid)
         if width > 1:
             return self._load_each(pointer, self.positions(offset), element, valid)
         at = self._address(pointer, offset, element)
@@ -435,11 +437,25 @@ class ExprEmitter:
         for at, j in self._each_address(pointer, self.positions(offset), element, self.lanes.mask):
             self.b.store(self.b.extract_element(value, j), at)
 
+    def _load_masked(self, at: ir.Value, element: ir.Type, step: int, size: int, valid: ir.Value | None) -> ir.Value:
+        """Every `step`-th element where lanes are valid: whole vectors under a mask."""
+        b, width = self.b, self.lanes.width
+        wide = ir.VectorType(element, step * (width - 1) + 1)
+        loaded = masked_load(b, at, self._spread_mask(self._both(valid, self.lanes.mask), step), wide, size)
+        return b.shuffle_vector(loaded, ir.Constant(wide, ir.Undefined), numbers(tuple(range(0, wide.count, step))))
+
     def _store_near(self, value: ir.Value, at: ir.Value, step: int, size: int) -> None:
         """Write every `step`-th element: whole vectors under a mask."""
-        b, width = self.b, self.lanes.width
-        mask = self.lanes.mask or ir.Constant(ir.VectorType(ir.IntType(1), width), [1] * width)
-        places = numbers(tuple(i // step if i % step == 0 else width for i in range(step * (width - 1) + 1)))
-        zeros = ir.Constant(mask.type, None)
-        spread = b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), places)
-        masked_store(b, spread, at, b.shuffle_vector(mask, zeros, places), size)
+        places = _spread_places(self.lanes.width, step)
+        spread = self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), places)
+        masked_store(self.b, spread, at, self._spread_mask(self.lanes.mask, step), size)
+
+    def _spread_mask(self, mask: ir.Value | None, step: int) -> ir.Value:
+        """Lanes `step` apart, those between are off."""
+        kind = ir.VectorType(ir.IntType(1), self.lanes.width)
+        mask = ir.Constant(kind, [1] * self.lanes.width) if mask is None else mask
+        return self.b.shuffle_vector(mask, ir.Constant(kind, None), _spread_places(self.lanes.width, step))
+
+
+def _spread_places(width: int, step: int) -> ir.Constant:
+    return numbers(tuple(i // step if i % step == 0 else width for i in range(step * (width - 1) + 1)))

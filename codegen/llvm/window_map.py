@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
 
+from tjit.codegen.digits import expression_dims, split_digits, substitute_symbol
 from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load, walk
-from tjit.codegen.llvm.digits import expression_dims, split_digits, substitute_symbol
 from tjit.ir.dims import Dim, Symbol, coefficient, symbols
 
 __all__ = ["Digit", "ImageAxis", "WindowMap", "map_windows", "split_axis"]

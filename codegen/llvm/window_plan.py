@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+from tjit.codegen.digits import substitute_symbol
 from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
 from tjit.codegen.llvm.contract_operands import Operand, holds, plain_operand, results_along_n
-from tjit.codegen.llvm.digits import substitute_symbol
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.window_map import Digit, WindowMap, map_windows, split_axis
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols

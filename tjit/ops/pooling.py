@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 from typing import Any
+
+import numpy as np
 
 from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim
+from tjit.ir.op import OPS, Op, Sample, register
+from tjit.ir.types import TensorType
 from tjit.location import user_location
+from tjit.ops.apply import apply
+from tjit.ops.compare import where
 from tjit.ops.convolution import per_dim
 from tjit.ops.creation import arange, full
 from tjit.ops.join import stack
-from tjit.ops.movement import broadcast_to, reshape, slice_dims
+from tjit.ops.movement import broadcast_to, pad_constant, reshape, slice_dims
 from tjit.ops.public import public
-from tjit.ops.windows import windows
+from tjit.ops.windows import Sizes, spread, windows
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -51,18 +59,107 @@ def _lowest(x: Tensor) -> float | int:
     return -math.inf if x.dtype.is_floating_point else -(1 << (x.dtype.bits - 1)) if x.dtype.is_signed else 0
 
 
+def max_pool(x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...]) -> Tensor:
+    """n[*b, *out] of n[*b, *s]: the largest element of each window. Its cotangent goes to the first such element."""
+    return apply(MAX_POOL, x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=tuple(out))
+
+
+def _max_pool_infer(x: TensorType, sizes: Sizes, out: tuple[Dim, ...], **_: Any) -> TensorType:
+    if x.ndim < len(sizes):
+        raise TypeRuleError(f"max_pool over {len(sizes)} dims needs at least as many, not {x}")
+    return x.with_shape((*x.shape[: x.ndim - len(sizes)], *out))
+
+
+def _seen(x: Tensor, sizes: Sizes, **attrs: Any) -> Tensor:
+    """The windows, each as one dim."""
+    seen = windows(x, sizes, **attrs, value=_lowest(x))
+    return reshape(seen, (*seen.shape[: -len(sizes)], math.prod(sizes)))
+
+
+def _max_pool_reference(x: np.ndarray, sizes: Sizes, **attrs: Any) -> np.ndarray:
+    lowest = -math.inf if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
+    seen = OPS["windows"].reference(x, sizes, **attrs, value=lowest)
+    return seen.max(tuple(range(-len(sizes), 0)))
+
+
+def _max_pool_decompose(x: Tensor, **attrs: Any) -> Tensor:
+    return _seen(x, **attrs).amax(-1)
+
+
+def _max_pool_vjp(
+    g: Tensor,
+    y: Tensor,
+    x: Tensor,
+    sizes: Sizes,
+    strides: Sizes,
+    dilations: Sizes,
+    low: Sizes,
+    out: tuple[Dim, ...],
+) -> tuple[Tensor]:
+    seen = _seen(x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=out)
+    picks = seen.argmax(-1)
+    if strides == sizes and not any(low) and not any(d != 1 for d in dilations):
+        return (_apart(g, picks, x, sizes),)
+    parts: list[Tensor] = []
+    for n, offset in enumerate(np.ndindex(*sizes)):
+        place = (offset, strides, dilations, low)
+        parts.append(where(spread(picks, x, *place) == n, spread(g, x, *place), 0.0))
+    return (reduce(add, parts),)
+
+
+def _apart(g: Tensor, picks: Tensor, x: Tensor, sizes: Sizes) -> Tensor:
+    """The cotangent where windows lie side by side: each element has one."""
+    k = len(sizes)
+    lead, out = x.shape[:-k], g.shape[-k:]
+    single = [d for e in out for d in (e, 1)]
+    each = [d for e, t in zip(out, sizes, strict=True) for d in (e, t)]
+
+    def repeated(part: Tensor) -> Tensor:
+        return broadcast_to(reshape(part, (*lead, *single)), (*lead, *each))
+
+    taps = reshape(arange(math.prod(sizes)), tuple(d for t in sizes for d in (1, t)))
+    mine = where(repeated(picks) == taps, repeated(g), 0.0)
+    whole = tuple(e * t for e, t in zip(out, sizes, strict=True))
+    given = tuple(
+        min(e, w) if isinstance(e, int) and isinstance(w, int) else w for e, w in zip(x.shape[-k:], whole, strict=True)
+    )
+    mine = slice_dims(reshape(mine, (*lead, *whole)), (0,) * x.ndim, (*lead, *given), (1,) * x.ndim)
+    high = tuple(e - w for e, w in zip(x.shape[-k:], given, strict=True))
+    return pad_constant(mine, (0,) * x.ndim, (*(0,) * len(lead), *high), 0)
+
+
+_WINDOW = {"sizes": (2,), "strides": (2,), "dilations": (1,), "low": (0,), "out": (3,)}
+MAX_POOL = register(
+    Op(
+        name="max_pool",
+        kind="composite",
+        infer=_max_pool_infer,
+        reference=_max_pool_reference,
+        vjp=_max_pool_vjp,
+        decompose=_max_pool_decompose,
+        samples=(
+            Sample(((2, 7),), attrs=_WINDOW),
+            Sample(((2, 5, 6),), attrs={
+                "sizes": (3, 2), "strides": (2, 1), "dilations": (1, 2), "low": (1, 0), "out": (3, 4),
+            }),
+        ),
+        dtypes="number",
+        exact=True,
+    )
+)  # fmt: skip
+
+
 def _max_pool(
     x: Tensor, sizes: Any, strides: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool, k: int
 ) -> Any:
     sizes, strides, low, dilations, out = _extents(x, sizes, strides, padding, dilation, ceil_mode, k)
-    seen = windows(x, sizes, strides, dilations, low, out, _lowest(x))
-    flat = reshape(seen, (*seen.shape[:-k], math.prod(sizes)))
-    y = flat.amax(-1)
+    y = max_pool(x, sizes, strides, dilations, low, out)
     if not indices:
         return y
-    where = windows(_places(x, k), sizes, strides, dilations, low, out, 0)
-    picks = flat.argmax(-1, keepdim=True)
-    return y, reshape(where, tuple(flat.shape)).gather(-1, picks).squeeze(-1)
+    seen = _seen(x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=out)
+    places = windows(_places(x, k), sizes, strides, dilations, low, out, 0)
+    picks = seen.argmax(-1, keepdim=True)
+    return y, reshape(places, tuple(seen.shape)).gather(-1, picks).squeeze(-1)
 
 
 def _places(x: Tensor, k: int) -> Tensor:
