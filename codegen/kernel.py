@@ -43,6 +43,7 @@ __all__ = [
     "ContractKernel",
     "Contraction",
     "Counted",
+    "Divided",
     "Expr",
     "Fold",
     "Index",
@@ -600,6 +601,7 @@ class NestKernel:
 
 Attention = Union[AttentionKernel, AttentionGradientKernel]
 Contraction = Union[ContractKernel, Attention]
+Divided = Union[Contraction, SortKernel]  # the backend says into how many tasks
 Kernel = Union[LoopKernel, Contraction, ScatterKernel, SortKernel, NestKernel]
 
 

@@ -24,6 +24,7 @@ from tjit.codegen.kernel import (
     Const,
     Contraction,
     ContractKernel,
+    Divided,
     Kernel,
     Load,
     Loop,
@@ -78,20 +79,16 @@ class Costs:
         if key not in self._answers:
             if isinstance(kernel, ContractKernel) and self.blocking is not None:
                 kernel = replace(kernel, blocking=self.blocking(kernel))
-            if isinstance(kernel, Contraction):
-                kernel = replace(kernel, tasks=self.contract_tasks(kernel))
-                text = _text(kernel)
-            elif isinstance(kernel, SortKernel):
-                kernel = replace(kernel, tasks=self.sort_tasks(kernel))
+            if isinstance(kernel, Divided):
+                tasks = self.sort_tasks(kernel) if isinstance(kernel, SortKernel) else self.contract_tasks(kernel)
+                kernel = replace(kernel, tasks=tasks)
                 text = _text(kernel)
             kernel = replace(kernel, name=_named(kernel, text))
             self._answers[key] = kernel, self.scratch_bytes(kernel)
         known, nbytes = self._answers[key]
         if isinstance(kernel, ContractKernel) and isinstance(known, ContractKernel):
             kernel = replace(kernel, blocking=known.blocking)
-        if isinstance(kernel, Contraction) and isinstance(known, Contraction):
-            kernel = replace(kernel, tasks=known.tasks)
-        elif isinstance(kernel, SortKernel) and isinstance(known, SortKernel):
+        if isinstance(kernel, Divided) and isinstance(known, Divided):
             kernel = replace(kernel, tasks=known.tasks)
         return replace(kernel, name=known.name), nbytes
 

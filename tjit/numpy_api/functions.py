@@ -12,12 +12,14 @@ from tjit.location import user_location
 from tjit.numpy_api.array import ArrayMethods, NumpyTensor, built, is_array, number, parts, plain
 from tjit.numpy_api.complex_math import angle as angle_of
 from tjit.numpy_api.creation import LIKE
-from tjit.numpy_api.elementwise import call_ufunc, where
-from tjit.numpy_api.operands import as_array, kind_of, operand
+from tjit.numpy_api.elementwise import call_ufunc, store, where
+from tjit.numpy_api.operands import as_array, kind_of, operand, to_dtype
 from tjit.numpy_api.products import PRODUCTS, matmul, ufunc_outer
 from tjit.numpy_api.reductions import REDUCTIONS, reduce_ufunc
 from tjit.numpy_api.shaping import SHAPING
 from tjit.ops.creation import full
+from tjit.ops.order import quantile
+from tjit.ops.sort import in_order
 from tjit.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "array_function", "array_ufunc", "imag", "real"]
@@ -92,16 +94,33 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.interp: _interp,
     np.fix: lambda x, out=None: call_ufunc(np.trunc, x, out=out),
     np.sinc: lambda x: _sinc(x),
-    np.sort: lambda a, *args, **keywords: _unsupported("sort"),
-    np.argsort: lambda a, *args, **keywords: _unsupported("argsort"),
-    np.median: lambda a, *args, **keywords: _unsupported("median"),
+    np.sort: lambda a, axis=-1, kind=None, order=None, *, stable=None: _in_order(np.sort, a, axis),
+    np.argsort: lambda a, axis=-1, kind=None, order=None, *, stable=None: _in_order(np.argsort, a, axis),
+    np.median: lambda a, *args, **keywords: _median(a, *args, **keywords),
 }
 
 
-def _unsupported(name: str) -> Any:
-    raise CaptureError(
-        f"np.{name} has no counterpart in tjit", user_location(), hint="call it outside of the compiled function"
-    )
+def _in_order(function: Any, a: Any, axis: Any) -> Any:
+    """np.sort or np.argsort; always stable."""
+    x = _real_rows(function, a)
+    (rows,) = parts(SHAPING[np.ravel](x) if axis is None else x)
+    values, places = in_order(rows, 0 if axis is None else axis)
+    return built([values if function is np.sort else places])
+
+
+def _median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    x = _real_rows(np.median, a)
+    wide = np.float64 if x.dtype.kind in "biu" else x.dtype
+    found = built([quantile(parts(to_dtype(x, wide))[0], 0.5, axis, keepdims, interpolation="midpoint")])
+    return found if out is None else store(out, found)
+
+
+def _real_rows(function: Any, a: Any) -> Any:
+    x = as_array(a)
+    if x.dtype.kind == "c":
+        message = f"np.{function.__name__} of complex numbers has no counterpart in tjit"
+        raise CaptureError(message, user_location(), hint="call it outside of the compiled function")
+    return x
 
 
 def _sinc(x: Any) -> Any:

@@ -304,8 +304,8 @@ def _resize(self: Any, *args: Any, **keywords: Any) -> Any:
     raise CaptureError("x.resize changes an array's shape in place", user_location(), hint="use np.pad or x.reshape")
 
 
-def _sort(self: Any, *args: Any, **keywords: Any) -> Any:
-    return FUNCTIONS[np.sort](self)
+def _sort(self: Any, *args: Any, **keywords: Any) -> None:
+    self[...] = FUNCTIONS[np.sort](self, *args, **keywords)
 
 
 def _conjugate(self: Any, out: Any = None) -> Any:

@@ -8,23 +8,28 @@ from tjit.ops import (
     control,
     convolution,
     creation,
+    differences,
     elementwise,
     index,
     indexing,
     movement,
     operators,
+    order,
     pooling,
+    products,
     random,
     reduce,
     scans,
+    search,
     shape,
     sort,
 )
 from tjit.ops.public import attach_methods
 
 __all__ = [
-    "composite", "contract", "control", "convolution", "creation", "elementwise", "index", "indexing", "movement",
-    "operators", "pooling", "random", "reduce", "scans", "shape", "sort",
+    "composite", "contract", "control", "convolution", "creation", "differences", "elementwise", "index",
+    "indexing", "movement", "operators", "order", "pooling", "products", "random", "reduce", "scans", "search",
+    "shape", "sort",
 ]  # fmt: skip
 
 attach_methods()
