@@ -387,19 +387,19 @@ def test_what_a_loop_fills_in_part_is_filled_before():
 
 
 def test_a_long_chain_is_kernels_that_repeat():
+    @tjit.compile
     def f(x, y):
         for _ in [0] * 1000:
             x = tjit.sin(x) * y
         return x
 
-    x, y = tjit.rand(7, dtype=tjit.f64), 1 + tjit.rand(7, dtype=tjit.f64)
+    x, y = (tjit.from_numpy(np.linspace(start, start + 1, 7)) for start in (0.1, 1.0))
     expected = x.numpy()
     for _ in range(1000):
         expected = np.sin(expected) * y.numpy()
-    f = tjit.compile(f)
 
     kernels = [step.kernel.name for step in f.lower(x, y).schedule().steps]
 
-    np.testing.assert_allclose(f(x, y).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(f(x, y).numpy(), expected, rtol=1e-9)
     assert len(kernels) > 10
     assert len(set(kernels)) <= 3
