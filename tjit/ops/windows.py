@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,10 @@ from tjit.ir.dims import Dim
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.ops.apply import apply
-from tjit.ops.movement import dilate, pad_constant, reshape, slice_dims
+from tjit.ops.movement import dilate, pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "spread", "windows"]
+__all__ = ["Sizes", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -75,18 +73,40 @@ def _windows_index(
 def _windows_vjp(
     g: Tensor, y: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
 ) -> tuple[Tensor]:
-    """Each offset of the window gives back a strided part of x."""
-    parts: list[Tensor] = []
+    """Windows that lie apart give back x block by block, others a strided part of x for each of their offsets."""
+    k = len(sizes)
+    lead = x.ndim - k
+    if all(t == 1 or (d == 1 and t <= s) for t, s, d in zip(sizes, strides, dilations, strict=True)):
+        return (_side_by_side(g, x, sizes, strides, low, lead),)
+    total: Tensor | None = None
     for offset in np.ndindex(*sizes):
-        starts, stops = (*(0,) * x.ndim, *offset), (*g.shape[: x.ndim], *(t + 1 for t in offset))
-        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: x.ndim])
-        parts.append(spread(part, x, offset, strides, dilations, low))
-    return (reduce(add, parts),)
+        starts = (*(0,) * (lead + k), *offset)
+        stops = (*g.shape[: lead + k], *(t + 1 for t in offset))
+        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: lead + k])
+        spread = _spread(part, x, offset, strides, dilations, low, lead)
+        total = spread if total is None else total + spread
+    assert total is not None
+    return (total,)
 
 
-def spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes) -> Tensor:
+def _side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes, lead: int) -> Tensor:
+    """The gradient of x where every element is in one window at most: the windows' own, each with its gap behind it."""
+    k = len(sizes)
+    gaps = (s - t for t, s in zip(sizes, strides, strict=True))
+    blocks = pad_constant(g, (0,) * g.ndim, (*(0,) * (lead + k), *gaps), 0)
+    blocks = permute(blocks, (*range(lead), *(d for n in range(lead, lead + k) for d in (n, n + k))))
+    reach = tuple(o * s for o, s in zip(g.shape[lead : lead + k], strides, strict=True))
+    flat = reshape(blocks, (*x.shape[:lead], *reach))  # from position -low on
+    before = [max(0, -p) for p in low]
+    after = [max(0, e + p - r) for e, p, r in zip(x.shape[lead:], low, reach, strict=True)]
+    flat = pad_constant(flat, (*(0,) * lead, *before), (*(0,) * lead, *after), 0)
+    starts = [max(0, p) for p in low]
+    stops = [p + e for p, e in zip(starts, x.shape[lead:], strict=True)]
+    return slice_dims(flat, (*(0,) * lead, *starts), (*x.shape[:lead], *stops), (1,) * x.ndim)
+
+
+def _spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, lead: int) -> Tensor:
     """Zeros of x's shape with `part` where an offset of the windows reads."""
-    lead = x.ndim - len(offset)
     steps = (*(1,) * lead, *strides)
     reach = tuple((o - 1) * s + 1 for o, s in zip(part.shape[lead:], strides, strict=True))
     wide = dilate(part, steps, (*part.shape[:lead], *reach))
@@ -116,6 +136,15 @@ WINDOWS = register(
         samples=(
             Sample(((2, 7),), attrs=_SAMPLE),
             Sample(((9,),), attrs={**_SAMPLE, "strides": (2,), "dilations": (2,), "low": (0,), "out": (3,)}),
+            Sample(((2, 9),), attrs={**_SAMPLE, "strides": (3,), "out": (3,)}),
+            Sample(((11,),), attrs={**_SAMPLE, "sizes": (2,), "strides": (4,), "out": (3,)}),
+            Sample(((10,),), attrs={**_SAMPLE, "sizes": (2,), "strides": (3,), "low": (-1,), "out": (3,)}),
+            Sample(
+                ((2, 5, 7),),
+                attrs={
+                    "sizes": (2, 3), "strides": (2, 3), "dilations": (1, 1), "low": (0, 0), "out": (2, 2), "value": 0,
+                },
+            ),
             Sample(
                 ((2, 5, 6),),
                 attrs={
