@@ -1,0 +1,127 @@
+"""Convolutions with lanes along filters, positions and sums: every plan against PyTorch, with both gradients."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import tjit
+import tjit.codegen.llvm.contract as contract
+import tjit.nn.functional as F
+from tjit.codegen.llvm.window_plan import plan_windows
+
+torch = pytest.importorskip("torch")
+
+
+class Case(NamedTuple):
+    """A convolution of [n, c, *size] by [f, c / groups, *kernel], and the lanes of its forward kernel."""
+
+    along: str
+    n: int
+    c: int
+    size: tuple[int, ...]
+    f: int
+    kernel: tuple[int, ...]
+    stride: int = 1
+    padding: int = 1
+    dilation: int = 1
+    groups: int = 1
+
+
+CASES = (
+    Case("m", 2, 16, (9, 11), 32, (3, 3)),
+    Case("m", 3, 20, (14, 14), 24, (3, 3), stride=2),
+    Case("m", 2, 96, (7, 7), 80, (3, 3)),  # several blocks of k, and of filters
+    Case("m", 1, 3, (17, 19), 40, (7, 7), stride=2, padding=3),
+    Case("m", 2, 32, (13, 7), 32, (3, 2), stride=2, dilation=3, groups=2),
+    Case("m", 2, 12, (6, 5, 7), 20, (3, 2, 3)),
+    Case("n", 2, 8, (20, 35), 8, (3, 3), groups=8),
+    Case("n", 2, 8, (14, 14), 8, (3, 3), stride=2, groups=8),
+    Case("n", 2, 6, (17, 40), 9, (3, 3), stride=3, dilation=2, groups=3),
+    Case("n", 1, 2, (5, 300), 3, (3, 3)),
+    Case("n", 2, 4, (61,), 4, (5,), padding=2),
+)
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The plans of the kernels that are compiled."""
+    found: list[Any] = []
+
+    def noted(kernel: Any, target: Any) -> Any:
+        plan = plan_windows(kernel, target)
+        if plan is not None and plan not in found:
+            found.append(plan)
+        return plan
+
+    monkeypatch.setattr(contract, "plan_windows", noted)
+    return found
+
+
+def gradients(library: Any, case: Case, x: Any, w: Any) -> tuple[Any, ...]:
+    conv = getattr(F if library is tjit else library.nn.functional, f"conv{len(case.size)}d")
+    y = conv(x, w, None, case.stride, case.padding, case.dilation, case.groups)
+    return y, *library.autograd.grad((y * y).sum(), (x, w))
+
+
+RUNS = (
+    *((case, "float32", 1e-5) for case in CASES),
+    *((case, "float64", 1e-13) for case in CASES[::3]),
+    *((case, "bfloat16", 3e-2) for case in CASES[::6]),
+)
+
+
+@pytest.mark.parametrize(("case", "dtype", "tolerance"), RUNS, ids=str)
+def test_plans_agree_with_torch(case, dtype, tolerance, rng, plans):
+    weights = (case.f, case.c // case.groups, *case.kernel)
+    arrays = rng.normal(size=(case.n, case.c, *case.size)), rng.normal(size=weights)
+    ours = [tjit.tensor(a).to(getattr(tjit, dtype)).requires_grad_() for a in arrays]
+    theirs = [torch.tensor(a).to(getattr(torch, dtype)).requires_grad_() for a in arrays]
+
+    found = tjit.compile(lambda x, w: gradients(tjit, case, x, w))(*ours)
+
+    assert plans
+    if plans[0].lanes == 16:
+        assert plans[0].along == case.along
+    for a, b in zip(found, gradients(torch, case, *theirs), strict=True):
+        a, b = a.detach().to(tjit.float64).numpy(), b.detach().to(torch.float64).numpy()
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+def test_phases_of_a_strided_gradient_are_stored_where_they_belong(rng):
+    x = tjit.tensor(rng.normal(size=(2, 16, 12, 12))).requires_grad_()
+    w, g = tjit.tensor(rng.normal(size=(8, 16, 3, 3))), tjit.tensor(rng.normal(size=(2, 8, 6, 6)))
+
+    @tjit.compile
+    def gradient(x, w, g):
+        return tjit.autograd.grad(F.conv2d(x, w, stride=2, padding=1), (x,), g)[0]
+
+    text = str(gradient.lower(x, w, g).schedule())
+    assert text.count("in place") == 4
+    assert "where" not in text
+
+
+def test_a_max_pool_gives_its_gradient_to_the_first_of_equal_elements():
+    x = np.zeros((1, 1, 5, 6))
+    for size, stride, padding in ((2, 2, 0), (3, 2, 1)):
+        leaf = torch.tensor(x).requires_grad_()
+        torch.nn.functional.max_pool2d(leaf, size, stride, padding).sum().backward()
+        for wrap in (lambda f: f, tjit.compile):
+            own = tjit.tensor(x).requires_grad_()
+            wrap(lambda t, s=(size, stride, padding): F.max_pool2d(t, *s).sum())(own).backward()
+            np.testing.assert_array_equal(own.grad.numpy(), leaf.grad.numpy())
+
+
+@pytest.mark.parametrize("radix", [2, 3, 4])
+def test_what_is_interleaved_is_written_by_whole_vectors(radix, rng):
+    parts = [rng.normal(size=(5, 37)).astype(np.float32) for _ in range(radix)]
+
+    @tjit.compile
+    def interleave(*parts):
+        return tjit.stack(parts, 2).reshape(5, -1) + 1
+
+    lowered = interleave.lower(*parts)
+    assert f": {radix}, " in str(lowered.schedule())  # the phase is an axis of its own
+    np.testing.assert_array_equal(interleave(*parts), np.stack(parts, 2).reshape(5, -1) + np.float32(1))
