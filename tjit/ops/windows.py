@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from tjit.ops.apply import apply
 from tjit.ops.movement import dilate, pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "windows"]
+__all__ = ["Sizes", "spread", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -74,24 +76,20 @@ def _windows_vjp(
     g: Tensor, y: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
 ) -> tuple[Tensor]:
     """Windows that lie apart give back x block by block, others a strided part of x for each of their offsets."""
-    k = len(sizes)
-    lead = x.ndim - k
     if all(t == 1 or (d == 1 and t <= s) for t, s, d in zip(sizes, strides, dilations, strict=True)):
-        return (_side_by_side(g, x, sizes, strides, low, lead),)
-    total: Tensor | None = None
+        return (_side_by_side(g, x, sizes, strides, low),)
+    parts: list[Tensor] = []
     for offset in np.ndindex(*sizes):
-        starts = (*(0,) * (lead + k), *offset)
-        stops = (*g.shape[: lead + k], *(t + 1 for t in offset))
-        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: lead + k])
-        spread = _spread(part, x, offset, strides, dilations, low, lead)
-        total = spread if total is None else total + spread
-    assert total is not None
-    return (total,)
+        starts, stops = (*(0,) * x.ndim, *offset), (*g.shape[: x.ndim], *(t + 1 for t in offset))
+        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: x.ndim])
+        parts.append(spread(part, x, offset, strides, dilations, low))
+    return (reduce(add, parts),)
 
 
-def _side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes, lead: int) -> Tensor:
+def _side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes) -> Tensor:
     """The gradient of x where every element is in one window at most: the windows' own, each with its gap behind it."""
     k = len(sizes)
+    lead = x.ndim - k
     gaps = (s - t for t, s in zip(sizes, strides, strict=True))
     blocks = pad_constant(g, (0,) * g.ndim, (*(0,) * (lead + k), *gaps), 0)
     blocks = permute(blocks, (*range(lead), *(d for n in range(lead, lead + k) for d in (n, n + k))))
@@ -105,8 +103,9 @@ def _side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes
     return slice_dims(flat, (*(0,) * lead, *starts), (*x.shape[:lead], *stops), (1,) * x.ndim)
 
 
-def _spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, lead: int) -> Tensor:
+def spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes) -> Tensor:
     """Zeros of x's shape with `part` where an offset of the windows reads."""
+    lead = x.ndim - len(offset)
     steps = (*(1,) * lead, *strides)
     reach = tuple((o - 1) * s + 1 for o, s in zip(part.shape[lead:], strides, strict=True))
     wide = dilate(part, steps, (*part.shape[:lead], *reach))
