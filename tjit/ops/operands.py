@@ -13,7 +13,7 @@ from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.location import user_location
-from tjit.ops.apply import apply
+from tjit.ops.apply import apply, state
 from tjit.ops.numbers import Number, number_tensor, plain_tensor
 from tjit.tensor import Tensor
 
@@ -75,6 +75,8 @@ def _checked(x: Any, name: str) -> Any:
         return x
     if isinstance(x, np.generic):
         return x.item()
+    if isinstance(x, DimExpr) and state.trace is not None:
+        return state.trace.number(x)  # which promotes as the int does that it is
     return as_tensor_operand(x, name)
 
 
