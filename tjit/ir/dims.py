@@ -443,22 +443,22 @@ class DimExpr:
     def __floordiv__(self, other: Dim) -> Dim:
         if type(other) is not DimExpr and not isinstance(other, int):
             return _mixed(self, operator.floordiv, other)
-        return divided(self, other)[0]
+        return _part_of_quotient(self, other, operator.floordiv)
 
     def __rfloordiv__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
             return _mixed(self, _swapped(operator.floordiv), other)
-        return divided(other, self)[0]
+        return _part_of_quotient(other, self, operator.floordiv)
 
     def __mod__(self, other: Dim) -> Dim:
         if type(other) is not DimExpr and not isinstance(other, int):
             return _mixed(self, operator.mod, other)
-        return divided(self, other)[1]
+        return _part_of_quotient(self, other, operator.mod)
 
     def __rmod__(self, other: Dim) -> Dim:
         if not isinstance(other, (int, DimExpr)):
             return _mixed(self, _swapped(operator.mod), other)
-        return divided(other, self)[1]
+        return _part_of_quotient(other, self, operator.mod)
 
     def __str__(self) -> str:
         if _capture.asks_user and _user_asks():
@@ -612,10 +612,20 @@ def _join_quotients(terms: dict[Monomial, int]) -> Dim | None:
     return None
 
 
+def _part_of_quotient(a: Dim, b: Dim, compute: Callable[[Any, Any], Any]) -> Any:
+    """a // b or a % b; a traced number where only the program knows the sign of b."""
+    if is_runtime(b) and not at_least(b, 1) and not at_least(-b, 1):
+        return compute(*(as_number(d) if isinstance(d, DimExpr) else d for d in (a, b)))
+    return divided(a, b)[compute is operator.mod]
+
+
 def divided(a: Dim, b: Dim) -> tuple[Dim, Dim]:
     """a // b and a % b."""
     if b == 0:
         raise ArgumentError(f"division of the dim {a} by zero")
+    if b < 0 if isinstance(b, int) else not at_least(b, 1) and at_least(-b, 1):
+        quotient, rest = divided(-a, -b)
+        return quotient, -rest
     require_positive(b)
     if isinstance(a, int) and isinstance(b, int):
         return divmod(a, b)
