@@ -70,3 +70,45 @@ def test_loops_whose_tests_are_of_numbers(f, dynamic):
 
         np.testing.assert_allclose(np.asarray(found.detach()), np.asarray(wanted.detach()), rtol=1e-6)
         np.testing.assert_allclose(np.asarray(y.grad), np.asarray(x.grad), rtol=1e-6)
+
+
+def _quotients(x):
+    s, k = 0.3, 0
+    for i in range(x.shape[0]):
+        s = s / (i + 1) + 0.1 * i
+        k = (k + i // -2) % 5
+        x[i] = s
+    return s, k, x
+
+
+def _first_of(x):
+    k, n, found = 0, 0, False
+    for i in range(x.shape[0]):
+        k = k + (i or 3)
+        n = (x[i] > 4 and k) + n
+        found = found or x[i] > 4
+        x[i] = (x[i] > 2 or i + 1) * 1.0
+    return k, n, found, x
+
+
+@pytest.mark.parametrize("f", [_quotients, _first_of])
+@pytest.mark.parametrize("wrap", [np.copy, tjit.tensor])
+def test_numbers_that_a_loop_computes_are_pythons(f, wrap):
+    wanted, found = f(wrap(np.arange(7.0))), tjit.compile(f)(wrap(np.arange(7.0)))
+
+    assert [type(v) for v in found] == [type(v) for v in wanted]
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-14)
+
+
+def _negative_divisors(x):
+    for i in range(x.shape[0]):
+        x[i] = i // -2 + 10 * (i % -3) + 100 * (7 // (2 * i - 5)) + 1000 * (9 % (2 * i - 5))
+    return x
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_counters_divide_by_negative_numbers_as_in_python(dynamic):
+    found = tjit.compile(_negative_divisors, dynamic=dynamic)(np.zeros(7))
+
+    np.testing.assert_array_equal(found, _negative_divisors(np.zeros(7)))

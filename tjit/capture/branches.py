@@ -40,7 +40,7 @@ class Branches(Jumps):
         jumps = self._jumps(body, orelse or (), place.native if static else _NONE)
         with self.recording() as record:
             with self.hoisting() as hoisted:
-                test = self.expr(node.test)
+                test = self.expr(self.condition(node.test))
             if static:
                 return [*hoisted, *self._native_if(node, test, body, orelse or (), place, live)]
             inner = replace(place, native=_NONE)
@@ -121,7 +121,7 @@ class Branches(Jumps):
         if isinstance(node, ast.For):
             node.target = self.expr(node.target)
         else:
-            node.test = self.expr(node.test)
+            node.test = self.expr(self.condition(node.test))
         node.body = self.block(node.body, inner, live) or [put(ast.Pass(), node)]
         self.scope.bound = set(before)
         node.orelse = self.block(node.orelse, place, live)
@@ -139,7 +139,7 @@ class Branches(Jumps):
         operands = [items, load(function.name, node.iter)]
         if stops:
             with self.inside():
-                operands.append(thunk(self.expr(self._none_set(stops, node.iter))))
+                operands.append(thunk(self.expr(self.condition(self._none_set(stops, node.iter)))))
         return [function, put(ast.Expr(call("for_", operands, node.iter)), node.iter)]
 
     def _loop_body(self, node: ast.stmt, inner: Place, live: frozenset[str]) -> list[ast.stmt]:
@@ -158,7 +158,7 @@ class Branches(Jumps):
             endless = isinstance(test, ast.Constant) and bool(test.value)
             test = goes_on if endless else put(ast.BoolOp(ast.And(), [goes_on, test]), test)
         with self.inside() as frame, self.hoisting() as hoisted:
-            value = put(ast.Return(self.expr(test)), test)
+            value = put(ast.Return(self.expr(self.condition(test))), test)
             checks = [*self.declarations(frame, node), *hoisted, value]
         with self.inside() as frame:
             body = self._loop_body(node, inner, live) or [put(ast.Pass(), node)]

@@ -1,7 +1,8 @@
 """Rewrite the expressions of a function: calls, conditions and boolean operators ask `tjit.capture.operators`.
 
 f(x)                _tjit_.callee(f)(x)
-a and b             _tjit_.and_(lambda: a, lambda: b)
+if a and b          if_(_tjit_.and_(lambda: a, lambda: b), ...)
+x = a or b          x = _tjit_.first_true(lambda: a, lambda: b)
 a if t else b       _tjit_.if_expr(t, lambda: a, lambda: b)
 a < b < c           _tjit_.compare(a, "<", lambda: b, "<", lambda: c)
 """
@@ -48,6 +49,7 @@ class Expressions:
         self.is_plain = is_plain
         self.scope = Scope(Names(), set(), outer, None, set())
         self.records = [Record()]
+        self._conditions: set[ast.expr] = set()
         self._visit: dict[type, Callable[..., ast.expr]] = {
             ast.Name: self._name,
             ast.Call: self._call,
@@ -311,10 +313,21 @@ class Expressions:
             with self.perhaps():
                 self.inner(node)
             return node
-        return call("and_" if isinstance(node.op, ast.And) else "or_", operands, node)
+        names = ("and_", "or_") if node in self._conditions else ("first_false", "first_true")
+        return call(names[isinstance(node.op, ast.Or)], operands, node)
+
+    def condition(self, node: ast.expr) -> ast.expr:
+        """`node`, still to be rewritten, of which only the truth counts."""
+        if isinstance(node, ast.BoolOp):
+            self._conditions.add(node)
+            for value in node.values:
+                self.condition(value)
+        return node
 
     def _unary(self, node: ast.UnaryOp) -> ast.expr:
         static = is_static(node)
+        if isinstance(node.op, ast.Not):
+            self.condition(node.operand)
         node.operand = self.expr(node.operand)
         if static or not isinstance(node.op, ast.Not):
             return node
@@ -323,7 +336,7 @@ class Expressions:
     def _choice(self, node: ast.IfExp) -> ast.expr:
         static = is_static(node.test)
         branches = None
-        test = self.expr(node.test)
+        test = self.expr(self.condition(node.test))
         if not static:
             branches = self.delayed_all([node.body, node.orelse])
         if branches is None:
@@ -375,7 +388,7 @@ class Expressions:
                 generator.target = self.expr(generator.target)
                 if generator is not first:
                     generator.iter = self.expr(generator.iter)
-                generator.ifs = [self.expr(test) for test in generator.ifs]
+                generator.ifs = [self.expr(self.condition(test)) for test in generator.ifs]
             for part in ("key", "value", "elt"):
                 if hasattr(node, part):
                     setattr(node, part, self.expr(getattr(node, part)))

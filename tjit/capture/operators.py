@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tjit.capture.branch import branch, check
@@ -16,6 +16,7 @@ from tjit.capture.regions import part
 from tjit.capture.scopes import substitute
 from tjit.capture.state import INTERNAL, UNDEFINED, State, restore, snapshot
 from tjit.capture.trace import NumberTensor, Trace
+from tjit.dtypes import bool_
 from tjit.errors import CaptureError
 from tjit.ir.dims import as_number, at_least, is_runtime
 from tjit.location import user_location
@@ -23,8 +24,8 @@ from tjit.ops.apply import state as active
 from tjit.tensor import Tensor, Traced
 
 __all__ = [
-    "UNDEFINED", "State", "and_", "assert_", "enumerate_", "for_", "if_", "if_expr", "len_", "not_", "or_", "range_",
-    "reversed_", "while_", "zip_",
+    "UNDEFINED", "State", "and_", "assert_", "enumerate_", "first_false", "first_true", "for_", "if_", "if_expr",
+    "len_", "not_", "or_", "range_", "reversed_", "while_", "zip_",
 ]  # fmt: skip
 
 _CHEAP = 16  # nodes
@@ -55,7 +56,6 @@ def truth(x: Any) -> bool | Tensor:
             user_location(),
             hint="reduce it with .any() or .all()",
         )
-    from tjit.dtypes import bool_
     from tjit.ops.movement import reshape
 
     one = reshape(x, ()) if x.ndim else x
@@ -228,33 +228,50 @@ def if_expr(test: Any, then: Callable[[], Any], orelse: Callable[[], Any]) -> An
 
 
 def and_(*values: Callable[[], Any]) -> Any:
-    """`a and b and c`."""
-    first, *rest = values
-    value = first()
-    if not rest:
-        return value
-    known = truth(value)
-    if isinstance(known, bool):
-        return and_(*rest) if known else value
-    second = _without_effects(lambda: truth(and_(*rest)))
-    return known & second if second is not None else if_expr(known, lambda: truth(and_(*rest)), lambda: False)
+    """Whether `a and b and c`."""
+    return _decided(False, values, truth)
 
 
 def or_(*values: Callable[[], Any]) -> Any:
-    """`a or b or c`."""
+    """Whether `a or b or c`."""
+    return _decided(True, values, truth)
+
+
+def first_false(*values: Callable[[], Any]) -> Any:
+    """The value of `a and b and c`."""
+    return _decided(False, values, lambda value: value)
+
+
+def first_true(*values: Callable[[], Any]) -> Any:
+    """The value of `a or b or c`."""
+    return _decided(True, values, lambda value: value)
+
+
+def _decided(by: bool, values: Sequence[Callable[[], Any]], wanted: Callable[[Any], Any]) -> Any:
+    """What is `wanted` of the first of `values` whose truth is `by`, else of the last."""
     first, *rest = values
     value = first()
     if not rest:
         return value
     known = truth(value)
     if isinstance(known, bool):
-        return value if known else or_(*rest)
-    second = _without_effects(lambda: truth(or_(*rest)))
-    return known | second if second is not None else if_expr(known, lambda: True, lambda: truth(or_(*rest)))
+        return value if known is by else _decided(by, rest, wanted)
+    value = wanted(value)
+    if isinstance(value, Tensor) and value.dtype is bool_:
+        second = _without_effects(lambda: wanted(_decided(by, rest, wanted)))
+        if isinstance(second, bool):
+            return by if second is by else known
+        if second is not None:
+            return known | second if by else known & second
+    arms = (lambda: value), (lambda: wanted(_decided(by, rest, wanted)))
+    return if_expr(known, *(arms if by else arms[::-1]))
 
 
-def _without_effects(compute: Callable[[], bool | Tensor]) -> bool | Tensor | None:
-    """A truth value computed here, where that is cheap and cannot fail, so that it need not wait for a condition."""
+def _without_effects(compute: Callable[[], Any]) -> bool | Tensor | None:
+    """A truth value computed here, where that is cheap and cannot fail, so that it need not wait for a condition.
+
+    None where it is not, or is another value.
+    """
     trace = _trace()
     assert trace is not None
     with part(trace, "second") as p:
@@ -263,8 +280,10 @@ def _without_effects(compute: Callable[[], bool | Tensor]) -> bool | Tensor | No
     nodes = p.scope.builder.nodes
     if p.scope.written or len(nodes) > _CHEAP or any(n.op.kind not in _PURE or n.result.type.ndim for n in nodes):
         return None
-    if value is None:
+    if isinstance(found, bool):
         return found
+    if value is None or value.type.dtype is not bool_ or value.type.ndim:
+        return None
     outside = {e.value: trace.scope.value(traced, e.tensor) for traced, e in p.scope.entries.items()}
     trace.scope.builder.nodes += substitute(nodes, outside)
     return NumberTensor(Traced(outside.get(value, value)))

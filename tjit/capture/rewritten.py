@@ -10,7 +10,7 @@ from typing import Any
 from tjit.capture import operators
 from tjit.capture.calls import callee
 from tjit.capture.hidden import apart, watched
-from tjit.capture.operators import State, and_, assert_, if_expr, not_, or_
+from tjit.capture.operators import State, and_, assert_, first_false, first_true, if_expr, not_, or_
 from tjit.capture.trace import Trace
 from tjit.capture.variables import Variables, load, visible
 from tjit.errors import CaptureError
@@ -24,6 +24,8 @@ __all__ = [
     "assert_",
     "callee",
     "compare",
+    "first_false",
+    "first_true",
     "for_",
     "if_",
     "if_expr",

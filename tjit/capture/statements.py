@@ -144,7 +144,8 @@ class Statements(Branches):
     def _assert(self, node: ast.Assert) -> list[ast.stmt]:
         if not __debug__:
             return []
-        operands = self.delayed_all([node.test] if node.msg is None else [node.test, node.msg])
+        test = self.condition(node.test)
+        operands = self.delayed_all([test] if node.msg is None else [test, node.msg])
         assert operands is not None  # a statement can be preceded by definitions
         if node.msg is None:
             operands.append(operator("nothing", node))
