@@ -12,6 +12,7 @@ import numpy as np
 
 from tjit import recording
 from tjit.errors import AutogradError, CaptureError, TjitError, TypeRuleError
+from tjit.ir.dims import DimExpr
 from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
@@ -44,6 +45,7 @@ class Tracer(Protocol):
     def is_inside(self) -> bool: ...
     def example(self, tensor: Tensor) -> Any: ...
     def bind(self, number: Tensor, low: int, high: Any) -> Any: ...
+    def number(self, d: DimExpr) -> Tensor: ...
     def apply(self, op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]: ...
     def snapshot(self, tensor: Tensor) -> Tensor: ...
     def location(self) -> Location | None: ...
@@ -196,7 +198,8 @@ def _eager(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Te
     with np.errstate(all="ignore"):
         arrays = op.reference(*(_array(o) for o in operands), **attrs)
     outputs = arrays if isinstance(arrays, tuple) else (arrays,)
-    return tuple(Tensor(np.asarray(a, t.dtype.numpy)) for a, t in zip(outputs, types, strict=True))
+    order = None if op.view else "C"  # NumPy's follows the operands'; the same views and copies are to be made in both
+    return tuple(Tensor(np.asarray(a, t.dtype.numpy, order)) for a, t in zip(outputs, types, strict=True))
 
 
 def check_devices(op: Op, types: tuple[TensorType, ...], operands: tuple[Any, ...]) -> None:
