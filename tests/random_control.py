@@ -267,7 +267,7 @@ class Kind:
 
     dtype: type[np.floating]
     wrap: Callable[[np.ndarray], Any]
-    tolerance: float  # relative; a hundredth of it absolute
+    tolerance: float  # relative; a tenth of it, times the largest number, absolute
 
 
 TENSORS = Kind(np.float64, tjit.tensor, 1e-7)
@@ -331,7 +331,8 @@ class Run:
         return None
 
     def _close(self, a: np.ndarray, b: np.ndarray) -> bool:
-        return np.allclose(a, b, rtol=self.kind.tolerance, atol=self.kind.tolerance / 100, equal_nan=True)
+        tolerance, size = self.kind.tolerance, np.nanmax(np.abs(a), initial=1.0)
+        return np.allclose(a, b, rtol=tolerance, atol=tolerance * size / 10, equal_nan=True)
 
 
 def check(seed: int, folder: Path, writer: Callable[[int], Any] = Writer, kind: Kind = TENSORS) -> str | None:

@@ -142,7 +142,7 @@ class Writer(random_control.Writer):
         self.pick([
             self.view, self.view, self.write_view, self.write_view, self.out, self.pair, self.swap, self.mapping,
             self.function, self.zipped, self.enumerated, self.assertion, self.chosen, self.while_else, self.for_else,
-            self.leave, self.masked, self.indexed, self.helped,
+            self.leave, self.masked, self.indexed, self.helped, self.number, self.number,
         ])()  # fmt: skip
 
     def view(self) -> None:
@@ -320,6 +320,23 @@ class Writer(random_control.Writer):
         self.add("s1 = tanh(s1)")
         if self.random.random() < 0.5:
             self.add(f"v0[{name}] = 0.5")
+
+    def number(self) -> None:
+        """Arithmetic of Python's numbers, which a loop or branch makes values of the graph."""
+        i = self.pick([*self.counters, "k0", "n"])
+        ints = ["(k0 - 5) // 2", f"abs(k0 - {i})", f"({i} or k0)", f"(k0 and {i})", f"({i} % 2 == 0 or k0 > 2) + k0"]
+        ints += [
+            f"k0 + {i} // -2",
+            f"max(k0, {i}) - min(k0, 1)",
+            "(k0 ^ 3) & 6",
+            "(k0 << 2) >> 1",
+            f"{i} * k0 - 3 % -2",
+        ]
+        ints += ["round(1.75 * k0)", f"divmod(3 * k0, {self.pick([4, -4])})[0]", f"int(0.375 * {i}) - k0", "2 ** k0"]
+        if self.random.random() < 0.7:
+            self.add(f"k0 = ({self.pick(ints)}) % 7")
+        else:
+            self.add(f"s0 = tanh(s0 / ({i} + 1) + 0.25 * k0 // 1.5 - {i} % 2.5 + 0.0 * x[0])")
 
     def text(self) -> str:
         program = super().text()

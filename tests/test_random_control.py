@@ -9,7 +9,7 @@ import random_python
 from random_control import check
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), 103312])
 def test_compiled_is_eager(seed: int, tmp_path: Path) -> None:
     problem = check(seed, tmp_path)
 
