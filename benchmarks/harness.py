@@ -27,6 +27,7 @@ from tjit.profiler.machine import Limits
 __all__ = ["Figure", "Outcome", "Plan", "Worker", "WorkerError", "limits", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
+RESERVED_SECONDS = 2  # of a budget, for what is not slow in each row to come
 QUICK_SECONDS = 95  # for the rows of a short run, beside the measuring of limits
 LEFT_OUT = "left out, for a short run has no time to compile it; what is compiled is kept, so the next run has more"
 PAUSE_SECONDS = 0.005  # for the threads of the one before to fall asleep
@@ -187,7 +188,8 @@ def run(rows: Sequence[Row], frameworks: Sequence[str], plan: Plan, report: Call
         began = time.perf_counter()
         for n, row in enumerate(rows):
             start = time.perf_counter()
-            left = math.inf if plan.seconds is None else began + plan.seconds * (n + 1) / len(rows) - start
+            later = RESERVED_SECONDS * (len(rows) - n)
+            left = math.inf if plan.seconds is None else began + plan.seconds - later - start
             outcomes.append(_run_row(row, frameworks, plan, pool, Path(folder), left))
             if plan.fresh:
                 pool.close()
@@ -280,7 +282,7 @@ def _prepare(
     if FRAMEWORKS[name].slow and not (done is not None and done.exists()):
         if seconds < row.compile_seconds:
             raise WorkerError(LEFT_OUT)
-        allowed = min(allowed, 2 * seconds)
+        allowed = min(allowed, seconds)
     if FRAMEWORKS[name].caches:
         _time_first_calls(row, name, figure, plan, pool)
     worker = pool.get(name)
