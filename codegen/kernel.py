@@ -441,8 +441,12 @@ class AttentionGradientKernel:
 class ScatterKernel:
     """target[index] += value (or = value, where `add` is False) for every point of `axes`, in row-major order.
 
-    Runs on one thread: several points may meet in one element, and the order fixes the result's bits.
-    `index` may use symbols of `bindings` as in `Load`.
+    Several points may meet in one element, and the order fixes the result's bits. `index` may use symbols of `bindings`
+    as in `Load`.
+
+    Attributes:
+        shared: an axis whose points are different elements: each task does all points of its range of it.
+        vector: an axis whose points are neighbours in the target, with one value of each binding; the innermost.
     """
 
     name: str
@@ -455,6 +459,9 @@ class ScatterKernel:
     value: Expr
     add: bool = True
     location: Location | None = None
+    shared: Axis | None = None
+    vector: Axis | None = None
+    tasks: Dim = 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -711,7 +718,7 @@ def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
                 note_expr(expr)
         note(*(most for _, most in nest.scratch))
 
-    note(kernel.tasks if not isinstance(kernel, ScatterKernel) else 1)
+    note(kernel.tasks)
     if isinstance(kernel, NestKernel):
         note_nest(kernel)
     elif isinstance(kernel, LoopKernel):

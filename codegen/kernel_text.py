@@ -141,7 +141,9 @@ class _Printer:
         self.line(3, f"score = {self.expr(kernel.score, 3)}")
 
     def scatter(self, kernel: ScatterKernel) -> None:
-        self.line(1, f"for ({', '.join(map(str, kernel.axes)) or '1'}) in order")
+        shared = f", {kernel.tasks} tasks over {kernel.shared.symbol}" if kernel.shared is not None else ""
+        vector = f" vector {kernel.vector.symbol}" if kernel.vector is not None else ""
+        self.line(1, f"for ({', '.join(map(str, kernel.axes)) or '1'}) in order{shared}{vector}")
         for symbol, value, extent in kernel.bindings:
             self.line(2, f"{symbol} = {self.expr(value, 2)} in {extent}")
         sign = "+=" if kernel.add else "="

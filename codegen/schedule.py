@@ -39,6 +39,7 @@ from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
 from tjit.codegen.scans import split_scan
+from tjit.codegen.scatter import arrange_scatter
 from tjit.codegen.sorts import build_sort
 from tjit.codegen.split import split_reduction
 from tjit.codegen.split_k import split_contraction
@@ -391,7 +392,7 @@ class Scheduler:
         elif group.kind == "index":
             (item,) = group.items
             target = self._buffer_of(item.value)
-            kernel = build_scatter(self.program, item, self._buffer_of, self._store_to, name)
+            kernel = arrange_scatter(build_scatter(self.program, item, self._buffer_of, self._store_to, name))
             exprs = [e for root in (kernel.value, *(b[1] for b in kernel.bindings)) for e in walk(root)]
             buffers = tuple(dict.fromkeys((*kernel_buffers(exprs, []), target)))
             self._step(replace(kernel, buffers=buffers))

@@ -428,7 +428,7 @@ class ProgramEmitter:
         if checked:
             b.store(ir.Constant(I32, 0), error)
         function = self._kernel(kernel.name)
-        extent = 1 if isinstance(kernel, ScatterKernel) else kernel.tasks
+        extent = kernel.tasks
         if isinstance(extent, int) and extent == 1:
             b.call(function, [args, i64(0), i64(1)])
         else:

@@ -1,16 +1,17 @@
-"""Scatter kernels: one point after the other, in order."""
+"""Scatter kernels: in each element one point after the other, in order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Load, ScatterKernel, Store, kernel_symbols
+from tjit.codegen.kernel import Axis, Load, ScatterKernel, Store, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64
-from tjit.ir.dims import product
+from tjit.codegen.llvm.vectors import I64, PTR, i64
 
 __all__ = ["emit_scatter"]
 
@@ -20,29 +21,77 @@ def emit_scatter(kernel: ScatterKernel, target: Target) -> ir.Module:
     module = ir.Module(name=kernel.name, context=ir.Context())
     module.triple = target.triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
-    args, _, _ = function.args
-    b = Builder(function.append_basic_block("entry"))
-    ints = Integers(b)
-
-    def argument(i: int) -> ir.Value:
-        return b.load(b.gep(args, [i64(i)], source_etype=PTR), typ=PTR)
-
-    symbols = kernel_symbols(kernel)
-    for i, symbol in enumerate(symbols):
-        ints.symbols[symbol.name] = b.load(b.gep(argument(0), [i64(i)], source_etype=I64), typ=I64)
-    pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(kernel.buffers)}
-    emitter = ExprEmitter(b, target, Lanes(None, 1), ints, pointers, error=argument(1))
-    with counted_loop(b, i64(0), ints.dim(product(a.extent for a in kernel.axes)), i64(1)) as point, emitter.scope():
-        linear = point
-        for axis in reversed(kernel.axes):
-            extent = ints.dim(axis.extent)
-            ints.symbols[axis.symbol.name] = ints.mod(linear, extent)
-            linear = ints.div(linear, extent)
-        for symbol, value, extent in kernel.bindings:
-            ints.symbols[symbol.name] = emitter.bind(value, extent, None)
-        value = emitter.emit(kernel.value)
-        old = emitter.emit(Load(kernel.target, kernel.index))
-        new = emitter.scalars.add(old, value) if kernel.add else value
-        emitter.put(Store(kernel.target, kernel.index, kernel.value), new)
-    b.ret_void()
+    _Scatter(function, kernel, target).emit()
     return module
+
+
+class _Scatter:
+    """The one emission of a kernel."""
+
+    def __init__(self, function: ir.Function, kernel: ScatterKernel, target: Target) -> None:
+        self.kernel, self.target = kernel, target
+        self.args, self.task, self.tasks = function.args
+        self.b = Builder(function.append_basic_block("entry"))
+        self.ints = Integers(self.b)
+        symbols = kernel_symbols(kernel)
+        for i, symbol in enumerate(symbols):
+            at = self.b.gep(self._argument(0), [i64(i)], source_etype=I64)
+            self.ints.symbols[symbol.name] = self.b.load(at, typ=I64)
+        self.pointers = {buffer.name: self._argument(3 + i) for i, buffer in enumerate(kernel.buffers)}
+        self.error = self._argument(1)
+
+    def _argument(self, i: int) -> ir.Value:
+        return self.b.load(self.b.gep(self.args, [i64(i)], source_etype=PTR), typ=PTR)
+
+    def emit(self) -> None:
+        kernel = self.kernel
+        self.ranges = {axis.symbol: self._range(axis) for axis in kernel.axes}
+        self._loops([axis for axis in kernel.axes if axis is not kernel.vector])
+        self.b.ret_void()
+
+    def _range(self, axis: Axis) -> tuple[ir.Value, ir.Value]:
+        """The part of an axis that this task runs over."""
+        ints, extent = self.ints, self.ints.dim(axis.extent)
+        if axis is not self.kernel.shared:
+            return i64(0), extent
+        bounds = (ints.mul(n, extent) for n in (self.task, ints.add(self.task, i64(1))))
+        first, last = (ints.div(bound, self.tasks) for bound in bounds)
+        return first, last
+
+    def _loops(self, axes: Sequence[Axis]) -> None:
+        if not axes:
+            self._line()
+            return
+        axis, *inner = axes
+        with self.ints.loop(*self.ranges[axis.symbol]) as i:
+            self.ints.symbols[axis.symbol.name] = i
+            self._loops(inner)
+
+    def _line(self) -> None:
+        """The points along the lanes' axis, or the one point."""
+        ints, vector = self.ints, self.kernel.vector
+        scalar = self._emitter(Lanes(None, 1))
+        with scalar.scope():
+            for symbol, value, extent in self.kernel.bindings:
+                ints.symbols[symbol.name] = scalar.bind(value, extent, None)
+        if vector is None:
+            self._point(scalar)
+            return
+        first, last = self.ranges[vector.symbol]
+        width = self.target.lanes(self.kernel.target.dtype.itemsize)
+        whole = ints.add(first, ints.mul(ints.div(ints.sub(last, first), i64(width)), i64(width)))
+        for start, stop, lanes in ((first, whole, width), (whole, last, 1)):
+            with ints.loop(start, stop, lanes) as i:
+                ints.symbols[vector.symbol.name] = i
+                self._point(self._emitter(Lanes(vector.symbol if lanes > 1 else None, lanes)))
+
+    def _emitter(self, lanes: Lanes) -> ExprEmitter:
+        return ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error)
+
+    def _point(self, emitter: ExprEmitter) -> None:
+        kernel = self.kernel
+        with emitter.scope():
+            value = emitter.emit(kernel.value)
+            if kernel.add:
+                value = emitter.scalars.add(emitter.emit(Load(kernel.target, kernel.index)), value)
+            emitter.put(Store(kernel.target, kernel.index, kernel.value), value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tjit.codegen.kernel import Axis, ScatterKernel, Store
+from tjit.codegen.scatter import keeps_apart
 from tjit.codegen.triton.expressions import Expressions, lane, unflatten
 from tjit.codegen.triton.source import Source, TritonKernel, power_of_two
 from tjit.dtypes import i32, i64
@@ -22,7 +23,7 @@ _BLOCK = 256
 
 def emit_scatter(kernel: ScatterKernel, constants: Mapping[str, int]) -> TritonKernel:
     """The source of a scatter; `constants` override the block."""
-    apart = tuple(axis for axis in kernel.axes if _keeps_apart(kernel, axis))
+    apart = tuple(axis for axis in kernel.axes if keeps_apart(kernel, axis))
     atomic = kernel.add and kernel.target.dtype in (i32, i64)
     lanes = kernel.axes if atomic else apart
     steps = tuple(axis for axis in kernel.axes if axis not in lanes)
@@ -47,11 +48,6 @@ def emit_scatter(kernel: ScatterKernel, constants: Mapping[str, int]) -> TritonK
             source.line("tl.debug_barrier()", "the next point may be the same element")
     programs = 1 if count == 1 else (count + (size - 1)) // size
     return source.finish(programs, warps=max(1, min(4, size // 32)))
-
-
-def _keeps_apart(kernel: ScatterKernel, axis: Axis) -> bool:
-    """Whether points that differ in `axis` are sure to be different elements."""
-    return any(isinstance(d - axis.index, int) for d in kernel.index) and not any(s == 0 for s in kernel.target.strides)
 
 
 def _enter_lanes(source: Source, e: Expressions, lanes: tuple[Axis, ...], count: Dim, size: int) -> None:
