@@ -173,6 +173,11 @@ class Plan:
         return all(c.exact for c in (*self.row_classes, *self.column_classes))
 
     @property
+    def has_offsets(self) -> bool:
+        """Whether panels of b have a step more."""
+        return self.dot is not None and self.dot.unsigned_a
+
+    @property
     def is_far(self) -> bool:
         """Whether b is known to be larger than caches."""
         size = self.kernel.k.extent * self.kernel.n.extent * self.kernel.b.dtype.itemsize
@@ -224,7 +229,8 @@ class Plan:
         if pack is Pack.FILL and order != "panels":
             lines = self.k_block if order == "rows" else rows
             return lines * self.fill_stride(order, block) + self.lanes + width
-        return ceil_div(self.k_block, self.group) * rows + self.lanes  # packing may write one vector too much
+        steps = ceil_div(self.k_block, self.group) + self.has_offsets
+        return steps * rows + self.lanes  # packing may write one vector too much
 
     def fill_stride(self, order: str, block: Dim) -> Dim:
         """Elements from line to line of a filled matrix: room for the last vector, and never a power of two."""
@@ -255,7 +261,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     style = _style(kernel, b)
     dot = _dot(kernel, a, b, target) if style is Style.TILES else None
     group = dot.group if dot else 1
-    rows, vectors = _tile(kernel, target, style, dot)
+    rows, vectors = _tile(kernel, target, style)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
@@ -316,10 +322,10 @@ def _dot(kernel: ContractKernel, a: Operand | None, b: Operand | None, target: T
     return lane_dot(a.buffer.dtype, b.buffer.dtype, kernel.accumulate, target)
 
 
-def _tile(kernel: ContractKernel, target: Target, style: Style, dot: LaneDot | None) -> tuple[int, int]:
+def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, int]:
     """Rows and vectors of a tile: fewer rows leave registers to more vectors, which read longer pieces of b's rows."""
     m = kernel.m.extent
-    rows, vectors = register_tile(dot, target)
+    rows, vectors = register_tile(target)
     if style is not Style.TILES:
         assert isinstance(m, int)
         return max(1, min(m, 4)), _stream_vectors(kernel, target) if style is Style.STREAMS else 8
@@ -332,9 +338,8 @@ def _tile(kernel: ContractKernel, target: Target, style: Style, dot: LaneDot | N
     m = max(1, m)
     lanes = target.lanes(kernel.accumulate.itemsize)
     useful = max(1, -(-kernel.n.extent // lanes))
-    more = 1 if dot is not None and dot.unsigned_a else 0  # a row, and what it is multiplied with
     # sums, one row of b, one element of a
-    return m, min(useful, 8, (target.registers - 1 - more) // (m + 1 + more))
+    return m, min(useful, 8, (target.registers - 1) // (m + 1))
 
 
 def _stream_vectors(kernel: ContractKernel, target: Target) -> int:

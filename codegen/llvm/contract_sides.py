@@ -130,7 +130,8 @@ class Side:
             row, step = (i64(1), stride) if self.order == "rows" else (stride, i64(1))
             return Strided(e.at(self.panels, e.ints.mul(offset, row)), row, step)
         first = i64(0) if self.pack is Pack.LAST else offset
-        packed = Strided(e.at(self.panels, e.ints.mul(first, self.steps(k))), i64(1), width)
+        steps = e.ints.add(self.steps(k), i64(int(self.plan.has_offsets and self.name == "b")))
+        packed = Strided(e.at(self.panels, e.ints.mul(first, steps)), i64(1), width)
         if self.pack in (Pack.ALL, Pack.FILL):
             return packed
         placed = self._in_place(rows, k)
@@ -174,8 +175,8 @@ class Side:
         if dot is None:
             packing = self._packing(Packing(source_dtype, self._dtype, self.width, order))
         else:
-            flips = dot.unsigned_a and self.name == "a"
-            packing = self._packing(Packing(source_dtype, dot.element, self.width, order, dot.group, flips))
+            flips, offsets = (self.plan.has_offsets and self.name == side for side in "ab")
+            packing = self._packing(Packing(source_dtype, dot.element, self.width, order, dot.group, flips, offsets))
         source = self._in_place(rows, k)
         self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, self.panels])
 

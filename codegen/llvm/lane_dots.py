@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import llvmlite.ir as ir
+
 from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import declare
 from tjit.dtypes import DType, bf16, i8, i16, i32, u8
 
-__all__ = ["LaneDot", "lane_dot"]
+__all__ = ["I8_DOT", "LaneDot", "lane_dot", "lane_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class LaneDot:
         element: of panels; `group` of them are a lane.
         intrinsic: (sums, a, b): LLVM's name of it.
         feature: of the processor.
-        unsigned_a: whether it takes a as unsigned: panels of a then hold a + 128, and 128*b is taken off the sums.
+        unsigned_a: whether it takes a as unsigned: panels of a then hold a + 128, and those of b what is too much.
     """
 
     element: DType
@@ -37,7 +40,7 @@ class LaneDot:
 
 _BF16 = LaneDot(bf16, 2, "llvm.x86.avx512bf16.dpbf16ps.512", "avx512bf16")
 _I16 = LaneDot(i16, 2, "llvm.x86.avx512.vpdpwssd.512", "avx512vnni")
-_I8 = LaneDot(i8, 4, "llvm.x86.avx512.vpdpbusd.512", "avx512vnni", unsigned_a=True)
+I8_DOT = LaneDot(i8, 4, "llvm.x86.avx512.vpdpbusd.512", "avx512vnni", unsigned_a=True)
 
 
 def lane_dot(a: DType, b: DType, accumulate: DType, target: Target) -> LaneDot | None:
@@ -46,7 +49,13 @@ def lane_dot(a: DType, b: DType, accumulate: DType, target: Target) -> LaneDot |
     if a is b is bf16:
         found = _BF16
     elif a is b is i8 and accumulate is i32:
-        found = _I8
+        found = I8_DOT
     elif {a, b} <= {i8, u8, i16} and accumulate is i32:
         found = _I16
     return found if found is not None and target.vector_bytes == 64 and target.has(found.feature) else None
+
+
+def lane_sum(b: ir.IRBuilder, dot: LaneDot, sums: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
+    """`sums`, each with the products of the groups in one lane of x and y, which are vectors of i32."""
+    function = declare(b, dot.intrinsic, ir.FunctionType(sums.type, [sums.type, x.type, y.type]))
+    return b.call(function, [sums, x, y])

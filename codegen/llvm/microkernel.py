@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.lane_dots import LaneDot
+from tjit.codegen.llvm.lane_dots import LaneDot, lane_sum
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
     I32,
     I64,
     PTR,
     byte_gep,
-    declare,
     element_type,
     i64,
     masked_load,
@@ -38,7 +37,6 @@ __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
 MICROKERNEL = ir.FunctionType(ir.VoidType(), [I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64])
 _AHEAD = 8  # steps of k
 _LINE = 64  # bytes of a cache line
-_HIGH_BITS = 0x80808080  # 128 in each byte
 _NAMES = ("k", "a", "a_row", "a_k", "b", "b_k", "c", "c_row", "columns", "add")
 
 
@@ -64,10 +62,8 @@ class Tile:
         return f"tjit.contract.{terms}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}{mask}"
 
 
-def register_tile(dot: LaneDot | None, target: Target) -> tuple[int, int]:
+def register_tile(target: Target) -> tuple[int, int]:
     """Rows and vectors of the largest tile that stays in registers: sums, one row of b and one element of a."""
-    if dot is not None and dot.unsigned_a:
-        return 13, 2  # and a row of what is taken off
     if target.vector_bytes == 64:
         return 14, 2
     if target.registers >= 32:
@@ -109,23 +105,19 @@ class _Microkernel:
         a_k = b.mul(self.args["a_k"], size, "a_k_bytes")
         b_k = b.mul(self.args["b_k"], size, "b_k_bytes")
         mask = self._mask() if self.tile.masked else None
+        starts = self._starts(b_k, mask)
         entry, loop, done = b.block, self.function.append_basic_block("loop"), self.function.append_basic_block("done")
         b.cbranch(b.icmp_signed(">", self.args["k"], ir.Constant(I64, 0)), loop, done)
 
         b.position_at_end(loop)
-        zero = ir.Constant(self.vector, None)
         left = b.phi(I64, "left")
         a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
-        rows_of_sums = self.tile.rows + self._takes_off
-        sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(rows_of_sums)]
+        sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(self.tile.rows)]
         columns = [self._load_factors(bp, j, mask) for j in range(self.tile.vectors)]
         self._prefetch(byte_gep(b, bp, b.mul(b_k, i64(_AHEAD))))
         updated = []
-        for i in range(rows_of_sums):
-            if i < self.tile.rows:
-                x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.factor))
-            else:
-                x = ir.Constant(ir.VectorType(I32, self.lanes), [_HIGH_BITS] * self.lanes)
+        for i in range(self.tile.rows):
+            x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.factor))
             updated.append([self._multiply_add(x, y, s) for y, s in zip(columns, sums[i], strict=True)])
         next_left = b.sub(left, ir.Constant(I64, 1))
         next_a, next_b = byte_gep(b, a, a_k), byte_gep(b, bp, b_k)
@@ -137,29 +129,28 @@ class _Microkernel:
         ):
             phi.add_incoming(start, entry)
             phi.add_incoming(following, loop)
-        for i in range(rows_of_sums):
+        for i in range(self.tile.rows):
             for j in range(self.tile.vectors):
-                sums[i][j].add_incoming(zero, entry)
+                sums[i][j].add_incoming(starts[j], entry)
                 sums[i][j].add_incoming(updated[i][j], loop)
 
         b.position_at_end(done)
         finals = []
-        for i in range(rows_of_sums):
+        for i in range(self.tile.rows):
             finals.append([])
             for j in range(self.tile.vectors):
                 final = b.phi(self.vector)
-                final.add_incoming(zero, entry)
+                final.add_incoming(starts[j], entry)
                 final.add_incoming(updated[i][j], loop)
                 finals[i].append(final)
-        if self._takes_off:
-            off = finals.pop()
-            finals = [[b.sub(x, y) for x, y in zip(row, off, strict=True)] for row in finals]
         self._write(finals, mask)
 
-    @property
-    def _takes_off(self) -> bool:
-        """Whether a row of sums counts what the others have too much."""
-        return self.tile.dot is not None and self.tile.dot.unsigned_a
+    def _starts(self, b_k: ir.Value, mask: ir.Value | None) -> list[ir.Value]:
+        """What the sums of each vector of columns start from: zero, or what panels of b hold behind the last step."""
+        if self.tile.dot is None or not self.tile.dot.unsigned_a:
+            return [ir.Constant(self.vector, None)] * self.tile.vectors
+        offsets = byte_gep(self.builder, self.args["b"], self.builder.mul(b_k, self.args["k"]))
+        return [self._load_factors(offsets, j, mask) for j in range(self.tile.vectors)]
 
     def _prefetch(self, row: ir.Value) -> None:
         """Ask for the b of a later step: rows in place lie on pages of their own, which no processor foresees."""
@@ -216,9 +207,7 @@ class _Microkernel:
 
     def _multiply_add(self, x: ir.Value, y: ir.Value, s: ir.Value) -> ir.Value:
         if self.tile.dot is not None:
-            b = self.builder
-            type_ = ir.FunctionType(self.vector, [self.vector, x.type, y.type])
-            return b.call(declare(b, self.tile.dot.intrinsic, type_), [s, x, y])
+            return lane_sum(self.builder, self.tile.dot, s, x, y)
         return multiply_add(self.builder, x, y, s, fused=self.target.fma)
 
     def _add(self, x: ir.Value, y: ir.Value) -> ir.Value:

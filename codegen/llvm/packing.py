@@ -14,6 +14,7 @@ import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import features_of
+from tjit.codegen.llvm.lane_dots import I8_DOT, lane_sum
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least, masked_load, numbers, splat
@@ -36,7 +37,8 @@ class Packing:
         source, target: dtypes in memory and in the panels; `target` holds all of `source`.
         order: "rows" where row_stride is 1, "k" where k_stride is 1, "any" else.
         group: elements of a lane: of several, each is its bits in `target`, and together they are 32.
-        flips: whether the highest bit of each element of a lane is turned over.
+        flips: whether the highest bit of each element of a lane is turned over: a signed byte x becomes x + 128.
+        offsets: whether each panel has one more step: what -128 times the elements of a row add up to, in i32.
     """
 
     source: DType
@@ -45,13 +47,16 @@ class Packing:
     order: str
     group: int = 1
     flips: bool = False
+    offsets: bool = False
 
     @property
     def lane_bytes(self) -> int:
         return self.target.itemsize * self.group
 
     def name(self, target: Target) -> str:
-        lane = f"{self.target}x{self.group}{'flipped' if self.flips else ''}" if self.group > 1 else str(self.target)
+        lane = str(self.target)
+        if self.group > 1:
+            lane += f"x{self.group}{'flipped' * self.flips}{'offset' * self.offsets}"
         return f"tjit.pack.{self.source}.{lane}.{self.width}.{self.order}.{target.lanes(self.lane_bytes)}"
 
 
@@ -66,6 +71,8 @@ def emit_packing(packing: Packing, target: Target) -> ir.Module:
         function.args[pointer].add_attribute("noalias")
     emitter = _Packing(function, packing, target)
     {"rows": emitter.copy, "k": emitter.transpose, "any": emitter.gather}[packing.order]()
+    if packing.offsets:
+        emitter.add_offsets()
     emitter.b.ret_void()
     return module
 
@@ -166,6 +173,31 @@ class _Packing:
                     zero = ir.Constant(self.lane, None if isinstance(self.lane, ir.IntType) else 0.0)
                     self._store_at(zero, panel, r)
 
+    def add_offsets(self) -> None:
+        """The last step of each panel, from those before it, which the cache has."""
+        b, kind = self.b, ir.VectorType(I32, self.lanes)
+        zero, ones = ir.Constant(kind, None), self._constant(kind, 0x01010101)
+        with counted_loop(b, i64(0), self.rows, self.width) as row:
+            panel = self._panel(row, i64(0))
+            for at in range(0, self.packing.width, self.lanes):
+                before, body, after = b.block, b.append_basic_block("steps"), b.append_basic_block("summed")
+                b.cbranch(b.icmp_signed("<", i64(0), self.steps), body, after)
+                b.position_at_end(body)
+                p, total = b.phi(I64), b.phi(kind)
+                place = b.gep(panel, [b.add(b.mul(p, self.width), i64(at))], source_etype=self.lane)
+                added = lane_sum(b, I8_DOT, total, ones, b.load(place, typ=kind, align=self.packing.lane_bytes))
+                following = b.add(p, i64(1))
+                b.cbranch(b.icmp_signed("<", following, self.steps), body, after)
+                for phi, first, later in ((p, i64(0), following), (total, zero, added)):
+                    phi.add_incoming(first, before)
+                    phi.add_incoming(later, body)
+                b.position_at_end(after)
+                result = b.phi(kind)
+                result.add_incoming(zero, before)
+                result.add_incoming(added, body)
+                offset = b.mul(result, self._constant(kind, -128))
+                self._store_at(offset, panel, b.add(b.mul(self.steps, self.width), i64(at)))
+
     # lanes, as the panels hold them
 
     def _lanes_of_rows(self, row: ir.Value, p: ir.Value, at: int, size: int, mask: ir.Value | None = None) -> ir.Value:
@@ -242,7 +274,8 @@ class _Packing:
     def _panel(self, row: ir.Value, p: ir.Value) -> ir.Value:
         """Where step p of the panel that starts at `row` lies."""
         b = self.b
-        offset = b.add(b.mul(row, self.steps), b.mul(p, self.width))
+        in_panel = b.add(self.steps, i64(1)) if self.packing.offsets else self.steps
+        offset = b.add(b.mul(row, in_panel), b.mul(p, self.width))
         return b.gep(self.panels, [offset], source_etype=self.lane)
 
     def _load(self, pointer: ir.Value, offset: int, size: int, mask: ir.Value | None = None) -> ir.Value:
