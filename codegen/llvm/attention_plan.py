@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tjit.codegen.kernel import Attention, AttentionGradientKernel, Axis, Buffer, Expr, Load
-from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.target import Target
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
@@ -125,7 +124,7 @@ class AttentionPlan:
 def plan_attention(kernel: Attention, target: Target) -> AttentionPlan:
     """Decide how `kernel` runs on `target`."""
     lanes = target.lanes(kernel.accumulate.itemsize)
-    rows = 1 << (register_tile(None, target)[0].bit_length() - 1)
+    rows = 8 if target.registers >= 32 else 4  # with two vectors they are in registers; blocks are multiples of them
     queries = _even(kernel.m.extent, max(_QUERIES, 2 * lanes), lanes)
     keys = _even(kernel.n.extent, _KEYS, rows)
 
