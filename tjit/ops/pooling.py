@@ -19,9 +19,9 @@ from tjit.ops.compare import where
 from tjit.ops.convolution import per_dim
 from tjit.ops.creation import arange, full
 from tjit.ops.join import stack
-from tjit.ops.movement import broadcast_to, pad_constant, reshape, slice_dims
+from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.public import public
-from tjit.ops.windows import Sizes, spread, windows
+from tjit.ops.windows import Sizes, lie_apart, side_by_side, spread, windows
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -98,34 +98,14 @@ def _max_pool_vjp(
 ) -> tuple[Tensor]:
     seen = _seen(x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=out)
     picks = seen.argmax(-1)
-    if strides == sizes and not any(low) and not any(d != 1 for d in dilations):
-        return (_apart(g, picks, x, sizes),)
+    if lie_apart(sizes, strides, dilations):
+        single, taps = (*g.shape, *(1,) * len(sizes)), reshape(arange(math.prod(sizes)), sizes)
+        return (side_by_side(where(reshape(picks, single) == taps, reshape(g, single), 0.0), x, sizes, strides, low),)
     parts: list[Tensor] = []
     for n, offset in enumerate(np.ndindex(*sizes)):
         place = (offset, strides, dilations, low)
         parts.append(where(spread(picks, x, *place) == n, spread(g, x, *place), 0.0))
     return (reduce(add, parts),)
-
-
-def _apart(g: Tensor, picks: Tensor, x: Tensor, sizes: Sizes) -> Tensor:
-    """The cotangent where windows lie side by side: each element has one."""
-    k = len(sizes)
-    lead, out = x.shape[:-k], g.shape[-k:]
-    single = [d for e in out for d in (e, 1)]
-    each = [d for e, t in zip(out, sizes, strict=True) for d in (e, t)]
-
-    def repeated(part: Tensor) -> Tensor:
-        return broadcast_to(reshape(part, (*lead, *single)), (*lead, *each))
-
-    taps = reshape(arange(math.prod(sizes)), tuple(d for t in sizes for d in (1, t)))
-    mine = where(repeated(picks) == taps, repeated(g), 0.0)
-    whole = tuple(e * t for e, t in zip(out, sizes, strict=True))
-    given = tuple(
-        min(e, w) if isinstance(e, int) and isinstance(w, int) else w for e, w in zip(x.shape[-k:], whole, strict=True)
-    )
-    mine = slice_dims(reshape(mine, (*lead, *whole)), (0,) * x.ndim, (*lead, *given), (1,) * x.ndim)
-    high = tuple(e - w for e, w in zip(x.shape[-k:], given, strict=True))
-    return pad_constant(mine, (0,) * x.ndim, (*(0,) * len(lead), *high), 0)
 
 
 _WINDOW = {"sizes": (2,), "strides": (2,), "dilations": (1,), "low": (0,), "out": (3,)}

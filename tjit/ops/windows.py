@@ -16,7 +16,7 @@ from tjit.ops.apply import apply
 from tjit.ops.movement import dilate, pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "spread", "windows"]
+__all__ = ["Sizes", "lie_apart", "side_by_side", "spread", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -76,8 +76,8 @@ def _windows_vjp(
     g: Tensor, y: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: Any, value: Any
 ) -> tuple[Tensor]:
     """Windows that lie apart give back x block by block, others a strided part of x for each of their offsets."""
-    if all(t == 1 or (d == 1 and t <= s) for t, s, d in zip(sizes, strides, dilations, strict=True)):
-        return (_side_by_side(g, x, sizes, strides, low),)
+    if lie_apart(sizes, strides, dilations):
+        return (side_by_side(g, x, sizes, strides, low),)
     parts: list[Tensor] = []
     for offset in np.ndindex(*sizes):
         starts, stops = (*(0,) * x.ndim, *offset), (*g.shape[: x.ndim], *(t + 1 for t in offset))
@@ -86,7 +86,12 @@ def _windows_vjp(
     return (reduce(add, parts),)
 
 
-def _side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes) -> Tensor:
+def lie_apart(sizes: Sizes, strides: Sizes, dilations: Sizes) -> bool:
+    """Whether every element is in one window at most, and windows have no holes."""
+    return all(t == 1 or (d == 1 and t <= s) for t, s, d in zip(sizes, strides, dilations, strict=True))
+
+
+def side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes) -> Tensor:
     """The gradient of x where every element is in one window at most: the windows' own, each with its gap behind it."""
     k = len(sizes)
     lead = x.ndim - k
