@@ -35,6 +35,8 @@ TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs
 _MAX_TASKS = 64
 _EXPENSIVE_COST = 4.0
 _MOST_PHASES = 4  # steps between lanes that are still whole vectors
+_LARGE = 1 << 24  # bytes: with what the kernel reads, no last-level cache keeps them until they are read
+_LIGHT = 8  # computations of an element: below, memory is what a kernel waits for
 NEAR = 4  # elements: lanes this far from each other are read with what lies between, and picked out
 
 
@@ -42,7 +44,7 @@ def arrange(kernel: LoopKernel) -> LoopKernel:
     """Merge axes, choose the vector axis and the number of tasks."""
     kernel = _collapse(kernel)
     kernel = _choose_vector(kernel)
-    kernel = _split_vector(kernel)
+    kernel = _past_caches(_split_vector(kernel))
     return replace(kernel, tasks=_tasks(kernel))
 
 
@@ -225,7 +227,7 @@ def _points_enough(axis: Axis) -> bool:
 def _split_vector(kernel: LoopKernel) -> LoopKernel:
     """Run the lanes along the higher digit where indices divide their axis by a small number: they are affine in it."""
     axis = kernel.vector
-    if axis is None or axis not in kernel.parallel or not isinstance(axis.extent, int):
+    if axis is None or axis not in kernel.parallel or not isinstance(axis.extent, int) or kernel.cross is not None:
         return kernel
     places = (Load(s.buffer, s.index) for s in statements(kernel) if isinstance(s, Store))
     digits = split_digits(axis.symbol, *places, *(s.value for s in statements(kernel)))
@@ -277,6 +279,45 @@ def _stores_run(kernel: LoopKernel, vector: Axis, cross: Axis | None) -> bool:
     stores = [s for s in statements(kernel) if isinstance(s, Store)]
     along = [coefficient(s.buffer.offset(s.index), vector.symbol) == 1 for s in stores]
     return all(a or (cross is not None and crosses(s, vector, cross)) for a, s in zip(along, stores, strict=True))
+
+
+def _past_caches(kernel: LoopKernel) -> LoopKernel:
+    """Mark the stores of whole aligned vectors to large arrays that the kernel does not read.
+
+    They save reading in what is overwritten: 1.3 to 1.6 times faster where memory is the limit, 0.8 where it is not.
+    """
+    if kernel.vector is None or kernel.cross is not None or any(loop.axes for loop in kernel.loops):
+        return kernel
+    exprs = expressions(kernel)
+    computed = [e for e in exprs if isinstance(e, Compute)]
+    if len(computed) > _LIGHT or any(e.op.name in EXPENSIVE for e in computed):
+        return kernel
+    read = {e.buffer.name for e in exprs if isinstance(e, Load)}
+
+    def marked(s: Statement) -> Statement:
+        if not isinstance(s, Store) or s.buffer.name in read or not _is_large(s.buffer) or not _aligned(s, kernel):
+            return s
+        return replace(s, past_caches=True)
+
+    return replace(kernel, loops=tuple(replace(x, body=tuple(map(marked, x.body))) for x in kernel.loops))
+
+
+def _is_large(buffer: Buffer) -> bool:
+    size = product(buffer.shape)
+    return isinstance(size, int) and size * buffer.dtype.itemsize >= _LARGE
+
+
+def _aligned(store: Store, kernel: LoopKernel) -> bool:
+    """Whether every row along the lanes starts at a cache line if the buffer does."""
+    assert kernel.vector is not None
+    offset = store.buffer.offset(store.index)
+    if coefficient(offset, kernel.vector.symbol) != 1:
+        return False
+    first = substitute(offset, {kernel.vector.symbol: 0})
+    steps = [coefficient(first, a.symbol) for a in kernel.parallel]
+    rest = substitute(first, {a.symbol: 0 for a in kernel.parallel})
+    line = 64 // store.buffer.dtype.itemsize
+    return all(isinstance(d, int) and d % line == 0 for d in (rest, *steps))
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------

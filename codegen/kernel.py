@@ -235,12 +235,17 @@ class Scan:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Store:
-    """buffer[index] = value, rounded to the buffer's dtype."""
+    """buffer[index] = value, rounded to the buffer's dtype.
+
+    Attributes:
+        past_caches: the buffer is larger than the caches: it would drive out what is in them, and be read in first.
+    """
 
     buffer: Buffer
     index: tuple[Dim, ...]
     value: Expr
     location: Location | None = None
+    past_caches: bool = False
 
 
 Statement = Union[Reduce, Scan, Store]

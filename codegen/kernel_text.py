@@ -219,7 +219,7 @@ class _Printer:
 
     def store(self, store: Store, depth: int) -> None:
         text = f"{store.buffer.name}[{_dims(store.index)}] = {self.expr(store.value, depth)}"
-        self.line(depth, text, store.location)
+        self.line(depth, f"{text} past the caches" if store.past_caches else text, store.location)
 
     def expr(self, expr: Expr, depth: int) -> str:
         """A name for `expr`; computations become lines of their own, once."""

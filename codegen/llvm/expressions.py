@@ -74,6 +74,7 @@ class ExprEmitter:
         accumulator: what `Accumulator` is, in a contraction's epilogue.
         error: pointer to the i32 set on a failed check.
         columns: lanes are parallel points of their own, with a result of each reduction in each lane.
+        past_caches: stores that may go past the caches do; their buffers are aligned.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class ExprEmitter:
         columns: bool = False,
     ) -> None:
         self.columns = columns
+        self.past_caches = False
         self.b = builder
         self.target = target
         self.lanes = lanes
@@ -427,7 +429,10 @@ class ExprEmitter:
         if isinstance(k, int) and k == 1:
             at = self._address(pointer, offset, element)
             if self.lanes.mask is None:
-                self.b.store(value, at, align=size)
+                past = self.past_caches and store.past_caches
+                stored = self.b.store(value, at, align=width * size if past else size)
+                if past:
+                    stored.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
             else:
                 masked_store(self.b, value, at, self.lanes.mask, size)
             return

@@ -17,7 +17,7 @@ from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, numbers, splat, stack
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
 from tjit.ir.dims import Dim, coefficient, product
 
 __all__ = ["emit_loops"]
@@ -55,6 +55,7 @@ class _Loops:
         self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)
         self.strided = self.columns and self._has_strides()
         self.by_rows = self.columns and self._scans_columns()
+        self.past_caches = False
         self.shape = self._choose_shape()
         self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if kernel.cross is not None else None
         self.loops = kernel.loops if self.tiles is None else self.tiles.loops
@@ -111,8 +112,27 @@ class _Loops:
         if self.tiles is not None:
             self._emit_tiles(self.tiles)
         else:
-            self._emit_points()
+            self._emit_past_caches()
         self.b.ret_void()
+
+    def _emit_past_caches(self) -> None:
+        """The points, with stores past the caches where the buffers are aligned for it."""
+        stores = (s for loop in self.loops for s in loop.body if isinstance(s, Store) and s.past_caches)
+        pointers = [self.pointers[name] for name in dict.fromkeys(s.buffer.name for s in stores)]
+        if not pointers:
+            self._emit_points()
+            return
+        low = i64(0)
+        for pointer in pointers:
+            low = self.b.or_(low, self.b.and_(self.b.ptrtoint(pointer, I64), i64(63)))
+        with self.b.if_else(self.b.icmp_unsigned("==", low, i64(0))) as (aligned, other):
+            with aligned:
+                self.past_caches = True
+                self._emit_points()
+                self._drain()
+            with other:
+                self.past_caches = False
+                self._emit_points()
 
     def _share(self, units: Dim) -> tuple[ir.Value, ir.Value]:
         """The first of this task's units, and the end."""
@@ -141,6 +161,11 @@ class _Loops:
                 symbols[tiles.cross.symbol.name] = row
                 self._column_block(start, stop)
             tiles.drain(self.b, self.ints, self.pointers)
+
+    def _drain(self) -> None:
+        """Have other threads see the stores past the caches before they see that the task is done."""
+        if self.target.architecture == "x86_64":  # where such stores are ordered by nothing else
+            self.b.call(declare(self.b, "llvm.x86.sse.sfence", ir.FunctionType(ir.VoidType(), [])), [])
 
     def _emit_points(self) -> None:
         outer, units, block = self._units()
@@ -425,7 +450,7 @@ class _Loops:
         assert vector is not None
         self.ints.symbols[vector.symbol.name] = place
         lanes = Lanes(vector.symbol, self.shape.width, mask)
-        return ExprEmitter(
+        emitter = ExprEmitter(
             self.b,
             self.target,
             lanes,
@@ -436,6 +461,8 @@ class _Loops:
             scalar=scalar,
             columns=True,
         )
+        emitter.past_caches = self.past_caches
+        return emitter
 
     def _column_vectors(self, start: ir.Value, count: int, mask: ir.Value | None, scalar: ExprEmitter) -> None:
         vector = self.kernel.vector

@@ -1,0 +1,45 @@
+"""Results larger than the caches are written past them, where they are aligned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tjit
+
+N = (1 << 22) + 5
+
+
+def test_large_results_of_light_kernels_go_past_the_caches(rng):
+    x = rng.standard_normal(N).astype(np.float32)
+    double = tjit.compile(lambda x: x * 2 + 1)
+
+    got, text = double(tjit.tensor(x)), str(double.lower(tjit.tensor(x)).schedule())
+
+    assert "past the caches" in text
+    np.testing.assert_array_equal(got.numpy(), x * 2 + 1)
+
+
+@pytest.mark.parametrize("function", [lambda x: x[:1000] * 2, lambda x: tjit.exp(x), lambda x: x.add_(1)])
+def test_small_heavy_and_updating_kernels_keep_to_the_caches(function):
+    assert "past the caches" not in str(tjit.compile(function).lower(tjit.zeros(N)).schedule())
+
+
+@pytest.mark.parametrize("offset", [0, 1, 16])
+def test_memory_at_any_address_is_written(rng, offset):
+    memory = np.zeros(N + 32, np.float32)
+    x, y = rng.standard_normal(N).astype(np.float32), tjit.from_numpy(memory[offset : offset + N])
+
+    tjit.compile(lambda y, x: y.copy_(x * 3 - 1))(y, tjit.tensor(x))
+
+    np.testing.assert_array_equal(memory[offset : offset + N], x * 3 - 1)
+    assert not memory[:offset].any()
+    assert not memory[offset + N :].any()
+
+
+def test_rows_that_start_between_lines_are_written_whole(rng):
+    x, y = (rng.standard_normal(s).astype(np.float32) for s in ((2050, 1), (1, 2051)))
+
+    got = tjit.compile(lambda x, y: x * y)(tjit.tensor(x), tjit.tensor(y))
+
+    np.testing.assert_array_equal(got.numpy(), x * y)
