@@ -295,3 +295,14 @@ def test_weights_that_are_returned_are_computed_once(rng):
         return weights @ v, weights
 
     assert AttentionKernel not in map(type, kernels(tjit.compile(fn), q, k, v))
+
+
+def test_a_package_gives_the_same_bits(rng, tmp_path):
+    xs = [tjit.tensor(x) for x in operands(rng, (2, 3), 40, 50, 16, 24, dtypes.f32)]
+    fn = tjit.compile(lambda q, k, v, g: with_gradients(q, k, v, g, is_causal=True))
+    path = tmp_path / "attention.tjit"
+
+    tjit.export({"step": (fn, tuple(xs))}, path, targets=("host", "x86-64-v3", "x86-64", "aarch64"))
+
+    for a, b in zip(tjit.load(path)["step"](*xs), fn(*xs), strict=True):
+        assert_same(a, b)
