@@ -14,7 +14,9 @@ where `%2 to %w` says that the second output is written back to the buffer of th
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Union
@@ -52,8 +54,14 @@ class Literal:
         return hash((self.dtype.name, repr(self.value)))
 
 
+_F32 = struct.Struct("f")  # rounds as NumPy does, without an array for each number
+
+
 def _rounded(value: bool | int | float, dtype: DType) -> bool | int | float:
     """The number of `dtype` next to `value`: floats out of range become inf, ints wrap."""
+    if type(value) is float and dtype.is_floating_point and dtype.itemsize >= 4:
+        with suppress(OverflowError):
+            return value if dtype.itemsize == 8 else _F32.unpack(_F32.pack(value))[0]
     if dtype.kind == "int" and isinstance(value, int):
         low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
         return (int(value) - low) % (1 << dtype.bits) + low

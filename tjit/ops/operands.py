@@ -106,6 +106,26 @@ def broadcast_shapes(*shapes: Sequence[Dim], what: str = "broadcast") -> tuple[D
     return tuple(result)
 
 
+def _alike(xs: Sequence[Any]) -> list[Any] | None:
+    """The operands where nothing is promoted or broadcast: float tensors of one type, and Python numbers beside them.
+
+    Most calls are of this kind, and what is captured pays for each.
+    """
+    dtype, shape = None, ()
+    for x in xs:
+        if issubclass(type(x), Tensor) and not x._number:  # isinstance would ask a Number for its class
+            own = x.type_
+            if dtype is None and own.dtype.is_floating_point:
+                dtype, shape = own.dtype, own.shape
+            elif own.dtype is not dtype or own.shape != shape:
+                return None
+        elif type(x) is not float and type(x) is not int:
+            return None
+    if dtype is None:
+        return None
+    return [Literal(x, dtype) if type(x) in (int, float) else x for x in xs]
+
+
 def elementwise(op: Op, *xs: Any, to: DType | str | None = "common", keep: tuple[int, ...] = ()) -> Tensor:
     """Apply an elementwise op after promotion and broadcasting.
 
@@ -114,6 +134,9 @@ def elementwise(op: Op, *xs: Any, to: DType | str | None = "common", keep: tuple
             a DType casts all; None leaves dtypes alone.
         keep: positions of operands whose dtype is left alone (a condition).
     """
+    alike = None if keep or to not in ("common", "float") else _alike(xs)
+    if alike is not None:
+        return apply(op, *alike)
     from tjit.ops.elementwise import cast
     from tjit.ops.movement import broadcast_to
 
