@@ -410,3 +410,39 @@ def test_a_result_lies_in_rows_whatever_its_operands_do():
 
     np.testing.assert_array_equal(array(tjit.compile(write)(x)), array(write(x)))
     assert write(x)[0].tolist()[1:] == [0.0, 0.0]
+
+
+def _view_in_loop(x):
+    u = x[:, 1]
+    for _ in range(x.shape[0]):
+        u += 0.25
+    u *= 0.5
+    return u
+
+
+def _view_and_base_in_loop(x):
+    u = x[:]
+    for i in range(x.shape[0]):
+        if x[i, 0] > 1:
+            u[1:] -= 0.5 * u[:-1]
+        x += 0.25
+    return u
+
+
+def _base_after_view_in_loop(x):
+    u = x[1:]
+    for _ in range(x.shape[0]):
+        u += 0.25
+        x *= 0.5
+    return u
+
+
+@pytest.mark.parametrize("f", [_view_in_loop, _view_and_base_in_loop, _base_after_view_in_loop])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_loop_writes_memory_by_two_names(f, dynamic):
+    x, y = tjit.arange(30.0).reshape(6, 5) / 10, tjit.arange(30.0).reshape(6, 5) / 10
+
+    wanted, found = f(x), tjit.compile(f, dynamic=dynamic)(y)
+
+    np.testing.assert_allclose(array(found), array(wanted), rtol=1e-6)
+    np.testing.assert_allclose(array(y), array(x), rtol=1e-6)

@@ -51,8 +51,8 @@ class BreaksError(Exception):
     """A `for` ends early by a condition on tensors: it is a `while`."""
 
 
-class _Widened(Exception):
-    """A variable's type grows in the body: the loop starts with the wider one."""
+class _Retried(Exception):
+    """The body shows how a variable is to be held: in a wider type, or as the tensor itself."""
 
 
 @dataclass
@@ -87,6 +87,7 @@ class _Loop:
         trip: counter and number of trips of a `for`, whose lists may grow.
         before: what the variables hold before the loop.
         wider: types of leaves that the body widened in an earlier attempt.
+        shared: leaves that stay the tensors that they are: the body writes memory that they share with others.
     """
 
     def __init__(self, trace: Trace, state: State, *, flags: bool, trip: tuple[Symbol, Dim] | None = None) -> None:
@@ -97,6 +98,7 @@ class _Loop:
         found = zip(state.names, snapshot(state), strict=True)
         self.before = tuple(Contents.of(UNDEFINED) if is_local_flag(name) else c for name, c in found)
         self.wider: dict[Place, Spec] = {}
+        self.shared: set[Place] = set()
         self.body: Part | None = None
         self.groups: dict[int, Tree] = {}  # of variables that are lists that grow: the structure of a trip's items
 
@@ -112,7 +114,7 @@ class _Loop:
                 continue
             leaves = list(contents.leaves)
             for j, leaf in enumerate(leaves):
-                if is_value(leaf):
+                if is_value(leaf) and (i, j) not in self.shared:
                     slots[i, j] = self._inside(p, (i, j), leaf)
                     leaves[j] = jumped if flag and jumped is not None else slots[i, j].inside
             values[i] = rebuilt(contents.value, contents.tree, leaves)
@@ -164,6 +166,9 @@ class _Loop:
         by_leaf = {s.place[1]: s for s in own}
         for j, (leaf, old) in enumerate(zip(leaves, self.before[i].leaves, strict=False)):
             slot = by_leaf.get(j)
+            if slot is not None and _is_stale(p, slot):
+                self.shared.add(slot.place)
+                raise _Retried
             if slot is not None and leaf is slot.inside and not _is_rewritten(p, slot):
                 p.replaced[slot.entry] = slot.before
             elif slot is not None and leaf is slot.inside:
@@ -177,6 +182,8 @@ class _Loop:
             elif leaf is not old and not _equal(leaf, old):
                 if self._is_flag(i):
                     raise BreaksError
+                if (i, j) in self.shared:
+                    raise self._written_and_bound(i)
                 raise self._no_value(i, old, leaf)
         return changed
 
@@ -193,17 +200,20 @@ class _Loop:
             )
         if common.type != own.type or common.is_number != own.is_number:
             self.wider[slot.place] = common
-            raise _Widened
+            raise _Retried
         slot.end = fitted(leaf, own)
 
     def _check_written(self, slot: _Slot) -> None:
         if slot.inside._data in self.trace.scope.root.through:
-            name = self.state.names[slot.place[0]]
-            raise CaptureError(
-                f"the loop changes {name} in place and then binds it to another tensor",
-                user_location(),
-                hint=f"write {name} = {name} + ... instead of {name} += ..., or only change it in place",
-            )
+            raise self._written_and_bound(slot.place[0])
+
+    def _written_and_bound(self, i: int) -> CaptureError:
+        name = self.state.names[i]
+        return CaptureError(
+            f"the loop changes {name} in place and then binds it to another tensor",
+            user_location(),
+            hint=f"write {name} = {name} + ... instead of {name} += ..., or only change it in place",
+        )
 
     def _is_read(self, p: Part, own: Sequence[_Slot]) -> bool:
         """Whether the body reads what a variable is at its start."""
@@ -343,7 +353,7 @@ class _Loop:
             try:
                 once()
                 return
-            except _Widened:
+            except _Retried:
                 restore(self.state, self.before)
             except BaseException:
                 restore(self.state, self.before)
@@ -368,6 +378,17 @@ def _is_rewritten(p: Part, slot: _Slot) -> bool:
     """Whether the body changes in place what only the variable holds."""
     assert isinstance(slot.inside._data, Traced)
     return slot.inside._data.value is not slot.entry and slot.inside._data not in p.scope.variables
+
+
+def _is_stale(p: Part, slot: _Slot) -> bool:
+    """Whether the body writes memory of the variable by another tensor, or by a view: handles would not show it."""
+    before = slot.before
+    if not isinstance(before, Tensor):
+        return False
+    assert isinstance(slot.inside._data, Traced)
+    if slot.inside._data in p.scope.root.behind:
+        return True
+    return before._view is not None and any(t._storage is before._storage for t in p.scope.written.values())
 
 
 def _promoted(own: Spec, found: Spec) -> Spec | None:

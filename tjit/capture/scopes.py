@@ -38,6 +38,7 @@ class Scope:
         variables: the handles that stand for variables of a loop, to the tensor that the variable was bound to before.
         bound: (how an integer is computed, highest value) to the dim that it was bound to.
         through: of the whole trace: such handles that were written in place, and the tensor with them.
+        behind: of the whole trace: such handles whose tensor was written otherwise.
     """
 
     def __init__(self, builder: GraphBuilder, outer: Scope | None = None) -> None:
@@ -48,6 +49,7 @@ class Scope:
         self.written: dict[Traced, Tensor] = {}
         self.variables: dict[Traced, Tensor] = {}
         self.through: set[Traced] = set()
+        self.behind: set[Traced] = set()
         self.bound: dict[Any, Dim] = {}
         self._values: dict[Traced, Value] = {}
         self._producers: dict[Value, Node] = {}
@@ -134,6 +136,11 @@ class Scope:
                 return scope.variables[traced]
             scope = scope.outer
         return None
+
+    def handles_of(self, tensor: Tensor) -> list[Traced]:
+        """The loops' variables that were bound to a tensor before their loops."""
+        own = [traced for traced, bound in self.variables.items() if bound is tensor]
+        return own if self.outer is None else own + self.outer.handles_of(tensor)
 
     def region(
         self, name: str, inputs: Sequence[Value], outputs: Sequence[Operand], outside: dict[Value, Value]

@@ -164,14 +164,16 @@ class Trace:
         target._storage.version += 1
         mark_seen(target)
 
-    def _write(self, target: Tensor, value: Tensor) -> None:
+    def _write(self, target: Tensor, value: Tensor, by: Traced | None = None) -> None:
+        """Have a tensor and what it is a view of hold `value`. `by`: the loop's variable that it was written by."""
+        self.scope.root.behind.update(handle for handle in self.scope.handles_of(target) if handle is not by)
         value = with_history(target, value)
         new = self.value_of(value)
         traced = self.traced(target)
         bound = self.scope.variable_of(traced)
         if bound is not None:
             self.scope.root.through.add(traced)
-            self._write(bound, value)
+            self._write(bound, value, traced)
         if target._view is not None and isinstance(target._data, Traced):
             base, op, attrs = target._view
             self._write(base, write_through(op, attrs, base, value))
