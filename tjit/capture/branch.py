@@ -49,7 +49,8 @@ def branch(trace: Trace, test: Tensor, arms: Sequence[Callable[[], None]], state
                 ends.append(snapshot(state))
         except BaseException as error:
             restore(state, before)
-            if not isinstance(error, Exception) or isinstance(error, TjitError) or not is_raised_by_user(error):
+            by_user = isinstance(error, Exception) and not isinstance(error, TjitError | RecursionError)
+            if not by_user or not is_raised_by_user(error):
                 raise
             # where this branch would run the program ends; behind it only the other one did
             check(trace, test if side else ~test, _described(error), innermost(error.__traceback__))
