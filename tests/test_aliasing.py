@@ -446,3 +446,14 @@ def test_a_loop_writes_memory_by_two_names(f, dynamic):
 
     np.testing.assert_allclose(array(found), array(wanted), rtol=1e-6)
     np.testing.assert_allclose(array(y), array(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("f", [_view_in_loop, _view_and_base_in_loop, _base_after_view_in_loop])
+def test_a_loop_writes_a_numpy_array_by_two_names(f):
+    x = np.arange(30.0).reshape(6, 5) / 10
+    y = x.copy()
+
+    wanted, found = f(x), tjit.compile(f)(y)
+
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(y, x, rtol=1e-12)

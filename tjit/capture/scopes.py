@@ -139,7 +139,7 @@ class Scope:
 
     def handles_of(self, tensor: Tensor) -> list[Traced]:
         """The loops' variables that were bound to a tensor before their loops."""
-        own = [traced for traced, bound in self.variables.items() if bound is tensor]
+        own = [traced for traced, bound in self.variables.items() if bound._data is tensor._data]
         return own if self.outer is None else own + self.outer.handles_of(tensor)
 
     def region(
