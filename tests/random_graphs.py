@@ -503,12 +503,12 @@ def check(seed: int, depth: int = 3, passes: Sequence[Pass] = DEFAULT) -> None:
 
 def check_compiled(seed: int, depth: int = 3) -> None:
     """The compiled program gives what the graph evaluates to, with what it writes back, or fails alike."""
-    from tjit.compiled import build_program
+    from tjit.compiled import BuildOptions, build_program
 
     graph = random_graph(seed, depth)
     arrays = random_arrays(graph, seed)
     wanted = _outcome(lambda: evaluate(graph, arrays))
-    program = build_program(graph, (None,) * len(graph.inputs), False, {})
+    program = build_program(graph, (None,) * len(graph.inputs), BuildOptions(), {})
     inputs = [np.array(a) for a in arrays]
     sizes = program.bind(inputs)
     assert sizes is not None, "the program refuses the inputs"

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tjit
 import tjit.dtypes as dt
+import tjit.nn.functional as F
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -744,6 +746,22 @@ def test_last_part_of_a_split_reduction_is_shorter(parts, rng):
 def test_nests_are_refused():
     with pytest.raises(CodegenError, match=r"kernel walk is a nest.*\n.*\n.*nests=False"):
         emit_kernel(NestKernel("walk", (), (), (), location=Location("model.py", 3)))
+
+
+@pytest.mark.parametrize(
+    ("fn", "said"),
+    [
+        (lambda x: tjit.cumsum(x, 2), "has a scan"),
+        (lambda x: tjit.sort(x, 2)[0], "is a sort"),
+        (lambda x: F.scaled_dot_product_attention(x, x, x), "is an attention"),
+    ],
+    ids=["scan", "sort", "attention"],
+)
+def test_what_triton_does_not_spell_is_refused(fn, said):
+    lowered = tjit.compile(fn).lower(np.ones((2, 32, 16), "f4"))
+
+    with pytest.raises(CodegenError, match=rf"{said}, which Triton's emitter does not spell\n  at test_triton\.py"):
+        lowered.text("triton")
 
 
 def test_no_triton_until_a_compile_is_asked():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tjit.codegen.kernel import ContractKernel, Kernel, LoopKernel, NestKernel, Scan, SortKernel
+from tjit.codegen.kernel import Attention, ContractKernel, Kernel, LoopKernel, NestKernel, SortKernel
 from tjit.codegen.triton.contract import emit_contract
 from tjit.codegen.triton.loops import emit_loops, is_flat
 from tjit.codegen.triton.scatter import emit_scatter
@@ -43,15 +43,16 @@ def emit_kernel(kernel: Kernel, constants: Mapping[str, int] | None = None) -> T
         constants: block sizes to use instead of the emitter's, by the names in `TritonKernel.constants`.
 
     Raises:
-        CodegenError: the kernel breaks a rule of the kernel IR, is a nest or a sort, or has a scan.
+        CodegenError: the kernel breaks a rule of the kernel IR, is a nest, a sort or an attention, or has a scan.
     """
     if isinstance(kernel, NestKernel):
         message = f"Triton takes loops, contractions and scatters; kernel {kernel.name} is a nest, for one thread"
         raise CodegenError(message, kernel.location, hint="schedule the graph with nests=False")
-    if isinstance(kernel, LoopKernel) and any(isinstance(s, Scan) for loop in kernel.loops for s in loop.body):
-        raise CodegenError(f"kernel {kernel.name} has a scan, which Triton's emitter does not spell", kernel.location)
     if isinstance(kernel, SortKernel):
         raise CodegenError(f"kernel {kernel.name} is a sort, which Triton's emitter does not spell", kernel.location)
+    if isinstance(kernel, Attention):
+        message = f"kernel {kernel.name} is an attention, which Triton's emitter does not spell"
+        raise CodegenError(message, kernel.location)
     constants = {} if constants is None else constants
     if _is_empty(kernel):
         return Source(kernel).finish(0)

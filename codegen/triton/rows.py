@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tjit.codegen.kernel import Buffer, Load, Loop, LoopKernel, Reduce, Store, walk
+from tjit.codegen.kernel import Buffer, Load, Loop, LoopKernel, Reduce, Scan, Store, walk
 from tjit.codegen.triton.expressions import Expressions, Row, lane, unflatten
 from tjit.codegen.triton.scalars import Scalar, held
 from tjit.codegen.triton.source import Source, TritonKernel, literal, power_of_two, type_name
@@ -140,7 +140,7 @@ class _Rows:
         self._emit_points()
         stored: set[Buffer] = set()
         for loop in self.kernel.loops:
-            if stored & {e.buffer for s in loop.body for e in _loads(s)}:
+            if stored & {e.buffer for s in self._body(loop) for e in _loads(s)}:
                 self.source.line("tl.debug_barrier()", "reads what the loop above wrote")
             self._emit_loop(loop)
             stored |= written((loop,))
@@ -179,6 +179,16 @@ class _Rows:
         return 0 if self._single or self.across else 1
 
     # loops
+    def _body(self, loop: Loop) -> list[Reduce | Store]:
+        """The statements of `loop`, none of which is a scan."""
+        body: list[Reduce | Store] = []
+        for statement in loop.body:
+            if isinstance(statement, Scan):
+                message = f"kernel {self.kernel.name} has a scan, which Triton's emitter does not spell"
+                raise CodegenError(message, statement.location or self.kernel.location)
+            body.append(statement)
+        return body
+
     def _space(self, loop: Loop) -> _Space:
         count = dims.product(axis.extent for axis in loop.axes)
         if count in self.spaces:
@@ -224,13 +234,13 @@ class _Rows:
         space = self._space(loop)
         self.e.axes.update(unflatten(loop.axes, space.symbol.dim))
         if space.whole:
-            for statement in loop.body:
+            for statement in self._body(loop):
                 self._emit_whole(statement, loop, space)
         else:
             self._emit_blocks(loop, space)
 
     def _emit_once(self, loop: Loop) -> None:
-        for statement in loop.body:
+        for statement in self._body(loop):
             if isinstance(statement, Reduce):
                 self._finish_reduce(statement, self._element(statement))
             elif statement.buffer.row:
@@ -257,7 +267,7 @@ class _Rows:
             lanes = f"tl.arange(0, {space.block}){self._side(points=False)}"
             self.source.line(f"{space.name} = {start} + {self.source.widen(lanes)}")
             self._enter(space)
-            for statement in loop.body:
+            for statement in self._body(loop):
                 if isinstance(statement, Reduce):
                     self._accumulate(statement, accumulators[id(statement)], space)
                 elif statement.buffer.row:
