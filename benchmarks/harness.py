@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESERVED_SECONDS = 2  # of a budget, for what is not slow in each row to come
 QUICK_SECONDS = 95  # for the rows of a short run, beside the measuring of limits
 LEFT_OUT = "left out, for a short run has no time to compile it; what is compiled is kept, so the next run has more"
-PAUSE_SECONDS = 0.005  # for the threads of the one before to fall asleep
+PAUSE_SECONDS = {"numpy": 0.15}  # for the threads of the one before to fall asleep: OpenBLAS's spin that long
+SHORT_PAUSE_SECONDS = 0.005  # for those of the others
 
 
 @dataclass(frozen=True)
@@ -236,12 +237,14 @@ def _run_row(
         if figure.failure is None:
             with _noting_failure(figure, pool, name):
                 _prepare(row, name, figure, plan, pool, expected, seconds)
+    before = ""
     for n in range(plan.rounds):
         running = [name for name in figures if figures[name].failure is None]
         turn = n % max(1, len(running))
         for name in running[turn:] + running[:turn]:  # nobody runs first in every round
             with _noting_failure(figures[name], pool, name):
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS.get(before, SHORT_PAUSE_SECONDS))
+                before = name
                 figures[name].rounds_us.append(pool.get(name).ask("batch", plan.batch_seconds) * 1e6)
     for figure in figures.values():
         figure.us = median(figure.rounds_us) if figure.failure is None else None
