@@ -257,7 +257,11 @@ class ExprEmitter:
         offset = load.buffer.offset(load.index)
         pointer = self.pointers[load.buffer.name]
         element = self._element(load.dtype)
-        if bound:
+        if bound and valid is None and self._runs_along(load, offset):
+            for symbol, picked in bound.items():  # one element for all lanes
+                self.ints.symbols[symbol.name] = self.b.extract_element(picked, ir.Constant(I32, 0))
+            loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
+        elif bound:
             loaded = self._load_each(pointer, self._folded(offset, {**bound, **self._lane_vectors()}), element, valid)
         else:
             loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
@@ -266,6 +270,12 @@ class ExprEmitter:
             return result
         fill = self.scalars.constant(load.fill, load.dtype)
         return self.scalars.select(Lane(valid, bool_), result, fill)
+
+    def _runs_along(self, load: Load, offset: Dim) -> bool:
+        """Whether the lanes read neighbours, from a place that is picked once for all of them."""
+        if self.lanes.width == 1 or self.lanes.symbol is None or coefficient(offset, self.lanes.symbol) != 1:
+            return False
+        return all(self._is_uniform(value) for _, value, _ in load.bindings)
 
     def raw(self, load: Load) -> ir.Value:
         """The element as it is in memory, in every lane; 0 where the conditions do not hold. There are no bindings."""
