@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tjit.devices import cpu
 from tjit.ir.clone import clone_nodes
-from tjit.ir.dims import Dim, at_least, coefficient, is_one, product, substitute
+from tjit.ir.dims import Dim, at_least, coefficient, is_one, substitute
 from tjit.ir.graph import TAPE, Graph, Literal, Node, Operand, Region, Value
 from tjit.ir.op import OPS
 from tjit.ir.scope import bound_symbol, mentioned
@@ -21,7 +21,7 @@ from tjit.tensor import Tensor
 
 __all__ = ["batch_contractions"]
 
-_MORE_MEMORY = 8  # what is kept of each trip, over what the loop reads of arrays that have a part for each trip
+_MORE_MEMORY = 4  # what is kept of a trip over its part of an array: the gates of an LSTM are four times its input
 
 
 def batch_contractions(graph: Graph) -> Graph:
@@ -84,7 +84,7 @@ def _batch(rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:
     loop = _Loop(rewriter, node)
     before, sums = _Before(loop), _Sums(loop)
     for inner in loop.region.nodes:
-        if not before.takes(inner) and not sums.takes(inner):
+        if not sums.takes(inner) and not before.takes(inner):
             loop.body.append(inner)
     if not before.found and not sums.found:
         return None
@@ -285,7 +285,7 @@ class _Sums:
         made = self.loop.made(terms[0]) if len(terms) == 1 else None
         if made is None or made.op.name not in ("dot", "sum") or self.loop.varies(made):
             return None
-        if self.times_read[terms[0]] > 1 or made.result.type != carried.type:
+        if self.times_read[terms[0]] > 1 or made.result.type != carried.type or not carried.type.is_float:
             return None
         return made, node
 
@@ -364,23 +364,20 @@ class _Sums:
     def _total(self, one: _Sum, all_parts: dict[Value, Value]) -> Operand:
         loop, carried = self.loop, self.loop.node.operands[one.carried]
         sides = [side for side in (one.left, one.right) if side is not None]
-        k = one.node.operands[0].type.shape[1 if one.left is not None else 0]
+        rows = loop.trip * one.node.operands[0].type.shape[1 if one.left is not None else 0]
+        widths = one.node.result.type.shape[-len(sides) :]
 
         def made(start: Tensor, *arrays: Tensor) -> Tensor:
-            flat = [self._flat(side, array, k) for side, array in zip(sides, arrays, strict=True)]
+            given = zip(sides, arrays, widths, strict=True)
+            flat = [self._flat(side, array, (rows, width)) for side, array, width in given]
             return add(start, contract(permute(flat[0], (1, 0)), flat[1]) if len(flat) > 1 else total(flat[0], 0))
 
         arrays = [side.base if isinstance(side, _Part) else all_parts[side] for side in sides]
         return loop.rewriter.trace(one.node, made, [carried, *arrays])[0]
 
-    def _flat(self, side: _Part | Value, array: Tensor, k: Dim) -> Tensor:
+    def _flat(self, side: _Part | Value, array: Tensor, shape: tuple[Dim, ...]) -> Tensor:
         """All trips' rows, one below the other."""
-        loop = self.loop
-        rows = loop.trip * k
-        if isinstance(side, Value):
-            return _reshaped(array, (rows, product(array.shape) // rows))
-        width = product(side.shape) // k
-        return loop.all_parts(array, side.start, (rows, width))
+        return _reshaped(array, shape) if isinstance(side, Value) else self.loop.all_parts(array, side.start, shape)
 
 
 def _reshaped(x: Tensor, shape: tuple[Dim, ...]) -> Tensor:

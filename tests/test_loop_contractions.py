@@ -135,6 +135,20 @@ def test_symbolic_trips(size):
         np.testing.assert_allclose(np.asarray(f(*map(tjit.tensor, (x, w, z)))), wanted, rtol=1e-11)
 
 
+@pytest.mark.parametrize("rows", [0, 1])
+def test_trips_without_rows(rows):
+    def f(x, w, z):
+        s, r = 1.0 * z, tjit.zeros(M, dtype=tjit.float64)
+        for t in range(x.shape[0]):
+            y = tjit.exp(x[t] @ w)
+            s, r = s + x[t].T @ y, r + y.sum(0)
+        return s + r
+
+    x, w, z = _arrays((T, rows, D), (D, M), (D, M))
+    y = np.exp(x @ w)
+    _check(f, [x, w, z], z + np.einsum("tnd,tnm->dm", x, y) + y.sum((0, 1)), inside=0)
+
+
 def _stay(fn, *shapes: tuple[int, ...]) -> None:
     arrays = _arrays(*shapes)
     wanted = np.asarray(fn(*map(tjit.tensor, arrays)))
