@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["empty", "release_cached"]
+__all__ = ["empty"]
 
 _SMALL = 1 << 16  # below, NumPy's own allocator is as good
 _HUGE_PAGE = 1 << 21
 _KEEP = 1 << 30  # bytes of free memory that are kept
+# A child of fork gets copies of arrays, as of everything else; and shared memory seldom has huge pages.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
 class _Pool:
@@ -31,7 +33,7 @@ class _Pool:
             if blocks:
                 self.bytes -= size
                 return blocks.pop()
-        block = mmap.mmap(-1, size)
+        block = mmap.mmap(-1, size, **_PRIVATE)
         if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
             block.madvise(mmap.MADV_HUGEPAGE)
         return block
@@ -77,10 +79,3 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     lease = kind.from_buffer(block)
     lease.block = block
     return np.ndarray(shape, dtype, buffer=lease)
-
-
-def release_cached() -> None:
-    """Give the memory that is kept back to the system."""
-    with _POOL.lock:
-        _POOL.free.clear()
-        _POOL.bytes = 0
