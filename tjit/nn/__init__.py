@@ -14,3 +14,4 @@ from tjit.nn.module import Module as Module
 from tjit.nn.module import name_parameters as name_parameters
 from tjit.nn.parameter import Buffer as Buffer
 from tjit.nn.parameter import Parameter as Parameter
+from tjit.nn.recurrent import *  # noqa: F403
