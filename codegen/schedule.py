@@ -65,12 +65,14 @@ class Costs:
         contract_tasks: contraction or attention to the number of tasks to cut it into.
         sort_tasks: the same of a sort.
         blocking: contraction to how it is cut, where that is measured.
+        decided: told each distinct kernel as soon as it is known; few of them may turn out not to be needed.
     """
 
     scratch_bytes: Callable[[Kernel], Dim] = lambda kernel: 0
     contract_tasks: Callable[[Contraction], Dim] = lambda kernel: 1
     sort_tasks: Callable[[SortKernel], Dim] = lambda kernel: 1
     blocking: Callable[[ContractKernel], Blocking] | None = None
+    decided: Callable[[Kernel], None] = lambda kernel: None
     _answers: dict[str, tuple[Kernel, Dim]] = field(default_factory=dict)  # kernel's text to the one chosen, bytes
 
     def chosen(self, kernel: Kernel) -> tuple[Kernel, Dim]:
@@ -86,6 +88,7 @@ class Costs:
                 text = _text(kernel)
             kernel = replace(kernel, name=_named(kernel, text))
             self._answers[key] = kernel, self.scratch_bytes(kernel)
+            self.decided(kernel)
         known, nbytes = self._answers[key]
         if isinstance(kernel, ContractKernel) and isinstance(known, ContractKernel):
             kernel = replace(kernel, blocking=known.blocking)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -418,9 +418,7 @@ def _primitives(graph: Graph) -> Graph:
 def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions) -> Lowered:
     @cache
     def passes() -> Graph:
-        from tjit.passes.pipeline import DEFAULT, FAST_MATH, run_passes
-
-        return run_passes(graph, FAST_MATH if options.fast_math else DEFAULT)
+        return _passed(graph, options)
 
     @cache
     def plan() -> Any:
@@ -430,6 +428,12 @@ def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: B
         return schedule(passes(), options.costs(host_target()), strides)
 
     return Lowered(graph, passes, plan)
+
+
+def _passed(graph: Graph, options: BuildOptions) -> Graph:
+    from tjit.passes.pipeline import DEFAULT, FAST_MATH, run_passes
+
+    return run_passes(graph, FAST_MATH if options.fast_math else DEFAULT)
 
 
 @paused_collection()
@@ -454,19 +458,21 @@ def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, key: str, seconds: dict[str, float]
 ) -> Program:
     clock = _Clock(seconds)
-    from tjit.codegen.llvm.module import compile_schedule
+    from tjit.codegen.llvm.module import KernelObjects
     from tjit.codegen.llvm.target import host_target
+    from tjit.codegen.schedule import schedule
 
+    target, cache = host_target(), default_cache()
     clock.lap("import")  # of LLVM, with the first program
-    low = _lowered(graph, strides, options)
-    low.passes()
+    final = _passed(graph, options)
     clock.lap("passes")
-    plan = low.schedule()
-    clock.lap("schedule")
-    for stage in ("passes", "schedule", "llvm", "asm", "triton"):
-        dump_stage(graph.name, stage, lambda stage=stage: low.text(stage))
-    cache = default_cache()
-    image = compile_schedule(plan, host_target(), cache)
+    with KernelObjects(target, cache) as objects:
+        plan = schedule(final, replace(options.costs(target), decided=objects.add), strides)
+        clock.lap("schedule")
+        low = Lowered(graph, lambda: final, lambda: plan)
+        for stage in ("passes", "schedule", "llvm", "asm", "triton"):
+            dump_stage(graph.name, stage, lambda stage=stage: low.text(stage))
+        image = objects.image(plan)
     clock.lap("codegen")
     info = _info(plan)
     cache.put(key, "program", _pack(info, image), label=graph.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Contraction, NestKernel
+from tjit.codegen.kernel import Kernel, NestKernel
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
@@ -20,7 +20,7 @@ from tjit.runtime.image import Image
 from tjit.runtime.link import link
 from tjit.runtime.version import compiler_version
 
-__all__ = ["Unit", "compile_schedule", "print_assembly", "print_llvm"]
+__all__ = ["KernelObjects", "Unit", "compile_schedule", "print_assembly", "print_llvm"]
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,79 @@ def _key(text: str, target: Target) -> str:
     return hashlib.blake2b(data.encode(), digest_size=16).hexdigest()
 
 
-def _units(plan: Schedule, target: Target) -> Iterator[Unit]:
-    """The kernels' modules and what they are joined with, each once; those that LLVM takes longest for come first."""
-    seen: set[str] = set()
-    kernels = kernel_modules(plan, target).items()
-    for name, kernel in sorted(kernels, key=lambda item: not isinstance(item[1], Contraction)):
-        module, dependencies = emit_kernel(kernel, target)
-        for dependency in dependencies:
-            if dependency.name not in seen:
-                seen.add(dependency.name)
-                yield Unit(dependency.name, _key(dependency.name, target), dependency.emit)
-        key, scalar = _key(print_kernel(kernel, locations=False), target), isinstance(kernel, NestKernel)
-        yield Unit(name, key, lambda module=module: module, scalar)
+def _units(kernel: Kernel, target: Target) -> Iterator[Unit]:
+    """A kernel's module, after those that it is joined with."""
+    module, dependencies = emit_kernel(kernel, target)
+    for dependency in dependencies:
+        yield Unit(dependency.name, _key(dependency.name, target), dependency.emit)
+    key, scalar = _key(print_kernel(kernel, locations=False), target), isinstance(kernel, NestKernel)
+    yield Unit(kernel.name, key, lambda: module, scalar)
+
+
+class KernelObjects:
+    """The objects of kernels and of what they are joined with: from the disk cache, else compiled on other threads
+    while the caller goes on, to decide about more kernels for one. A context manager.
+
+    Args:
+        cache: where the objects are kept; None compiles all.
+    """
+
+    def __init__(self, target: Target, cache: Cache | None) -> None:
+        self.target = target
+        self.cache = cache
+        self._work = Compilation(target)
+        self._units: dict[str, tuple[str, ...]] = {}  # by the kernel's name
+        self._objects: dict[str, bytes | Job] = {}  # by the unit's name
+        self._missing: list[tuple[Unit, Job]] = []
+
+    def __enter__(self) -> KernelObjects:
+        self._work.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._work.__exit__(*error)
+
+    def add(self, kernel: Kernel) -> None:
+        """Begin to make a kernel's objects, unless that is done."""
+        if kernel.name not in self._units:
+            units = list(_units(kernel, self.target))
+            self._units[kernel.name] = tuple(unit.name for unit in units)
+            for unit in units:
+                self._add(unit)
+
+    def _add(self, unit: Unit) -> None:
+        if unit.name in self._objects:
+            return
+        data = self.cache.get(unit.key, "object") if self.cache is not None else None
+        if data is None:
+            data = self._work.add(unit.emit(), scalar=unit.scalar)
+            self._missing.append((unit, data))
+        self._objects[unit.name] = data
+
+    def image(self, plan: Schedule, name: str = "tjit.main", threads: bool = False, profiled: bool = False) -> Image:
+        """The image of a schedule's program; nothing can be added then. `compile_schedule` has the arguments."""
+        kernels = list(kernel_modules(plan, self.target).values())
+        for kernel in kernels:
+            self.add(kernel)
+        more = [self._work.add(emit_program(plan, self.target, name, profiled))]
+        if threads:
+            from tjit.codegen.llvm.threads import emit_threads  # only exports do
+
+            more.append(self._work.add(emit_threads(self.target.architecture)))
+        self._work.finish()
+        if self.cache is not None:
+            for unit, job in self._missing:
+                self.cache.put(unit.key, "object", job.result(), label=unit.name)
+        # in the kernels' order, whichever the cache held: equal programs are equal bytes
+        used = dict.fromkeys(unit for kernel in kernels for unit in self._units[kernel.name])
+        objects = [self._objects[unit] for unit in used]
+        try:
+            return link([data if isinstance(data, bytes) else data.result() for data in (*objects, *more)])
+        except CodegenError:
+            if len(self._missing) == len(self._objects):
+                raise
+            # what the cache held were no objects of ours
+            return compile_schedule(plan, self.target, None, name, threads, profiled)
 
 
 def compile_schedule(
@@ -67,42 +128,23 @@ def compile_schedule(
         threads: put the thread pool into the image too (an exported program brings its own).
         profiled: have the program note when its kernels run, in one more buffer.
     """
-    objects: list[bytes | Job] = []  # in the units' order, whichever the cache holds: equal programs are equal bytes
-    missing: list[tuple[Unit, Job]] = []
-    with Compilation(target) as work:
-        for unit in _units(plan, target):
-            data = cache.get(unit.key, "object") if cache is not None else None
-            if data is None:
-                data = work.add(unit.emit(), scalar=unit.scalar)
-                missing.append((unit, data))
-            objects.append(data)
-        objects.append(work.add(emit_program(plan, target, name, profiled)))
-        if threads:
-            from tjit.codegen.llvm.threads import emit_threads  # only exports do
+    with KernelObjects(target, cache) as objects:
+        return objects.image(plan, name, threads, profiled)
 
-            objects.append(work.add(emit_threads(target.architecture)))
-        work.finish()
-        for unit, job in missing:
-            if cache is not None:
-                cache.put(unit.key, "object", job.result(), label=unit.name)
-    try:
-        return link([data if isinstance(data, bytes) else data.result() for data in objects])
-    except CodegenError:
-        if len(missing) + 1 + threads == len(objects):
-            raise
-        return compile_schedule(
-            plan, target, None, name, threads, profiled
-        )  # what the cache held were no objects of ours
+
+def _all_units(plan: Schedule, target: Target) -> list[Unit]:
+    """What a program is linked from besides its own module, each once."""
+    units = (unit for kernel in kernel_modules(plan, target).values() for unit in _units(kernel, target))
+    return list({unit.name: unit for unit in units}.values())
 
 
 def print_llvm(plan: Schedule, target: Target) -> str:
     """LLVM's text of every module of the program, before LLVM's passes."""
-    units = _units(plan, target)
-    return "\n".join(module_text(m, target) for m in (*(u.emit() for u in units), emit_program(plan, target)))
+    modules = (*(unit.emit() for unit in _all_units(plan, target)), emit_program(plan, target))
+    return "\n".join(module_text(module, target) for module in modules)
 
 
 def print_assembly(plan: Schedule, target: Target) -> str:
     """The assembler text of every module of the program."""
-    units = _units(plan, target)
-    kernels = (assembly(u.emit(), target, scalar=u.scalar) for u in units)
+    kernels = (assembly(u.emit(), target, scalar=u.scalar) for u in _all_units(plan, target))
     return "\n".join((*kernels, assembly(emit_program(plan, target), target)))
