@@ -108,6 +108,7 @@ class ExprEmitter:
         self._varies: dict[int, bool] = {}
         self._memo: dict[int, Lane] = {}
         self._positions: dict[Dim, ir.Value] = {}
+        self._bounds: dict[tuple[int, Dim, tuple[tuple[Dim, Dim], ...]], ir.Value] = {}
         self._kept: list[Expr] = []  # ids stay valid while what they name is alive
 
     def _uniform(self) -> ExprEmitter:
@@ -120,12 +121,12 @@ class ExprEmitter:
     def scope(self) -> Iterator[None]:
         """What is emitted inside is forgotten at the end: it does not dominate what follows."""
         both = (self, self.scalar)
-        saved = [(dict(e._memo), dict(e._positions)) for e in both]
+        saved = [(dict(e._memo), dict(e._positions), dict(e._bounds)) for e in both]
         try:
             yield
         finally:
-            for e, (memo, positions) in zip(both, saved, strict=True):
-                e._memo, e._positions = memo, positions
+            for e, kept in zip(both, saved, strict=True):
+                e._memo, e._positions, e._bounds = kept
 
     def hoist(self, roots: Iterable[Expr], over: frozenset[Symbol], reduced: bool = False) -> None:
         """Emit here every largest part of the roots that does not depend on the symbols `over`.
@@ -145,6 +146,19 @@ class ExprEmitter:
                 self.emit(expr)
             elif isinstance(expr, Compute):
                 stack += reversed(expr.operands)
+            elif isinstance(expr, Load):
+                stack += self._hoist_indices(expr, over, memo, reduced)
+
+    def _hoist_indices(self, load: Load, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool) -> list[Expr]:
+        """Emit here the indices of a load that do not depend on the symbols `over`; the others."""
+        guards = any(s in over for pair in load.conditions for d in pair for s in symbols(d))
+        left = []
+        for _, value, extent in load.bindings:
+            if guards or varies(value, over, memo, reduced):
+                left.append(value)
+            else:
+                self._bound(load, value, extent)
+        return left
 
     def emit(self, expr: Expr) -> Lane:
         """The value of `expr` in every lane."""
@@ -253,16 +267,12 @@ class ExprEmitter:
 
     def _load(self, load: Load) -> Lane:
         valid = self._conditions(load)
-        bound = {symbol: self.bind(value, extent, valid) for symbol, value, extent in load.bindings}
+        picked = self._pick(load)
         offset = load.buffer.offset(load.index)
         pointer = self.pointers[load.buffer.name]
         element = self._element(load.dtype)
-        if bound and valid is None and self._runs_along(load, offset):
-            for symbol, picked in bound.items():  # one element for all lanes
-                self.ints.symbols[symbol.name] = self.b.extract_element(picked, ir.Constant(I32, 0))
-            loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
-        elif bound:
-            loaded = self._load_each(pointer, self._folded(offset, {**bound, **self._lane_vectors()}), element, valid)
+        if picked:
+            loaded = self._load_each(pointer, self._folded(offset, {**picked, **self._lane_vectors()}), element, valid)
         else:
             loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
         result = self.scalars.from_memory(loaded, load.dtype)
@@ -271,11 +281,35 @@ class ExprEmitter:
         fill = self.scalars.constant(load.fill, load.dtype)
         return self.scalars.select(Lane(valid, bool_), result, fill)
 
-    def _runs_along(self, load: Load, offset: Dim) -> bool:
-        """Whether the lanes read neighbours, from a place that is picked once for all of them."""
-        if self.lanes.width == 1 or self.lanes.symbol is None or coefficient(offset, self.lanes.symbol) != 1:
+    def _pick(self, load: Load) -> dict[Symbol, ir.Value]:
+        """Give the symbols that the load binds their values; those with one of their own in each lane are returned."""
+        picked: dict[Symbol, ir.Value] = {}
+        for symbol, value, extent in load.bindings:
+            index = self._bound(load, value, extent)
+            if isinstance(index.type, ir.VectorType):
+                picked[symbol] = index
+            else:
+                self.ints.symbols[symbol.name] = index
+        return picked
+
+    def _bound(self, load: Load, value: Expr, extent: Dim) -> ir.Value:
+        """A checked index of a load: one for all lanes where it is the same in all of them, else a vector."""
+        key = (id(value), extent, load.conditions)
+        found = self._bounds.get(key)
+        if found is None:
+            if self._is_picked_once(load, value):
+                found = self.scalar._bound(load, value, extent)
+            else:
+                found = self.bind(value, extent, self._conditions(load))
+            self._bounds[key] = found
+            self._kept.append(value)
+        return found
+
+    def _is_picked_once(self, load: Load, value: Expr) -> bool:
+        """Whether an index is the same in every lane, there are several, and they all use it or none does."""
+        if self.lanes.width == 1 or any(s in self._lane for pair in load.conditions for d in pair for s in symbols(d)):
             return False
-        return all(self._is_uniform(value) for _, value, _ in load.bindings)
+        return isinstance(value, Const) or self._is_uniform(value)
 
     def raw(self, load: Load) -> ir.Value:
         """The element as it is in memory, in every lane; 0 where the conditions do not hold. There are no bindings."""

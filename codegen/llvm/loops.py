@@ -11,14 +11,14 @@ import llvmlite.ir as ir
 from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, varies
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
-from tjit.ir.dims import Dim, coefficient, product
+from tjit.ir.dims import Dim, coefficient, product, symbols
 
 __all__ = ["emit_loops"]
 
@@ -76,7 +76,7 @@ class _Loops:
         many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
         many = 2 if self.by_rows else many
         unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
-        if any(isinstance(e, Load) and (e.bindings or e.conditions) for e in exprs):
+        if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             unroll = 1
         extent = self.kernel.vector.extent
         while isinstance(extent, int) and unroll > 1 and extent < width * unroll:
@@ -84,6 +84,14 @@ class _Loops:
         while isinstance(extent, int) and width > 4 and extent <= width // 2:
             width //= 2
         return _Shape(width, unroll)
+
+    def _by_lane(self, load: Load) -> bool:
+        """Whether each lane has an index or a condition of its own: code of as many parts as there are lanes."""
+        assert self.kernel.vector is not None
+        lane = self.kernel.vector.symbol
+        memo: dict[int, bool] = {}
+        guarded = any(lane in symbols(d) for pair in load.conditions for d in pair)
+        return guarded or any(varies(value, frozenset({lane}), memo) for _, value, _ in load.bindings)
 
     def _has_strides(self) -> bool:
         """Whether a load steps over many elements from lane to lane."""
