@@ -28,16 +28,17 @@ from tjit.ir.op import Op
 from tjit.ir.printer import print_graph
 from tjit.location import user_location
 from tjit.ops.apply import TapeNode, state
+from tjit.runtime import threads
 from tjit.runtime.cache import default_cache
 from tjit.runtime.collector import paused_collection
 from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
-from tjit.runtime.threads import get_num_threads
 from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
 from tjit.tensor import Size, Tensor
 
 if TYPE_CHECKING:
+    from tjit.codegen.kernel import Kernel
     from tjit.codegen.llvm.target import Target
     from tjit.codegen.schedule import Costs
     from tjit.runtime.profiled import ProfiledProgram
@@ -69,7 +70,7 @@ class BuildOptions:
 
     def key(self) -> str:
         """What tells programs apart in the disk cache; a choice is one for a number of threads."""
-        return f"{self.fast_math}" + (f" tuned for {get_num_threads()}" if self.tune else "")
+        return f"{self.fast_math}" + (f" tuned for {threads.get_num_threads()}" if self.tune else "")
 
 
 @paused_collection()
@@ -467,7 +468,13 @@ def _build(
     final = _passed(graph, options)
     clock.lap("passes")
     with KernelObjects(target, cache) as objects:
-        plan = schedule(final, replace(options.costs(target), decided=objects.add), strides)
+
+        def decided(kernel: Kernel) -> None:
+            if kernel.tasks != 1:
+                threads.prepare()
+            objects.add(kernel)
+
+        plan = schedule(final, replace(options.costs(target), decided=decided), strides)
         clock.lap("schedule")
         low = Lowered(graph, lambda: final, lambda: plan)
         for stage in ("passes", "schedule", "llvm", "asm", "triton"):

@@ -7,6 +7,7 @@ calls of other threads meanwhile run on their own thread. A forked child keeps t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -17,7 +18,7 @@ from tjit.errors import ArgumentError
 from tjit.runtime.cache import default_cache, source_key
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
 
-__all__ = ["get_num_threads", "pool", "set_num_threads", "symbols", "usable_cores"]
+__all__ = ["get_num_threads", "pool", "prepare", "set_num_threads", "symbols", "usable_cores"]
 
 # What the pool's image is made from and with: their text is its version.
 _SOURCES = ("tjit.codegen.llvm.threads", "tjit.codegen.llvm.objects", "tjit.runtime.link", "tjit.runtime.image")
@@ -27,6 +28,19 @@ _TARGETS = {X86_64: "x86-64", AARCH64: "aarch64"}
 def pool() -> int:
     """The address of the process's pool."""
     return _pointer or _create()
+
+
+def prepare() -> None:
+    """Have the pool made on another thread, for a program that will want it: that takes as long as a small program."""
+    global _maker
+    if not _pointer and _maker is None:
+        _maker = threading.Thread(target=_try_pool, daemon=True)
+        _maker.start()
+
+
+def _try_pool() -> None:
+    with contextlib.suppress(Exception):  # who wants the pool tries again, and hears of it
+        pool()
 
 
 def get_num_threads() -> int:
@@ -70,6 +84,7 @@ def symbols() -> dict[str, int]:
 _lock = threading.Lock()
 _threads = 0
 _pointer = 0
+_maker: threading.Thread | None = None
 _loaded: LoadedImage | None = None
 
 
@@ -89,13 +104,17 @@ def _create() -> int:
             _loaded = load(_pool_image())
             create = _function("tjit.pool_create", ctypes.c_void_p, ctypes.c_int32)
             _pointer = create(get_num_threads()) or 0
-            os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
     return _pointer
 
 
 def _after_fork() -> None:
     _lock.release()
-    _function("tjit.pool_forked", None, ctypes.c_void_p)(_pointer)
+    if _pointer:
+        _function("tjit.pool_forked", None, ctypes.c_void_p)(_pointer)
+
+
+if hasattr(os, "register_at_fork"):  # no child gets a lock that is taken, or a pool that is half made
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
 
 
 def _function(name: str, *types: Any) -> Callable[..., int | None]:
