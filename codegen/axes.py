@@ -16,6 +16,7 @@ from tjit.codegen.kernel import (
     Expr,
     Index,
     Load,
+    Loop,
     LoopKernel,
     Reduce,
     Reduced,
@@ -29,7 +30,17 @@ from tjit.codegen.kernel import (
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
 from tjit.passes.costs import EXPENSIVE
 
-__all__ = ["TASK_COST", "arrange", "crosses", "expressions", "kernel_buffers", "rebuild", "statements", "work"]
+__all__ = [
+    "TASK_COST",
+    "arrange",
+    "column_axis",
+    "crosses",
+    "expressions",
+    "kernel_buffers",
+    "rebuild",
+    "statements",
+    "work",
+]
 
 TASK_COST = 24_000.0  # in units of about 1 ns / 4: below, waking a thread costs more than it saves
 _MAX_TASKS = 64
@@ -210,14 +221,36 @@ def _choose_vector(kernel: LoopKernel) -> LoopKernel:
             best = kernel.parallel[-1]
             cross = _cross_axis(kernel, best)
         return _with_last(kernel, best, cross)
-    if _row_buffers(kernel) or not kernel.parallel:
-        return replace(kernel, vector=inner[0])
-    rows = sum(_contiguous_count(a, accesses) for a in dict.fromkeys(inner))
-    columns = {a: _contiguous_count(a, accesses) for a in kernel.parallel}
+    column = None if _row_buffers(kernel) else column_axis(kernel)
+    return replace(kernel, vector=inner[0]) if column is None else _with_last(kernel, column)
+
+
+def column_axis(kernel: LoopKernel) -> Axis | None:
+    """The parallel axis along which more of what the loops access lies close than along their own; None: none."""
+    inner = dict.fromkeys(loop.axes[-1] for loop in kernel.loops if loop.axes)
+    if not inner or not kernel.parallel:
+        return None
+    accesses = [access for loop in kernel.loops if loop.axes for access in _loop_accesses(loop)]
+    columns = {a: _closeness(a, accesses) for a in kernel.parallel}
     best = max(reversed(kernel.parallel), key=columns.__getitem__)
-    if columns[best] > rows and _points_enough(best):
-        return _with_last(kernel, best)
-    return replace(kernel, vector=inner[0])
+    runs, last = zip(*(_closeness(a, accesses) for a in inner), strict=True)
+    return best if columns[best] > (sum(runs), sum(last)) and _points_enough(best) else None
+
+
+def _loop_accesses(loop: Loop) -> list[tuple[Dim, Dim]]:
+    """The offset and the last index of what a loop loads and stores at each of its points."""
+    axes = {a.symbol for a in loop.axes}
+    seen: set[int] = set()
+    found: list[Load | Store] = [e for s in loop.body for e in walk(s.value, seen) if isinstance(e, Load)]
+    found += [s for s in loop.body if isinstance(s, Store)]
+    offsets = dict.fromkeys((a.buffer.offset(a.index), a.index[-1] if a.index else 0) for a in found)
+    return [(offset, last) for offset, last in offsets if not axes.isdisjoint(symbols(offset))]
+
+
+def _closeness(axis: Axis, accesses: list[tuple[Dim, Dim]]) -> tuple[int, int]:
+    """How many accesses run along an axis, and of how many it is the last dim, whose stride is the least as a rule."""
+    last = sum(axis.symbol in symbols(d) for _, d in accesses)
+    return _contiguous_count(axis, [offset for offset, _ in accesses]), last
 
 
 def _points_enough(axis: Axis) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import copysign
 from typing import Any
 
+from tjit.codegen.axes import column_axis
 from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, pieces
 from tjit.codegen.kernel import (
     Accumulator,
@@ -276,7 +277,8 @@ class _Loops:
         for item in self.group.items:
             self._declare(item)
         bodies = self._bodies()
-        self.rows = self._choose_rows()
+        if column_axis(self._kernel(name, bodies, location)) is None:  # else a row buffer would have to be a block
+            self.rows = self._choose_rows()
         if self.rows or self.left:
             bodies = self._bodies()
         stores = self._reduction_stores()
@@ -284,6 +286,9 @@ class _Loops:
             self.loops.append([])
             bodies.append([])
         bodies[-1].extend(stores)
+        return self._kernel(name, bodies, location)
+
+    def _kernel(self, name: str, bodies: list[list[Statement]], location: Location | None) -> LoopKernel:
         loops = tuple(
             Loop(tuple(axes), tuple(body), self.backwards.get(n, False))
             for n, (axes, body) in enumerate(zip(self.loops, bodies, strict=True))

@@ -18,11 +18,11 @@ from tjit.autograd.compiled import Joint, split_joint
 from tjit.capture.aliases import view_again
 from tjit.capture.function import Captured, Source, capture_function
 from tjit.capture.guards import Guards
-from tjit.capture.inputs import array_leaf, array_of, float_leaf
+from tjit.capture.inputs import array_leaf, array_of, float_leaf, stride_dim
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, unflatten
 from tjit.errors import ArgumentError, TjitError
-from tjit.ir.dims import Dim, DimExpr, Symbol, evaluate
+from tjit.ir.dims import Dim, DimExpr, evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.op import Op
 from tjit.ir.printer import print_graph
@@ -178,18 +178,14 @@ class Variant:
     # -- binding -------------------------------------------------------------------------------------------------------
 
     def _strides(self, i: int, arrays: list[Any]) -> tuple[Dim, ...] | None:
-        """The strides of an input as the program knows them: 0 and 1 fixed, others symbols; None: contiguous."""
+        """The strides of an input as the program knows them; None: contiguous."""
         source = self.sources[i]
         if source.is_number:
             return None
         array = array_of(arrays[source.position]) if source.kind == "argument" else _tensor_of(source).array
         if array.flags.c_contiguous:
             return None
-        size = array.dtype.itemsize
-        fixed = {0: 0, size: 1}
-        return tuple(
-            fixed[s] if s in fixed else Symbol(f"stride{i}_{d}", -(1 << 40)).dim for d, s in enumerate(array.strides)
-        )
+        return tuple(stride_dim(s, array.itemsize, f"stride{i}_{d}") for d, s in enumerate(array.strides))
 
     def _lifted_strides(self, i: int) -> tuple[int, ...] | None:
         """The strides in bytes that a lifted tensor has to keep."""

@@ -15,7 +15,9 @@ from tjit.ops.apply import state
 from tjit.ops.strides import merged_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature", "strides_of_argument"]
+__all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature", "stride_dim", "strides_of_argument"]
+
+_CLOSE = 4  # elements
 
 
 def array_leaf(leaf: Any) -> bool:
@@ -111,7 +113,7 @@ def _static(leaf: Any) -> Any:
 
 
 def _layout(array: np.ndarray) -> tuple[Any, ...]:
-    """What is fixed of a strided array: which strides are 0 or 1 element, and which dims are as one.
+    """What is fixed of a strided array: strides of few elements, which make other code, and which dims are as one.
 
     The other strides are read at each call.
     """
@@ -122,8 +124,25 @@ def _layout(array: np.ndarray) -> tuple[Any, ...]:
             user_location(),
             hint="pass a copy",
         )
-    fixed = tuple(s // size if s in (0, size) else None for s in array.strides)
+    fixed = tuple(_fixed_stride(s, size) for s in array.strides)
     return (*fixed, *merged_dims(array.shape, array.strides), array.flags.f_contiguous)
+
+
+def _fixed_stride(step: int, size: int) -> int | None:
+    """A stride in elements if it is of few, for which code is made: whole vectors are read, and lanes picked out."""
+    return step // size if abs(step) <= _CLOSE * size else None
+
+
+def stride_dim(step: int, size: int, name: str) -> Dim:
+    """A stride in elements as a program knows it: a number where signatures fix it, else a symbol.
+
+    Args:
+        step: in bytes.
+        size: of an element in bytes.
+        name: of the symbol.
+    """
+    fixed = _fixed_stride(step, size)
+    return Symbol(name, -(1 << 40)).dim if fixed is None else fixed
 
 
 def strides_of_argument(leaf: Any, shape: tuple[Dim, ...], name: str) -> tuple[Dim, ...] | None:
@@ -133,10 +152,7 @@ def strides_of_argument(leaf: Any, shape: tuple[Dim, ...], name: str) -> tuple[D
         return None
     if array.flags.f_contiguous:
         return tuple(product(shape[:d]) for d in range(len(shape)))
-    fixed = {0: 0, array.itemsize: 1}
-    found: list[Dim] = [
-        fixed[s] if s in fixed else Symbol(f"{name}_stride{d}", -(1 << 40)).dim for d, s in enumerate(array.strides)
-    ]
+    found: list[Dim] = [stride_dim(s, array.itemsize, f"{name}_stride{d}") for d, s in enumerate(array.strides)]
     for d, merged in reversed(list(enumerate(merged_dims(array.shape, array.strides)))):
         if merged:
             found[d] = found[d + 1] * shape[d + 1]
