@@ -49,6 +49,15 @@ def test_convolutions(k, options):
     )
 
 
+@pytest.mark.parametrize(("stride", "dilation"), [(3, 2), (2, 3)])
+def test_strides_and_dilations_that_are_coprime(stride, dilation):
+    compared(
+        lambda x, w: F.conv2d(x, w, None, stride, 2, dilation, 3),
+        lambda x, w: torch.nn.functional.conv2d(x, w, None, stride, 2, dilation, 3),
+        *draw((2, 9, 13, 11), (6, 3, 3, 2)),
+    )
+
+
 @pytest.mark.parametrize("options", TRANSPOSED)
 @pytest.mark.parametrize("k", [1, 2])
 def test_transposed_convolutions(k, options):

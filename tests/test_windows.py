@@ -37,6 +37,10 @@ CASES = (
     Case("m", 1, 3, (17, 19), 40, (7, 7), stride=2, padding=3),
     Case("m", 2, 32, (13, 7), 32, (3, 2), stride=2, dilation=3, groups=2),
     Case("m", 2, 12, (6, 5, 7), 20, (3, 2, 3)),
+    Case("m", 2, 16, (5, 8), 32, (3, 3), padding=4),  # tiles that read padding only
+    Case("m", 1, 24, (9, 28), 32, (3, 3), padding=2, dilation=2),
+    Case("m", 2, 16, (14, 9), 32, (5, 4), stride=3, padding=2),
+    Case("m", 1, 12, (40,), 32, (11,), padding=7),  # more taps than are spelt out
     Case("n", 2, 8, (20, 35), 8, (3, 3), groups=8),
     Case("n", 2, 8, (14, 14), 8, (3, 3), stride=2, groups=8),
     Case("n", 2, 6, (17, 40), 9, (3, 3), stride=3, groups=3),
@@ -89,6 +93,17 @@ def test_plans_agree_with_torch(case, dtype, tolerance, rng, plans):
     for a, b in zip(found, gradients(torch, case, *theirs), strict=True):
         a, b = a.detach().to(tjit.float64).numpy(), b.detach().to(torch.float64).numpy()
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+def test_what_reads_padding_is_left_out(plans):
+    tjit.compile(lambda x, w: F.conv2d(x, w, padding=1))(tjit.rand(2, 64, 7, 7), tjit.rand(32, 64, 3, 3))
+
+    plan = plans[0]
+    if plan.lanes == 16:
+        assert plan.tile.size == 7
+        assert [len(tap.lines) for tap in plan.variants[0]] == [6, 7, 6]
+        assert plan.outer is not None
+        assert plan.rows[0] == plan.outer.k == 1
 
 
 def test_phases_of_a_strided_gradient_are_stored_where_they_belong(rng):

@@ -7,13 +7,13 @@ digits of n and of k are strides in it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import gcd
 
 from tjit.codegen.digits import expression_dims, split_digits, substitute_symbol
-from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load, walk
-from tjit.ir.dims import Dim, Symbol, coefficient, symbols
+from tjit.codegen.kernel import Axis, Compute, ContractKernel, Expr, Load, walk
+from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
 __all__ = ["Digit", "ImageAxis", "WindowMap", "map_windows", "split_axis"]
 
@@ -28,13 +28,18 @@ class Digit:
 
 @dataclass(frozen=True, slots=True)
 class ImageAxis:
-    """A dim of the image, at scale_n * (digit `n` of n) + scale_k * (digit `k` of k) where there are such."""
+    """A dim of the image, at scale_n * (digit `n` of n) + scale_k * (digit `k` of k) where there are such.
+
+    Attributes:
+        inside: the range of positions beyond which all of the image is zero: the padding of windows.
+    """
 
     symbol: Symbol
     n: int | None
     k: int | None
     scale_n: int = 1
     scale_k: int = 1
+    inside: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ def map_windows(kernel: ContractKernel) -> WindowMap | None:
     for axis in axes:
         expr = _over_axis(expr, axis, n, k)
     batch = tuple(x for x in kernel.batch if x not in shared)
-    return WindowMap(n, k, len(n_split[0]), batch, _by_stride(expr, axes), expr)
+    axes = tuple(replace(axis, inside=_inside(expr, axis.symbol)) for axis in _by_stride(expr, axes))
+    return WindowMap(n, k, len(n_split[0]), batch, axes, expr)
 
 
 def split_axis(axis: Axis, *exprs: Expr) -> tuple[tuple[Digit, ...], Dim] | None:
@@ -161,3 +167,16 @@ def _by_stride(expr: Expr, axes: tuple[ImageAxis, ...]) -> tuple[ImageAxis, ...]
         return abs(found) if isinstance(found, int) and found else 1 << 62
 
     return tuple(sorted(axes, key=step, reverse=True))
+
+
+def _inside(image: Expr, symbol: Symbol) -> tuple[int, int] | None:
+    """The positions of an axis with a condition of its own that is not met elsewhere, where the image is zero."""
+    while isinstance(image, Compute) and image.op.name == "cast":
+        (image,) = image.operands
+    if not isinstance(image, Load) or image.fill != 0:
+        return None
+    for place, extent in image.conditions:
+        first = substitute(place, {symbol: 0})
+        if coefficient(place, symbol) == 1 and isinstance(first, int) and isinstance(extent, int):
+            return -first, extent - first
+    return None

@@ -15,10 +15,23 @@ from tjit.codegen.digits import substitute_symbol
 from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
 from tjit.codegen.llvm.contract_operands import Operand, holds, plain_operand, results_along_n
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.window_map import Digit, WindowMap, map_windows, split_axis
+from tjit.codegen.llvm.window_blocks import (
+    Blocks,
+    blocks_of_k,
+    blocks_of_n,
+    dots_tile,
+    even,
+    filters_tile,
+    inside_of,
+    outermost,
+    round_up,
+    rows_tile,
+)
+from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows, split_axis
+from tjit.codegen.llvm.window_tile import Tap
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
-__all__ = ["Blocks", "Panels", "WindowPlan", "plan_windows"]
+__all__ = ["Panels", "WindowPlan", "plan_windows"]
 
 _K_BLOCK = 768  # steps of k summed in registers
 _M_BLOCK = 128  # filters of packed weights: with a block of k, half of a second-level cache
@@ -32,36 +45,7 @@ _MOST_STEP = 4  # from position to position: whole vectors are loaded and every 
 _CELL_FLOPS = 1 << 20
 _CELLS = 16
 _MOST_TASKS = 64
-_MOST_ROWS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """An axis in blocks: `span` values of the digit `level`, all of the digits below it, one of each above."""
-
-    digits: tuple[Digit, ...]
-    level: int
-    span: int
-
-    @property
-    def below(self) -> int:
-        return prod(d.extent for d in self.digits[: self.level])
-
-    @property
-    def size(self) -> int:
-        return self.below * self.span
-
-    @property
-    def each(self) -> int:
-        """Blocks for one value of the digits above."""
-        return -(-self.digits[self.level].extent // self.span)
-
-    @property
-    def count(self) -> int:
-        return self.each * prod(d.extent for d in self.digits[self.level + 1 :])
-
-    def span_of(self, digit: int) -> int:
-        return self.digits[digit].extent if digit < self.level else self.span if digit == self.level else 1
+_MOST_VARIANTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +75,7 @@ class WindowPlan:
         m_block: filters in a block.
         panels: where a is packed from; None: it is evaluated first.
         strides: of the image's axes in scratch.
+        outer: the axis whose digit of k a block goes through last, so that padding is at its ends; None: the highest.
     """
 
     kernel: ContractKernel
@@ -104,6 +89,7 @@ class WindowPlan:
     m_block: int
     panels: Panels | None
     strides: tuple[int, ...]
+    outer: ImageAxis | None
 
     @property
     def lanes(self) -> int:
@@ -133,17 +119,64 @@ class WindowPlan:
         return {"m": 1, "n": last.scale_n, "k": last.scale_k}[self.along]
 
     @property
+    def positions(self) -> range:
+        """Of a tile, those that it reads first in each line."""
+        return range(0, self.tile.size, self.tile.span_of(0) if self.along == "n" else 1)
+
+    @property
     def offsets(self) -> tuple[int, ...]:
-        """Where in the image the positions of a tile are that it reads first in each line, from its first."""
+        """Where in the image the positions are, from the tile's first."""
         found = []
-        for position in range(0, self.tile.size, self.tile.span_of(0) if self.along == "n" else 1):
+        for position in self.positions:
             total = 0
             for axis, stride in zip(self.windows.axes, self.strides, strict=True):
                 if axis.n is not None and axis.n <= self.tile.level:
-                    below = prod(d.extent for d in self.tile.digits[: axis.n])
-                    total += position // below % self.tile.span_of(axis.n) * axis.scale_n * stride
+                    total += self.tile.value_of(position, axis.n) * axis.scale_n * stride
             found.append(total)
         return tuple(found)
+
+    @property
+    def taps(self) -> int:
+        """Steps of k in a row of the table: what is spelt out in the microkernel, or runs along lanes."""
+        return {"m": self.k.taps, "n": 1, "k": self.k.span_of(0)}[self.along]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The digits of k whose values are rows of the table, those first that change last."""
+        outer = None if self.outer is None else self.outer.k
+        lowest = 1 if self.taps > 1 or self.along == "k" else 0
+        return tuple(sorted(range(self.k.level, lowest - 1, -1), key=lambda digit: digit != outer))
+
+    @property
+    def variants(self) -> tuple[tuple[Tap, ...], ...]:
+        """The taps of a row, for each place of a tile along the digit `tile.level`; one: the same for all."""
+        lowest = (pair for pair in zip(self.windows.axes, self.strides, strict=True) if pair[0].k == 0)
+        axis, stride = next(lowest, (None, 0))
+        steps = [tap * stride * (axis.scale_k if axis else 0) for tap in range(self.taps)]
+        everywhere = tuple(Tap(place, tuple(range(self.lines))) for place in steps)
+        if axis is None or axis.n is None or axis.inside is None or axis.n > self.tile.level or self.taps == 1:
+            return (self._ordered(everywhere),)
+        starts = range(0, self.tile.digits[axis.n].extent, self.tile.span) if axis.n == self.tile.level else (0,)
+        found = tuple(
+            tuple(Tap(place, self._lines_inside(axis, start, tap)) for tap, place in enumerate(steps))
+            for start in starts
+        )
+        return tuple(map(self._ordered, found if len(set(found)) <= _MOST_VARIANTS else (everywhere,)))
+
+    def _lines_inside(self, axis: ImageAxis, start: int, tap: int) -> tuple[int, ...]:
+        """The positions of a tile that begins at `start` of its axis at which a tap does not read padding."""
+        assert axis.n is not None
+        found = []
+        for line, position in enumerate(self.positions):
+            value = start + self.tile.value_of(position, axis.n)
+            first, end = inside_of(axis, value, value)
+            if first <= tap < end:
+                found.append(line)
+        return tuple(found)
+
+    def _ordered(self, taps: tuple[Tap, ...]) -> tuple[Tap, ...]:
+        """As they are packed."""
+        return taps[::-1] if self.panels is not None and self.panels.reversed[0] else taps
 
     @property
     def m(self) -> int:
@@ -207,15 +240,12 @@ class WindowPlan:
 
     @property
     def slot_bytes(self) -> int:
-        return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + self.k.size * 8, 64)
+        rows = self.k.size // self.taps
+        return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + rows * 16, 64)
 
     @property
     def image_extents(self) -> tuple[int, ...]:
         return _image_extents(self.windows, self.tile, self.n, self.k)
-
-
-def round_up(x: int, unit: int) -> int:
-    return -(-x // unit) * unit
 
 
 @lru_cache(maxsize=8)
@@ -232,24 +262,24 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
         return None
     m = kernel.m.extent
     along = _along(windows, m, lanes)
-    k = _blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
+    k = blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
+    width = m
     if along == "n":
-        width = m
-        tile = _rows_tile(windows, width, target, lanes)
+        tile = rows_tile(windows, m, target, lanes)
     elif along == "k":
-        width = m
-        tile = _dots_tile(windows, (target.registers - 4) // width)
+        tile = dots_tile(windows, (target.registers - 4) // m)
     else:
-        tile, vectors = _tile(windows, m, k.size, target, lanes)
+        tile, vectors = filters_tile(windows, m, k, target, lanes)
         width = vectors * lanes
-    m_block = _even(m, _M_BLOCK, width)
+    m_block = even(m, _M_BLOCK, width)
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
-    n = _blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
+    n = blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
     n, m_block = _cells(windows, m, n, tile, m_block, width)
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
-    return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides)
+    outer = outermost(windows, tile, k) if along == "m" else None
+    return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, outer)
 
 
 def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, width: int) -> tuple[Blocks, int]:
@@ -270,7 +300,7 @@ def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, wi
     if m * steps > image:
         narrow()
     while cells() < wanted and n.size > _FEW_POSITIONS and n.size > tile.size:
-        n = _blocks_of_n(windows.n, tile, n.size // 2)
+        n = blocks_of_n(windows.n, tile, n.size // 2)
     narrow()
     return n, m_block
 
@@ -302,36 +332,6 @@ def _strides(extents: tuple[int, ...], itemsize: int, lanes: int) -> tuple[int, 
     return tuple(strides)
 
 
-def _blocks_of_k(digits: tuple[Digit, ...], most: int) -> Blocks:
-    level, below = _level(digits, most)
-    extent = digits[level].extent
-    return Blocks(digits, level, _even(extent, max(1, most // below), 1))
-
-
-def _blocks_of_n(digits: tuple[Digit, ...], tile: Blocks, most: int) -> Blocks:
-    """Blocks of about `most` positions, made of tiles."""
-    level, below = _level(digits, most)
-    if level <= tile.level:
-        unit = tile.span
-        return Blocks(digits, tile.level, _even(digits[tile.level].extent, max(unit, most // tile.below), unit))
-    return Blocks(digits, level, _even(digits[level].extent, max(1, most // below), 1))
-
-
-def _level(digits: tuple[Digit, ...], most: int) -> tuple[int, int]:
-    """The highest digit whose values have at most `most` elements below, and how many those are."""
-    level, below = 0, 1
-    while level + 1 < len(digits) and below * digits[level].extent <= most:
-        below *= digits[level].extent
-        level += 1
-    return level, below
-
-
-def _even(extent: int, most: int, unit: int) -> int:
-    """Parts of about `most`, as equal as multiples of `unit` allow."""
-    count = max(1, -(-extent // max(most, unit)))
-    return round_up(-(-extent // count), unit)
-
-
 def _along(windows: WindowMap, m: int, lanes: int) -> str:
     """The axis of the lanes: neighbours in a row of the image where they fill the lanes better than few filters."""
     first = windows.axes[-1]
@@ -344,57 +344,6 @@ def _along(windows: WindowMap, m: int, lanes: int) -> str:
         return "m"
     extent = windows.n[0].extent
     return "n" if extent / round_up(extent, lanes) >= m / round_up(m, lanes) else "m"
-
-
-def _dots_tile(windows: WindowMap, most: int) -> Blocks:
-    """The tile with the least columns that are not there."""
-
-    def spent(tile: Blocks) -> tuple[int, int]:
-        tiles = -(-tile.digits[tile.level].extent // tile.span)
-        tiles *= prod(d.extent for d in tile.digits[tile.level + 1 :])
-        return tiles * (tile.size + 1), tiles
-
-    return min(_tiles(windows.n, windows.own, most), key=spent)
-
-
-def _rows_tile(windows: WindowMap, filters: int, target: Target, lanes: int) -> Blocks:
-    """A tile of whole rows of the image, or of a part of one."""
-    most = max(1, (target.registers - 4) // filters)
-    vectors = -(-windows.n[0].extent // lanes)
-    if vectors > most or windows.own == 1:
-        return Blocks(windows.n, 0, _even(windows.n[0].extent, most * lanes, lanes))
-    return Blocks(windows.n, 1, _even(windows.n[1].extent, most // vectors, 1))
-
-
-def _tile(windows: WindowMap, m: int, steps: int, target: Target, lanes: int) -> tuple[Blocks, int]:
-    """The tile with the least time for all positions and filters, by the cycles of its steps."""
-    best: tuple[float, Blocks, int] | None = None
-    for vectors in range(1, 5):
-        if vectors > 1 and (vectors - 1) * lanes >= m:
-            break
-        most = min(_MOST_ROWS, (target.registers - 1 - vectors) // vectors)
-        for tile in _tiles(windows.n, windows.own, most):
-            tiles = -(-tile.digits[tile.level].extent // tile.span)
-            tiles *= prod(d.extent for d in tile.digits[tile.level + 1 :])
-            # fewer sums than 8 would wait for each other
-            cycles = max(tile.size * vectors, 8) + 1 + (tile.size + vectors) / 20
-            turned = -(-tile.size // lanes) * vectors * lanes * 8
-            cost = tiles * -(-m // (vectors * lanes)) * (steps * cycles + 100 + turned)
-            if best is None or cost < best[0]:
-                best = cost, tile, vectors
-    assert best is not None
-    return best[1], best[2]
-
-
-def _tiles(digits: tuple[Digit, ...], own: int, most: int) -> list[Blocks]:
-    """Tiles of at most `most` positions; of one image, for results of several are not neighbours."""
-    found, below = [], 1
-    for level, digit in enumerate(digits[:own]):
-        if below > most:
-            break
-        found += [Blocks(digits, level, span) for span in range(1, min(digit.extent, most // below) + 1)]
-        below *= digit.extent
-    return found
 
 
 def _panels(kernel: ContractKernel, windows: WindowMap) -> Panels | None:

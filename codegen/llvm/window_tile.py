@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Literal
 
 import llvmlite.ir as ir
 
@@ -22,42 +22,61 @@ from tjit.codegen.llvm.vectors import (
     PTR,
     byte_gep,
     counted_loop,
-    declare,
     element_type,
     i64,
+    least,
     multiply_add,
     numbers,
+    prefetch,
     splat,
     stack,
 )
 from tjit.dtypes import DType
 
-__all__ = ["TURN", "WINDOW_TILE", "RowsTile", "Turn", "WindowTile", "emit_rows_tile", "emit_turn", "emit_window_tile"]
+__all__ = [
+    "DOTS_TILE", "TABLE_ROW", "TURN", "WINDOW_TILE", "DotsTile", "RowsTile", "Tap", "Total", "Turn", "WindowTile",
+    "emit_dots_tile", "emit_rows_tile", "emit_total", "emit_turn", "emit_window_tile",
+]  # fmt: skip
 
-# (k, image, table, panel, sums, add): the table holds how many bytes from `image` each step of k is.
-# sums[i, j] = (add ? sums[i, j] : 0) + sum over p < k of image[table[p] + offsets[i]] * panel[p, j]
+# (rows, image, table, panel, sums, add): the table holds how many bytes from `image` and from `panel` each row of steps
+# of k is.
+# sums[i, j] = (add ? sums[i, j] : 0) + sum over p < rows and taps t that count for i
+#     of image[table[p].image + taps[t].place + offsets[i]] * panel[table[p].panel + t, j]
 WINDOW_TILE = ir.FunctionType(ir.VoidType(), [I64, PTR, PTR, PTR, PTR, I64])
 TURN = ir.FunctionType(ir.VoidType(), [PTR, PTR])
-_NAMES = ("k", "image", "table", "panel", "sums", "add")
+TABLE_ROW = ir.LiteralStructType([I64, I64])
+TABLE_FIELDS = ("image", "panel")
+_NAMES = ("rows", "image", "table", "panel", "sums", "add")
 _AHEAD = 8  # steps of k
 _LINE = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Tap:
+    """A step of k in a row of them.
+
+    Attributes:
+        place: where in the image it is, in elements from the row.
+        lines: of the tile that it counts for: to the others it is padding.
+    """
+
+    place: int
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WindowTile:
-    """A microkernel: a row for each offset (in elements), `vectors` of lanes in each."""
+    """A microkernel: a line for each offset (in elements), `vectors` of lanes in each, `taps` in each row of k."""
 
     dtype: DType
     offsets: tuple[int, ...]
     vectors: int
+    taps: tuple[Tap, ...]
 
     def name(self, target: Target) -> str:
-        rows = len(self.offsets)
-        steps = {b - a for a, b in pairwise(self.offsets)}
-        where = str(steps.pop() if steps else 1)
-        if steps:
-            where = "x" + hashlib.sha256(str(self.offsets).encode()).hexdigest()[:12]
-        return f"tjit.window.{self.dtype}.{rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}.{where}"
+        shape = f"{len(self.taps)}x{len(self.offsets)}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
+        where = hashlib.sha256(f"{self.offsets}{self.taps}".encode()).hexdigest()[:12]
+        return f"tjit.window.{self.dtype}.{shape}.{where}"
 
 
 def emit_window_tile(tile: WindowTile, target: Target) -> ir.Module:
@@ -90,34 +109,42 @@ class _Accumulating:
         self.vector = ir.VectorType(self.element, self.lanes)
         self.args = dict(zip(_NAMES, function.args, strict=True))
 
-    def _products(self, image: ir.Value, panel: ir.Value, sums: list[list[ir.Value]]) -> list[list[ir.Value]]:
+    def _products(
+        self, image: ir.Value, panel: ir.Value, later: ir.Value, sums: list[list[ir.Value]]
+    ) -> list[list[ir.Value]]:
+        """The sums with those of one row of k; `later` is the panel of a row to come."""
         raise NotImplementedError
 
-    def _loop(self, rows: int, vectors: int, width: int) -> None:
-        """rows x vectors sums over k, of which there is at least one step; it has `width` elements of the panel."""
+    def _loop(self, lines: int, vectors: int, ahead: int) -> None:
+        """lines x vectors sums over the rows of k, of which there is at least one."""
         b = self.b
+        last = b.sub(self.args["rows"], i64(1))
         entry, loop, done = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
         b.branch(loop)
 
         b.position_at_end(loop)
-        p, panel = b.phi(I64, "p"), b.phi(PTR, "bp")
-        sums = [[b.phi(self.vector) for _ in range(vectors)] for _ in range(rows)]
-        at = b.load(b.gep(self.args["table"], [p], source_etype=I64), typ=I64)
-        updated = self._products(byte_gep(b, self.args["image"], at), panel, sums)
+        p = b.phi(I64, "p")
+        sums = [[b.phi(self.vector) for _ in range(vectors)] for _ in range(lines)]
+        later = self._place("panel", least(b, b.add(p, i64(ahead)), last))
+        updated = self._products(self._place("image", p), self._place("panel", p), later, sums)
         following = b.add(p, i64(1))
-        next_panel = b.gep(panel, [i64(width)], source_etype=self.element)
-        b.cbranch(b.icmp_signed("<", following, self.args["k"]), loop, done)
+        b.cbranch(b.icmp_signed("<", p, last), loop, done)
+        p.add_incoming(i64(0), entry)
+        p.add_incoming(following, loop)
         zero = ir.Constant(self.vector, None)
-        for phi, start, value in ((p, i64(0), following), (panel, self.args["panel"], next_panel)):
-            phi.add_incoming(start, entry)
-            phi.add_incoming(value, loop)
-        for row, values in zip(sums, updated, strict=True):
-            for phi, value in zip(row, values, strict=True):
+        for line, values in zip(sums, updated, strict=True):
+            for phi, value in zip(line, values, strict=True):
                 phi.add_incoming(zero, entry)
                 phi.add_incoming(value, loop)
 
         b.position_at_end(done)
-        self._write([s for row in updated for s in row])
+        self._write([s for line in updated for s in line])
+
+    def _place(self, what: Literal["image", "panel"], row: ir.Value) -> ir.Value:
+        """Where a row of k is."""
+        field = I32(TABLE_FIELDS.index(what))
+        at = self.b.gep(self.args["table"], [row, field], source_etype=TABLE_ROW)
+        return byte_gep(self.b, self.args[what], self.b.load(at, typ=I64))
 
     def _multiply_add(self, x: ir.Value, y: ir.Value, s: ir.Value) -> ir.Value:
         return multiply_add(self.b, x, y, s, fused=self.target.fma)
@@ -144,27 +171,27 @@ class _WindowTile(_Accumulating):
     tile: WindowTile
 
     def emit(self) -> None:
-        self._loop(len(self.tile.offsets), self.tile.vectors, self.tile.vectors * self.lanes)
+        self._loop(len(self.tile.offsets), self.tile.vectors, -(-_AHEAD // len(self.tile.taps)))
 
-    def _products(self, image: ir.Value, panel: ir.Value, sums: list[list[ir.Value]]) -> list[list[ir.Value]]:
-        b = self.b
-        filters = [self._vector(panel, j) for j in range(self.tile.vectors)]
-        self._prefetch(panel)
-        updated: list[list[ir.Value]] = []
-        for offset, row in zip(self.tile.offsets, sums, strict=True):
-            x = b.load(b.gep(image, [i64(offset)], source_etype=self.element), typ=self.element)
-            wide = splat(b, x, self.lanes)
-            updated.append([self._multiply_add(wide, y, s) for y, s in zip(filters, row, strict=True)])
-        return updated
+    def _products(
+        self, image: ir.Value, panel: ir.Value, later: ir.Value, sums: list[list[ir.Value]]
+    ) -> list[list[ir.Value]]:
+        b, width = self.b, self.tile.vectors * self.lanes
+        for t, tap in enumerate(self.tile.taps):
+            filters = [self._vector(panel, t * self.tile.vectors + j) for j in range(self.tile.vectors)]
+            self._prefetch(later, t * width)
+            sums = list(sums)
+            for line in tap.lines:
+                at = b.gep(image, [i64(self.tile.offsets[line] + tap.place)], source_etype=self.element)
+                wide = splat(b, b.load(at, typ=self.element), self.lanes)
+                sums[line] = [self._multiply_add(wide, y, s) for y, s in zip(filters, sums[line], strict=True)]
+        return sums
 
-    def _prefetch(self, panel: ir.Value) -> None:
+    def _prefetch(self, panel: ir.Value, first: int) -> None:
         """Ask for the filters of a later step: a panel is larger than the first-level cache."""
-        b = self.b
-        fetch = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
         width = self.tile.vectors * self.lanes
-        for j in range(0, width, max(1, _LINE // self.tile.dtype.itemsize)):
-            at = b.gep(panel, [i64(_AHEAD * width + j)], source_etype=self.element)
-            b.call(fetch, [at, I32(0), I32(3), I32(1)])  # to read, keep in all caches, data
+        for j in range(first, first + width, max(1, _LINE // self.tile.dtype.itemsize)):
+            prefetch(self.b, self.b.gep(panel, [i64(j)], source_etype=self.element))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +227,11 @@ class _RowsTile(_Accumulating):
     tile: RowsTile
 
     def emit(self) -> None:
-        self._loop(self.tile.filters, len(self.tile.offsets) * self.tile.vectors, self.tile.filters)
+        self._loop(self.tile.filters, len(self.tile.offsets) * self.tile.vectors, 0)
 
-    def _products(self, image: ir.Value, panel: ir.Value, sums: list[list[ir.Value]]) -> list[list[ir.Value]]:
+    def _products(
+        self, image: ir.Value, panel: ir.Value, later: ir.Value, sums: list[list[ir.Value]]
+    ) -> list[list[ir.Value]]:
         b, tile = self.b, self.tile
         places = [offset + v * self.lanes * tile.step for offset in tile.offsets for v in range(tile.vectors)]
         pixels = [self._lanes_at(b.gep(image, [i64(place)], source_etype=self.element)) for place in places]
@@ -245,7 +274,7 @@ class DotsTile:
         return f"tjit.dots.{self.dtype}.{shape}.{self.step}x{where}"
 
 
-# (rows, image, table, a, a_row, sums, add): the table has a place in the image for each row of k; a follows on itself
+# (rows, image, table, a, a_row, sums, add): the table has a place in the image and in a for each row of k
 DOTS_TILE = ir.FunctionType(ir.VoidType(), [I64, PTR, PTR, PTR, I64, PTR, I64])
 
 
@@ -275,9 +304,10 @@ class _DotsTile:
             b.store(zero, slot)
         whole = tile.length // self.lanes * self.lanes
         with counted_loop(b, i64(0), self.rows, i64(1)) as row:
-            at = b.load(b.gep(self.table, [row], source_etype=I64), typ=I64)
-            image = byte_gep(b, self.image, at)
-            a = b.gep(self.a, [b.mul(row, i64(tile.length))], source_etype=self.element)
+            image, a = (
+                byte_gep(b, start, b.load(b.gep(self.table, [row, I32(n)], source_etype=TABLE_ROW), typ=I64))
+                for n, start in enumerate((self.image, self.a))
+            )
             if whole:
                 with counted_loop(b, i64(0), i64(whole), i64(self.lanes)) as x:
                     self._products(image, a, x, slots, self.lanes)

@@ -7,7 +7,7 @@ depend on k's extent only: the number of tasks changes no bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 
@@ -19,11 +19,13 @@ from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
-from tjit.codegen.llvm.vectors import I64, PTR, i64, plain_function, stack, while_loop
+from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, plain_function, stack, while_loop
+from tjit.codegen.llvm.window_blocks import Blocks
 from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, packs_taps
-from tjit.codegen.llvm.window_plan import Blocks, WindowPlan
+from tjit.codegen.llvm.window_plan import WindowPlan
 from tjit.codegen.llvm.window_tile import (
     DOTS_TILE,
+    TABLE_ROW,
     TURN,
     WINDOW_TILE,
     DotsTile,
@@ -161,34 +163,44 @@ class _Windows:
         return [self.ints.symbols[axis.symbol.name] for axis in self.windows.batch]
 
     def _fill_table(self, k: list[Range]) -> None:
-        """How many bytes into the image each step of k is; where lanes run along k, each row of it."""
-        ints, b = self.ints, self.b
+        """How many bytes into the image and into a panel each row of k is."""
+        ints, b, plan = self.ints, self.b, self.plan
         size = self.kernel.accumulate.itemsize
-        steps = [0] * len(k)
-        for axis, stride in zip(self.windows.axes, self.plan.strides, strict=True):
+        image = [0] * len(k)
+        for axis, stride in zip(self.windows.axes, plan.strides, strict=True):
             if axis.k is not None:
-                steps[axis.k] = axis.scale_k * stride * size
-        at = stack(b, I64, block=b.function.entry_basic_block)
-        b.store(i64(0), at)
-        with self._each(k, self.plan.k, 1 if self.plan.along == "k" else 0) as digits:
+                image[axis.k] = axis.scale_k * stride * size
+        step = i64(size * (1 if plan.along == "k" else plan.filters))
+        backwards = plan.panels.reversed if plan.panels is not None else (False,) * len(k)
+        row = stack(b, I64, block=b.function.entry_basic_block)
+        b.store(i64(0), row)
+        with self._each(k, plan.rows) as digits:
+            p = b.load(row, typ=I64)
             place = i64(0)
-            backwards = self.plan.panels.reversed if self.plan.panels is not None else (False,) * len(k)
-            for digit, step, r, backward in zip(digits, steps, k, backwards, strict=True):
-                digit = ints.sub(ints.sub(r.size, i64(1)), digit) if backward else digit
-                place = ints.add(place, ints.mul(digit, i64(step)))
-            p = b.load(at, typ=I64)
-            b.store(place, b.gep(self.table, [p], source_etype=I64))
-            b.store(ints.add(p, i64(1)), at)
+            for d in plan.rows:
+                value = ints.sub(ints.sub(k[d].size, i64(1)), digits[d]) if backwards[d] else digits[d]
+                place = ints.add(place, ints.mul(value, i64(image[d])))
+            for field, where in enumerate((place, ints.mul(self._linear(digits, k), step))):
+                b.store(where, b.gep(self.table, [p, I32(field)], source_etype=TABLE_ROW))
+            b.store(ints.add(p, i64(1)), row)
 
     @contextmanager
-    def _each(self, ranges: list[Range], blocks: Blocks, first: int = 0, step: int = 1) -> Iterator[list[ir.Value]]:
-        """A loop over the digits of a block from `first` on, the lowest innermost: how far each is from its start."""
+    def _each(self, ranges: list[Range], order: Sequence[int], step: int = 1) -> Iterator[list[ir.Value]]:
+        """A loop over some digits of a block, outermost first: how far each is from its start, by `step` the last."""
         found = [i64(0)] * len(ranges)
         with ExitStack() as loops:
-            for digit in range(blocks.level, first - 1, -1):
-                by = step if digit == first else 1
+            for digit in order:
+                by = step if digit == order[-1] else 1
                 found[digit] = loops.enter_context(self.ints.loop(i64(0), ranges[digit].size, by))
             yield found
+
+    def _linear(self, digits: list[ir.Value], ranges: list[Range]) -> ir.Value:
+        """Where in a block an element is."""
+        ints, total, below = self.ints, i64(0), i64(1)
+        for digit, r in zip(digits, ranges, strict=True):
+            total = ints.add(total, ints.mul(digit, below))
+            below = ints.mul(below, r.size)
+        return total
 
     def _size(self, ranges: list[Range]) -> ir.Value:
         total = i64(1)
@@ -224,16 +236,14 @@ class _Windows:
             base = ints.add(base, ints.mul(last, i64(-by)) if backward else ints.mul(digit.start, i64(by)))
         run = self._size(k[: panels.run])
         packing = self._runs_packing(operand, panels.run)
-        with self._each(k, plan.k, panels.run) as digits:
-            at, linear, below = base, i64(0), i64(1)
-            for digit, by, r in zip(digits, panels.steps, k, strict=True):
+        with self._each(k, range(plan.k.level, panels.run - 1, -1)) as digits:
+            at = base
+            for digit, by in zip(digits, panels.steps, strict=True):
                 at = ints.add(at, ints.mul(digit, i64(by)))
-                linear = ints.add(linear, ints.mul(digit, below))
-                below = ints.mul(below, r.size)
             source = self.shared.at(
                 self.shared.pointers[operand.buffer.name], at, ir.IntType(operand.buffer.dtype.bits)
             )
-            place = self.shared.at(to, ints.mul(linear, i64(plan.filters)))
+            place = self.shared.at(to, ints.mul(self._linear(digits, k), i64(plan.filters)))
             self.b.call(packing, [rows.size, run, source, row, step, place])
 
     def _runs_packing(self, operand: Operand, run: int) -> ir.Function:
@@ -292,8 +302,10 @@ class _Windows:
         count = -(-plan.m // plan.filters)
         number = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), number)
-        with self._each(n, plan.n, plan.tile.level, plan.tile.span) as digits:
+        with self._each(n, range(plan.n.level, plan.tile.level - 1, -1), plan.tile.span) as digits:
             image = self.shared.at(self.image, self._image_offset(digits))
+            rows = self._rows_inside(n, digits, k)
+            microkernel = self._microkernel(n, digits)
             first = ints.mul(b.load(number, typ=I64), i64(count))
             with ints.loop(i64(0), m.size, plan.filters) as i:
                 panel = self.shared.at(panels, ints.mul(i, steps))
@@ -301,11 +313,34 @@ class _Windows:
                 if plan.keeps_sums:
                     place = ints.add(first, ints.div(ints.add(m_offset, i), i64(plan.filters)))
                     sums = self.shared.at(sums, ints.mul(place, i64(plan.sums)))
-                self._run_microkernel(steps, image, panel, sums, later)
-                rows = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
+                self._run(microkernel, rows, image, panel, sums, later)
+                filters = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
                 with b.if_then(final):
-                    self._finish(sums, rows, n, digits)
+                    self._finish(sums, filters, n, digits)
             b.store(ints.add(b.load(number, typ=I64), i64(1)), number)
+
+    def _rows_inside(self, n: list[Range], digits: list[ir.Value], k: list[Range]) -> Range:
+        """The rows of the table that a tile has to add up: where these are all padding, one of them."""
+        ints, plan = self.ints, self.plan
+        count = self._size([k[digit] for digit in plan.rows])
+        axis = plan.outer
+        if axis is None:
+            return Range(i64(0), count)
+        assert axis.n is not None
+        assert axis.k is not None
+        assert axis.inside is not None
+        outer = k[axis.k]
+        each = ints.div(count, outer.size)
+        low, end = axis.inside
+        place = ints.mul(ints.add(n[axis.n].start, digits[axis.n]), i64(axis.scale_n))  # of the tile's first positions
+        reach = ints.add(place, i64((plan.tile.span_of(axis.n) - 1) * axis.scale_n))
+        first = ints.floor_div(ints.add(ints.sub(i64(low), reach), i64(axis.scale_k - 1)), i64(axis.scale_k))
+        stop = ints.floor_div(ints.add(ints.sub(i64(end - 1), place), i64(axis.scale_k)), i64(axis.scale_k))
+        first = ints.min(ints.max(ints.sub(first, outer.start), i64(0)), ints.sub(outer.size, i64(1)))
+        stop = ints.max(ints.min(ints.sub(stop, outer.start), outer.size), ints.add(first, i64(1)))
+        if plan.panels is not None and plan.panels.reversed[axis.k]:
+            first, stop = ints.sub(outer.size, stop), ints.sub(outer.size, first)
+        return Range(ints.mul(first, each), ints.mul(ints.sub(stop, first), each))
 
     def _image_offset(self, digits: list[ir.Value]) -> ir.Value:
         place = i64(0)
@@ -363,23 +398,38 @@ class _Windows:
         turn = Turn(dtype, plan.turned, plan.vectors)
         return self.shared.depend(turn.name(target), TURN, lambda: emit_turn(turn, target))
 
-    def _run_microkernel(
-        self, steps: ir.Value, image: ir.Value, panel: ir.Value, sums: ir.Value, later: ir.Value
-    ) -> None:
-        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
+    def _microkernel(self, n: list[Range], digits: list[ir.Value]) -> ir.Value:
+        """The function for a tile."""
+        ints, plan = self.ints, self.plan
+        target, dtype = plan.target, self.kernel.accumulate
         if plan.along == "k":
-            length = plan.k.span_of(0)
-            dots = DotsTile(dtype, plan.filters, plan.offsets, length, plan.step)
-            function = self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
-            rows = self.ints.div(steps, i64(length))
-            stride = i64(plan.matrix_stride)
-            self.b.call(function, [rows, image, self.table, self.matrix, stride, sums, later])
-            return
+            dots = DotsTile(dtype, plan.filters, plan.offsets, plan.taps, plan.step)
+            return self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
         if plan.along == "n":
-            rows_tile = RowsTile(dtype, plan.filters, plan.offsets, plan.vectors, plan.step)
-            name, emit = rows_tile.name(target), lambda: emit_rows_tile(rows_tile, target)
+            rows = RowsTile(dtype, plan.filters, plan.offsets, plan.vectors, plan.step)
+            return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
+        tiles = [WindowTile(dtype, plan.offsets, plan.vectors, taps) for taps in plan.variants]
+        level = plan.tile.level
+        number = ints.div(ints.add(n[level].start, digits[level]), i64(plan.tile.span))
+        usual = max(tiles, key=tiles.count)
+        found = self._window_tile(usual)
+        for i, tile in enumerate(tiles):
+            if tile != usual:
+                here = self.b.icmp_signed("==", number, i64(i))
+                found = self.b.select(here, self._window_tile(tile), found)
+        return found
+
+    def _window_tile(self, tile: WindowTile) -> ir.Function:
+        target = self.plan.target
+        return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
+
+    def _run(
+        self, microkernel: ir.Value, rows: Range, image: ir.Value, panel: ir.Value, sums: ir.Value, later: ir.Value
+    ) -> None:
+        table = self.shared.at(self.table, rows.start, TABLE_ROW)
+        if self.plan.along == "k":
+            stride = i64(self.plan.matrix_stride)
+            arguments = [rows.size, image, table, self.matrix, stride, sums, later]
         else:
-            tile = WindowTile(dtype, plan.offsets, plan.vectors)
-            name, emit = tile.name(target), lambda: emit_window_tile(tile, target)
-        function = self.shared.depend(name, WINDOW_TILE, emit)
-        self.b.call(function, [steps, image, self.table, panel, sums, later])
+            arguments = [rows.size, image, table, panel, sums, later]
+        self.b.call(microkernel, arguments)

@@ -60,7 +60,8 @@ def convolution(
 ) -> Tensor:
     """f[n, f, *out] of f[n, c, *s] and f[f, c / groups, *t].
 
-    y[n, f, o] = sum over c and t of x[n, c, o * stride - low + t * dilation] * weight[f, c, t], with zeros around x.
+    y[n, f, o] = sum over c and t of x[n, c, o * stride - low + t * dilation] * weight[f, c, t], with zeros around x:
+    their products may be left out, also those with a weight that is not finite.
     """
     return apply(CONVOLUTION, x, weight, strides=strides, dilations=dilations, low=low, out=tuple(out), groups=groups)
 
