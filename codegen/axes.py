@@ -86,7 +86,7 @@ def rebuild(expr: Expr, values: dict[Symbol, Dim], made: Mapping[int, Any], memo
 
     def new(e: Expr) -> Expr:
         if isinstance(e, Compute):
-            return replace(e, operands=tuple(memo[id(o)] for o in e.operands))
+            return Compute(e.op, tuple(memo[id(o)] for o in e.operands), e.attrs, e.dtype, e.location)
         if isinstance(e, Load):
             return replace(
                 e,

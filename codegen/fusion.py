@@ -37,16 +37,15 @@ def fuse(storage: Storage, mark: str = "") -> Program:
     Args:
         mark: what the names of kernels' own symbols begin with.
     """
-    stored = storage.stored
+    program = Program(storage.graph, storage.overwrites, mark)
+    program.stored, program.blank = storage.stored, storage.blank
     while True:
-        program = Program(storage.graph, storage.overwrites, mark)
-        program.stored, program.blank = stored, storage.blank
         make_items(program)
         _merge_groups(program)
         more = _recomputed_at_a_loss(program)
         if not more:
             return program
-        stored = stored | more
+        program = program.again(more)
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------
@@ -147,6 +146,10 @@ def _steps(d: Dim, group: Group) -> tuple[dict[int, Symbol], Dim] | None:
 
     `128*x1 + x2 + i0`, where i0 is the program's, gives {128: x1, 1: x2} and i0.
     """
+    only = _bare(d)
+    if only is not None:  # as nearly all are
+        own = group.axis.get(only)
+        return ({}, d) if own is None else ({1: own}, 0)
     found: dict[int, Symbol] = {}
     rest = d
     for symbol in symbols(d):

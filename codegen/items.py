@@ -6,7 +6,7 @@ contractions and of index ops) is an item. All other elementwise and movement no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -147,7 +147,21 @@ class Program:
         self.groups: list[Group] = []
         self.group_of: dict[Item, Group] = {}
         self.after: dict[Item, list[Item]] = {}  # what an item waits for besides what it reads
+        self.known: dict[Value, Item] = {}  # items that need not be made again
         self._counter = 0
+
+    def again(self, more: Collection[Value]) -> Program:
+        """The same graph with `more` values in memory, before items are made."""
+        program = Program(self.graph, self.overwrites, self.mark)
+        program.stored, program.blank = self.stored.union(more), self.blank
+        program.known = {
+            item.value: item
+            for item in self.items
+            if item.kind not in ("composite", "control")
+            and not any(v in more for node in item.inlined for v in node.results)
+        }
+        program._counter = self._counter
+        return program
 
     def symbol(self, prefix: str, extent: Dim) -> Symbol:
         self._counter += 1
@@ -171,6 +185,20 @@ class Program:
         if node.op.kind in STORED_KINDS:
             return True
         return node.op.kind == "index" and node.op.name not in INLINE_INDEX
+
+    @cached_property
+    def epilogues(self) -> set[Value]:
+        """Contractions, and what is not stored but computed of one: elementwise, and as large."""
+        found: set[Value] = set()
+        for node in self.graph.nodes:
+            if node.op.kind == "contract":
+                found.update(node.results)
+            elif node.op.kind == "elementwise" or node.op.name in ("reshape", "alias"):
+                value = node.result
+                below = [o for o in node.operands if isinstance(o, Value) and o in found]
+                if value not in self.stored and any(o.type.size == value.type.size for o in below):
+                    found.add(value)
+        return found
 
     @cached_property
     def position(self) -> dict[Value, int]:
@@ -301,31 +329,18 @@ def _domain_of(program: Program, value: Value) -> tuple[Dim, ...]:
         if current is not value and current in program.stored:
             break
         full = [o for o in made.operands if isinstance(o, Value) and o.type.size == value.type.size]
-        through = [o for o in full if _reaches_contract(program, o)]
+        through = [o for o in full if o in program.epilogues]
         current = through[0] if through else None
         seen += 1
     return value.type.shape
 
 
-def _reaches_contract(program: Program, value: Value) -> bool:
-    seen = level = {value}
-    for _ in range(32):
-        below: set[Value] = set()
-        for current in level:
-            node = program.producer.get(current)
-            if node is None:
-                continue
-            if node.op.kind == "contract":
-                return True
-            through = node.op.kind == "elementwise" or node.op.name in ("reshape", "alias")
-            if through and current not in program.stored:
-                below.update(o for o in node.operands if isinstance(o, Value) and o.type.size == current.type.size)
-        level = below - seen  # each value once: there are exponentially many paths where values are used twice
-        seen = seen | level
-    return False
-
-
 def _add_item(program: Program, node: Node, value: Value, kind: str, domain: tuple[Dim, ...]) -> None:
+    known = program.known.get(value)
+    if known is not None and known.kind == kind and known.domain == domain:
+        program.items.append(known)
+        program.item_of[value] = known
+        return
     symbols = tuple(program.symbol("x", d) for d in domain)
     item = Item(node, value, kind, domain, symbols)
     program.items.append(item)

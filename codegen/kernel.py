@@ -640,22 +640,25 @@ def statement_exprs(statement: NestStatement) -> tuple[Expr, ...]:
     return () if isinstance(statement, Counted) else (statement.value,)
 
 
-def walk(expr: Expr, seen: set[int] | None = None) -> Iterator[Expr]:
-    """Every expression under `expr`, operands first, each once."""
+def walk(expr: Expr, seen: set[int] | None = None) -> list[Expr]:
+    """Every expression under `expr` that is not `seen` (by id), operands first, each once."""
     seen = set() if seen is None else seen
+    found: list[Expr] = []
+    entered: set[int] = set()
     stack = [expr]  # not recursion: an unrolled program is thousands of operations deep
     while stack:
-        top = stack[-1]
-        if id(top) in seen:
-            stack.pop()
+        top = stack.pop()
+        key = id(top)
+        if key in seen:
             continue
-        waiting = [part for part in _parts(top) if id(part) not in seen]
-        if waiting:
-            stack += reversed(waiting)
+        if key not in entered and (parts := _parts(top)):
+            entered.add(key)
+            stack.append(top)
+            stack.extend(reversed(parts))
         else:
-            stack.pop()
-            seen.add(id(top))
-            yield top
+            seen.add(key)
+            found.append(top)
+    return found
 
 
 def fold_up(expr: Expr, memo: dict[int, T], compute: Callable[[Expr], T]) -> T:

@@ -59,10 +59,10 @@ class _Renamer:
     def renamed(self, e: Expr) -> Expr:
         """`e`, after what it is computed from."""
         if isinstance(e, Compute):
-            return replace(e, operands=tuple(self.exprs[id(o)] for o in e.operands))
+            return Compute(e.op, tuple(self.exprs[id(o)] for o in e.operands), e.attrs, e.dtype, e.location)
         if isinstance(e, Load):
             bindings = tuple((s, self.exprs[id(v)], n) for s, v, n in e.bindings)
-            return replace(e, buffer=self.buffer(e.buffer), bindings=bindings)
+            return Load(self.buffer(e.buffer), e.index, bindings, e.conditions, e.fill)
         if isinstance(e, Scanned):
             return Scanned(self.scans[id(e.scan)])
         return Reduced(self.reduces[id(e.reduce)]) if isinstance(e, Reduced) else e
