@@ -22,6 +22,7 @@ from tjit.passes.loop_contractions import batch_contractions
 from tjit.passes.loop_invariants import hoist_invariants
 from tjit.passes.matmul_chains import reorder_matmul_chains
 from tjit.passes.partial_sums import narrow_sums, narrow_sums_fast
+from tjit.passes.untouched_parts import read_untouched_parts
 
 __all__ = ["DEFAULT", "FAST_MATH", "Pass", "PassRun", "run_passes"]
 
@@ -35,6 +36,7 @@ DEFAULT: tuple[Pass, ...] = (
     decompose,  # before algebra: identities are of primitives
     fold_constants,  # before what follows: rules then see plain numbers
     narrow_sums,  # before algebra: what is written and read at one place is then seen
+    read_untouched_parts,  # after narrow_sums: sums of parts are then reads and writes; before algebra: of zeros
     simplify_algebra,
     uncarry_invariants,  # after algebra: a value times one is the value that came in
     merge_common_nodes,  # after algebra: identities make equal nodes equal in text
