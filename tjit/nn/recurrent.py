@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tjit.capture.scan import scan
@@ -46,8 +46,8 @@ class _Kind:
     Attributes:
         gates: how many.
         states: how many tensors are carried; the first is the output.
-        step: (gates of the input, gates of the output before, states) to the next states.
-        adds: whether gates of input and output are only added: their biases are then one.
+        step: (gates f[b, gates * h] of the input, those of the output before, states) to the next states.
+        adds: whether the gates are only added: their biases may then be one.
     """
 
     gates: int
@@ -55,17 +55,15 @@ class _Kind:
     step: Callable[[Tensor, Tensor, States], States]
     adds: bool = True
 
-    def of_input(self, x: Tensor, w: _Weights) -> Tensor:
-        """The part of the gates that needs no state: x f[..., i] to f[..., gates * h]."""
-        bias = w.ih_bias
-        if self.adds and bias is not None and w.hh_bias is not None:
-            bias = bias + w.hh_bias
-        return F.linear(x, w.ih, bias)
+    def prepared(self, w: _Weights) -> _Weights:
+        """The weights for many steps."""
+        if not self.adds or w.ih_bias is None or w.hh_bias is None:
+            return w
+        return replace(w, ih_bias=w.ih_bias + w.hh_bias, hh_bias=None)
 
-    def next(self, gates: Tensor, states: States, w: _Weights) -> States:
-        """The states f[b, h] after the ones before and `of_input` f[b, gates * h]."""
-        recurrent = F.linear(states[0], w.hh, None if self.adds else w.hh_bias)
-        y, *rest = self.step(gates, recurrent, states)
+    def next(self, x: Tensor, states: States, w: _Weights) -> States:
+        """The states f[b, h] after x f[b, i]."""
+        y, *rest = self.step(F.linear(x, w.ih, w.ih_bias), F.linear(states[0], w.hh, w.hh_bias), states)
         return (y if w.projection is None else F.linear(y, w.projection), *rest)
 
 
@@ -264,11 +262,11 @@ class RNNBase(Module):
 
     def _one_way(self, x: Tensor, states: States, suffix: str) -> tuple[Tensor, States]:
         """Outputs f[t, b, *] and last states f[b, *] of one cell, over x f[t, b, i] in its order or from its end."""
-        kind, weights, steps = _KINDS[self.mode], self._weights(suffix), x.shape[0]
-        gates, back = kind.of_input(x, weights), suffix.endswith("_reverse")
+        kind, steps, back = _KINDS[self.mode], x.shape[0], suffix.endswith("_reverse")
+        weights = kind.prepared(self._weights(suffix))
 
         def step(t: Any, states: States) -> tuple[States, Tensor]:
-            after = kind.next(gates[steps - 1 - t if back else t], states, weights)
+            after = kind.next(x[steps - 1 - t if back else t], states, weights)
             return after, after[0]
 
         last, outputs = scan(step, states, steps)
@@ -362,7 +360,7 @@ class _Cell(Module):
             given = (zeros(shape, dtype=input.dtype, device=input.device),) * kind.states
         for i, state in enumerate(given):
             self._check(state, f"hidden{i}", self.hidden_size)
-        states = kind.next(kind.of_input(input, weights), tuple(given), weights)
+        states = kind.next(input, tuple(given), weights)
         return states if kind.states > 1 else states[0]
 
     def _check(self, x: Tensor, what: str, width: int) -> None:
