@@ -115,6 +115,12 @@ def emit_threads(architecture: str) -> ir.Module:
     return pool.module
 
 
+# Functions that run once in a process, or once in a sleep.
+_SELDOM = frozenset(
+    {"move_away", "start", "stop", "tjit.pool_create", "tjit.pool_destroy", "tjit.pool_resize", "tjit.pool_forked"}
+)
+
+
 class _Pool:
     """The module under construction."""
 
@@ -152,6 +158,9 @@ class _Pool:
         function = self.declare(name, result, list(arguments))
         if not name.startswith("tjit."):
             function.linkage = "internal"
+        if name in _SELDOM:  # LLVM is to spend no time on it: the first program of a process waits for the pool
+            function.attributes.add("optnone")
+            function.attributes.add("noinline")
         return _Builder(self, function), list(function.args)
 
     # Functions inside the object.
@@ -197,7 +206,6 @@ class _Pool:
     def emit_move_away(self) -> None:
         """void move_away(pool): go to another allowed processor if this one is the caller's."""
         b, (pool,) = self.define("move_away", _VOID, _PTR)
-        b.function.attributes.add("noinline")
         stay = b.append_basic_block("stay")
         here = b.call_function("sched_getcpu")
         b.branch_if(
@@ -283,7 +291,6 @@ class _Pool:
     def emit_start(self) -> None:
         """void start(pool): start the wanted workers, or as many as the system gives. The lock is held."""
         b, (pool,) = self.define("start", _VOID, _PTR)
-        b.function.attributes.add("noinline")
         wanted = b.load_field(pool, "wanted", _I32)
         count = b.alloca(_I32)
         b.store(_I32(0), count)
