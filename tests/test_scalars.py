@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scalar_kernels import image_of, run
 
+import tjit
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import TARGETS, host_target
 from tjit.codegen.scalars import Scalars
@@ -97,6 +98,33 @@ def test_integer_division_is_exact_and_does_not_trap(name, reference, width, dty
     with np.errstate(all="ignore"):
         expected = reference(x, y) if reference else (x - np.fmod(x, y)) // y
     np.testing.assert_array_equal(actual, expected.astype(dtype.numpy))
+
+
+DIVISORS = (1, 2, 3, 5, 7, 10, 60, 64, 127, 641, 4096, 32767, 2**30, 2**31 - 1, 2**32 + 1, 10**18 + 9, 2**63 - 1)
+
+
+@parametrize_targets
+@parametrize_ints
+@pytest.mark.parametrize("width", [0, 1])
+def test_division_by_a_constant_is_a_multiplication_and_exact(width, dtype, target, rng):
+    x, least = _pairs(dtype, rng)[0], np.iinfo(dtype.numpy).min
+    divisors = [d for d in (*DIVISORS, -1, -7) if least <= d <= np.iinfo(dtype.numpy).max]
+
+    for name, reference in (("floor_div", np.floor_divide), ("floor_mod", np.remainder), ("trunc_mod", np.fmod)):
+        for d in divisors:
+            actual = run(lambda s, a, n=name, d=d: getattr(s, n)(a, s.const(d, a)), x, target=target, width=width)
+            with np.errstate(all="ignore"):
+                np.testing.assert_array_equal(actual, reference(x, dtype.numpy.type(d)), err_msg=f"{name} {d}")
+
+
+@pytest.mark.parametrize("dtype", [t for t in INTS if t.is_signed], ids=lambda t: t.name)
+def test_no_division_is_left_where_the_divisor_is_a_constant(dtype):
+    x = tjit.zeros(1000, dtype=dtype)
+
+    text = tjit.compile(lambda x: (x // 7, x % 60)).lower(x).text("llvm")
+
+    assert "sdiv" not in text
+    assert "fdiv" not in text
 
 
 @parametrize_ints

@@ -60,11 +60,61 @@ def _quotient(s: LlvmScalars, x: Lane, divisor: ir.Value) -> ir.Value:
     return from_float(b, quotient, kind)
 
 
+def _by_constant(s: LlvmScalars, x: Lane, d: int, *, down: bool) -> ir.Value:
+    """x / d for a constant d > 0, to zero or down: a multiplication by about 2**k / d.
+
+    Source: Granlund and Montgomery (1994), "Division by invariant integers using multiplication", theorem 4.2.
+    """
+    b, bits, kind = s.builder, x.dtype.bits, x.value.type
+    if not x.dtype.is_signed:
+        return b.udiv(x.value, s.const(d, x).value)
+    log = (d - 1).bit_length()
+    sign = b.ashr(x.value, constant(kind, str(bits - 1)))
+    # down: ~(~x / d) for x < 0, else -(-x / d); what is divided is in [0, 2**(bits - 1)]
+    n = b.xor(x.value, sign) if down else b.sub(b.xor(x.value, sign), sign)
+    if d == 1 << log:
+        quotient = b.lshr(n, constant(kind, str(log)))
+    else:
+        high = _high_product(s, n, (1 << (bits - 1 + log)) // d + 1, bits)
+        quotient = b.lshr(high, constant(kind, str(log - 1)))
+    quotient = b.xor(quotient, sign)
+    return quotient if down else b.sub(quotient, sign)
+
+
+def _high_product(s: LlvmScalars, n: ir.Value, factor: int, bits: int) -> ir.Value:
+    """The upper half of the product of n and a constant, unsigned."""
+    b, kind = s.builder, n.type
+    if bits == 64 and s.width > 1:
+        return _high_product_by_halves(b, n, factor)
+    wide = vector(ir.IntType(2 * bits), s.width)
+    product = b.mul(b.zext(n, wide), constant(wide, str(factor)))
+    return b.trunc(b.lshr(product, constant(wide, str(bits))), kind)
+
+
+def _high_product_by_halves(b: ir.IRBuilder, n: ir.Value, factor: int) -> ir.Value:
+    """Of 64 bits: no target multiplies vectors of them to 128, but halves of them to 64."""
+    mask, half = constant(n.type, str(0xFFFFFFFF)), constant(n.type, "32")
+    low, high = (constant(n.type, str(f)) for f in (factor & 0xFFFFFFFF, factor >> 32))
+    n_low, n_high = b.and_(n, mask), b.lshr(n, half)
+    middle = b.add(b.mul(n_high, low), b.lshr(b.mul(n_low, low), half))
+    other = b.add(b.mul(n_low, high), b.and_(middle, mask))
+    return b.add(b.mul(n_high, high), b.add(b.lshr(middle, half), b.lshr(other, half)))
+
+
+def _positive(y: Lane) -> int:
+    """The number that y is known to be where that is more than 0; else 0."""
+    return max(0, y.known or 0)
+
+
 def trunc_div(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
+    if d := _positive(y):
+        return _by_constant(s, x, d, down=False)
     return _quotient(s, x, _divisor(s, x, y))
 
 
 def trunc_mod(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
+    if _positive(y):
+        return _rest(s, x, y, trunc_div(s, x, y))
     b, divisor = s.builder, _divisor(s, x, y)
     return b.sub(x.value, b.mul(_quotient(s, x, divisor), divisor))
 
@@ -75,7 +125,13 @@ def _remainder_differs(s: LlvmScalars, rest: ir.Value, divisor: ir.Value) -> ir.
     return b.and_(b.icmp_signed("<", b.xor(rest, divisor), zero), b.icmp_signed("!=", rest, zero))
 
 
+def _rest(s: LlvmScalars, x: Lane, y: Lane, quotient: ir.Value) -> ir.Value:
+    return s.builder.sub(x.value, s.builder.mul(quotient, y.value))
+
+
 def floor_div(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
+    if d := _positive(y):
+        return _by_constant(s, x, d, down=True)
     if not x.dtype.is_signed:
         return trunc_div(s, x, y)
     b, divisor = s.builder, _divisor(s, x, y)
@@ -85,6 +141,8 @@ def floor_div(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
 
 
 def floor_mod(s: LlvmScalars, x: Lane, y: Lane) -> ir.Value:
+    if _positive(y):
+        return _rest(s, x, y, floor_div(s, x, y))
     if not x.dtype.is_signed:
         return trunc_mod(s, x, y)
     b, divisor = s.builder, _divisor(s, x, y)

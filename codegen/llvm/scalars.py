@@ -26,10 +26,23 @@ __all__ = ["Features", "Lane", "LlvmScalars"]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A value in a register: f16 and bf16 are held as f32, bool as i1."""
+    """A value in a register: f16 and bf16 are held as f32, bool as i1.
+
+    Attributes:
+        known: the integer that it is in every lane; None: not known.
+        rounded: an f16 or a bf16 that is one: computations leave more digits.
+    """
 
     value: ir.Value
     dtype: DType
+    known: int | None = None
+    rounded: bool = False
+
+
+def _wrapped(value: int, dtype: DType) -> int:
+    """The number of `dtype` that an integer wraps to."""
+    half = (1 << dtype.bits) >> dtype.is_signed
+    return (value + half) % (1 << dtype.bits) - half if dtype.is_signed else value % (1 << dtype.bits)
 
 
 class LlvmScalars:
@@ -74,7 +87,7 @@ class LlvmScalars:
         elif dtype is bf16:
             wide = b.zext(value, self.f32.int_type)
             value = self.f32.from_bits(b.shl(wide, self.f32.iconst(16)))
-        return Lane(value, dtype)
+        return Lane(value, dtype, rounded=True)
 
     def to_memory(self, lane: Lane) -> ir.Value:
         """The `memory_type` to store, rounded to the lane's dtype."""
@@ -84,7 +97,8 @@ class LlvmScalars:
         if lane.dtype is f16:
             return b.fptrunc(lane.value, kind) if self.features.half else f16_bits(self.f32, lane.value)
         if lane.dtype is bf16:
-            return b.trunc(b.lshr(bf16_bits(self.f32, lane.value), self.f32.iconst(16)), kind)
+            bits = self.f32.to_bits(lane.value) if lane.rounded else bf16_bits(self.f32, lane.value)
+            return b.trunc(b.lshr(bits, self.f32.iconst(16)), kind)
         return lane.value
 
     # constants
@@ -103,7 +117,8 @@ class LlvmScalars:
             return Lane(constant(self.register_type(dtype), float_text(rounded)), dtype)
         if dtype is bool_:
             return Lane(constant(self.register_type(dtype), "true" if value else "false"), dtype)
-        return Lane(constant(self.register_type(dtype), str(int(value) & ((1 << dtype.bits) - 1))), dtype)
+        number = _wrapped(int(value), dtype)
+        return Lane(constant(self.register_type(dtype), str(number & ((1 << dtype.bits) - 1))), dtype, number)
 
     def splat(self, value: ir.Value, dtype: DType) -> Lane:
         """One scalar register in every lane."""
@@ -130,7 +145,7 @@ class LlvmScalars:
         signed = x.dtype.is_signed
         if dtype.is_floating_point:
             value = (b.sitofp if signed else b.uitofp)(x.value, kind)
-            return Lane(self._rounded(value, dtype), dtype)
+            return Lane(self._rounded(value, dtype), dtype, rounded=True)
         if dtype.bits > x.dtype.bits or x.dtype is bool_:
             return Lane((b.sext if signed else b.zext)(x.value, kind), dtype)
         return Lane(b.trunc(x.value, kind) if dtype.bits < x.dtype.bits else x.value, dtype)
@@ -143,7 +158,7 @@ class LlvmScalars:
             value = b.fptrunc(self._odd(value) if dtype is f16 else value, self.f32.type)
         elif dtype is f64:
             value = b.fpext(value, self.f64.type)
-        return Lane(self._rounded(value, dtype), dtype)
+        return Lane(self._rounded(value, dtype), dtype, rounded=True)
 
     def _odd(self, x: ir.Value) -> ir.Value:
         """An f64 cut to f32's digits, with a last bit that tells if anything was lost: it may be rounded again."""
