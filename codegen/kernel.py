@@ -273,8 +273,8 @@ class LoopKernel:
             the end of a reduction), or the last parallel axis (lanes are then independent points); None: scalar.
         tasks: number of equal ranges the linear parallel space is cut into, at most; 1: not worth a thread.
             Depends on shapes only.
-        cross: the last parallel axis but one, where accesses that step over elements along `vector` are contiguous
-            along it: they pass through transposed tiles. None: there are none.
+        cross: where accesses that step over elements along `vector` are contiguous: they pass through transposed
+            tiles. The last parallel axis but one, or the only axis of all loops, which is short. None: there are none.
     """
 
     name: str

@@ -84,3 +84,59 @@ def test_steps_of_few_elements_are_known_to_the_program():
     assert "stride0_1" in fn.lower(tjit.from_numpy(x)[:, ::7]).text("schedule")
     for step in (2, 3, 7, 9):
         np.testing.assert_array_equal(fn(tjit.from_numpy(x)[:, ::step]).numpy(), x[:, ::step].sum(1))
+
+
+def _many(module, x):
+    """Several reductions of rows, and what is made of them."""
+    spread = x - module.amax(x, 1)[:, None]
+    return module.sum(x, 1), module.argmax(x, 1), module.cumsum(x, 1), spread, module.any(x > 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8])
+@pytest.mark.parametrize("length", [2, 3, 5, 8, 16, 17])
+def test_short_rows_are_right(length, dtype, rng):
+    x = (rng.standard_normal((3 * 67, length)) * 9).astype(dtype)
+
+    found = tjit.compile(lambda x: _many(tjit, x))(tjit.from_numpy(x))
+
+    for result, expected in zip(found, _many(np, x), strict=True):
+        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [64, 65, 300])
+def test_short_rows_of_16_bits_are_right(rows, rng):
+    x = tjit.from_numpy(rng.standard_normal((rows, 13), np.float32)).to(tjit.bfloat16)
+
+    result = tjit.compile(lambda x: tjit.softmax(x, 1))(x)
+
+    np.testing.assert_allclose(result.float().numpy(), _softmax(x.double().numpy(), 1), rtol=1e-2)
+
+
+def test_short_rows_go_through_tiles():
+    assert "vector p0 across r0" in _schedule(lambda x: tjit.softmax(x, 1), 5000, 10)
+    assert "vector p0 across r0" in _schedule(lambda x: x.argmax(1), 5000, 10)
+    assert "vector r0" in _schedule(lambda x: x.sum(1), 5000, 100)
+
+
+def test_short_rows_written_in_place_are_right(rng):
+    x = rng.standard_normal((500, 10), np.float32)
+    given = tjit.from_numpy(x.copy())
+
+    @tjit.compile
+    def centre(x):
+        x -= x.amax(1, keepdim=True)
+        x.exp_()
+        return x / x.sum(1, keepdim=True)
+
+    result = centre(given)
+
+    np.testing.assert_allclose(result.numpy(), _softmax(x.astype(np.float64), 1), rtol=1e-5)
+    np.testing.assert_allclose(given.numpy(), np.exp(x - x.max(1, keepdims=True)), rtol=1e-5)
+
+
+def test_short_rows_of_a_size_unknown_when_compiled_are_right(rng):
+    fn = tjit.compile(lambda x: x.logsumexp(1))
+
+    for rows in (70, 71, 200, 3):
+        x = rng.standard_normal((rows, 11), np.float32)
+        np.testing.assert_allclose(fn(tjit.from_numpy(x)).numpy(), _log_sum_exp(x.astype(np.float64), 1), rtol=1e-5)

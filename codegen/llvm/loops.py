@@ -18,7 +18,7 @@ from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
-from tjit.ir.dims import Dim, coefficient, product, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
 __all__ = ["emit_loops"]
 
@@ -41,6 +41,11 @@ class _Shape:
 
     width: int
     unroll: int
+
+
+def _blocks(symbol: Symbol, axis: Axis, size: int) -> Axis:
+    """The blocks of `size` points of an axis."""
+    return Axis(symbol, (axis.extent + (size - 1)) // size)
 
 
 class _Loops:
@@ -74,7 +79,7 @@ class _Loops:
         heavy = sum(isinstance(e, Compute) for e in exprs)
         reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
         many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
-        many = 2 if self.by_rows else many
+        many = 2 if self.by_rows else 4 if self.kernel.cross is not None else many
         unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             unroll = 1
@@ -111,7 +116,8 @@ class _Loops:
         if len(self.kernel.loops) != 1 or len(self.kernel.loops[0].axes) != 1:
             return False
         body = self.kernel.loops[0].body
-        return any(isinstance(s, Scan) for s in body) and not any(isinstance(s, Reduce) for s in body)
+        scans = any(isinstance(s, Scan) for s in body) and not any(isinstance(s, Reduce) for s in body)
+        return scans and self.kernel.cross is None
 
     # -- the function --------------------------------------------------------------------------------------------------
 
@@ -151,24 +157,30 @@ class _Loops:
     def _emit_tiles(self, tiles: Tiles) -> None:
         """A block at a time: in from where it is read, through the statements, out to where it is stored."""
         self.pointers.update((b.name, self._alloca_row(b)) for b in tiles.scratch)
-        outer = self.kernel.parallel[:-2]
-        down = (tiles.cross.extent + (tiles.height - 1)) // tiles.height
-        along = (tiles.vector.extent + (tiles.width - 1)) // tiles.width
-        axes = (*outer, Axis(tiles.height_symbol, down), Axis(tiles.width_symbol, along))
+        down = [] if tiles.whole else [_blocks(tiles.height_symbol, tiles.cross, tiles.height)]
+        outer = self.kernel.parallel[: -1 - len(down)]
+        axes = (*outer, *down, _blocks(tiles.width_symbol, tiles.vector, tiles.width))
         symbols = self.ints.symbols
+        symbols[tiles.height_symbol.name] = i64(0)
         first, last = self._share(product(a.extent for a in axes))
         with counted_loop(self.b, first, last, i64(1)) as unit:
             self._bind(axes, unit)
             top = self.ints.mul(symbols[tiles.height_symbol.name], i64(tiles.height))
             start = self.ints.mul(symbols[tiles.width_symbol.name], i64(tiles.width))
             symbols.update({tiles.height_symbol.name: top, tiles.width_symbol.name: start})
-            bottom = self.ints.min(self.ints.add(top, i64(tiles.height)), self.ints.dim(tiles.cross.extent))
             stop = self.ints.min(self.ints.add(start, i64(tiles.width)), self.ints.dim(tiles.vector.extent))
             tiles.fill(self.b, self.ints, self.pointers)
-            with counted_loop(self.b, top, bottom, i64(1)) as row:
-                symbols[tiles.cross.symbol.name] = row
+            if tiles.whole:
                 self._column_block(start, stop)
+            else:
+                self._tile_rows(tiles, top, start, stop)
             tiles.drain(self.b, self.ints, self.pointers)
+
+    def _tile_rows(self, tiles: Tiles, top: ir.Value, start: ir.Value, stop: ir.Value) -> None:
+        bottom = self.ints.min(self.ints.add(top, i64(tiles.height)), self.ints.dim(tiles.cross.extent))
+        with counted_loop(self.b, top, bottom, i64(1)) as row:
+            self.ints.symbols[tiles.cross.symbol.name] = row
+            self._column_block(start, stop)
 
     def _drain(self) -> None:
         """Have other threads see the stores past the caches before they see that the task is done."""

@@ -2,23 +2,38 @@
 
 A block of `cross` by `vector` positions is worked off at a time: what its loads read along `cross` is put into scratch
 along the lanes, the statements run on that, and what they store along `cross` leaves through scratch again. So every
-cache line of every array is read or written once, whole, and no lane by itself.
+cache line of every array is read or written once, whole, and no lane by itself. Where `cross` is the axis of a kernel's
+loops, a block has all of it: short rows, of which each lane has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import llvmlite.ir as ir
 
 from tjit.codegen.axes import crosses, expressions, statements
-from tjit.codegen.kernel import Buffer, Compute, Expr, Load, Loop, LoopKernel, Statement, Store
+from tjit.codegen.kernel import (
+    Buffer,
+    Compute,
+    Expr,
+    Load,
+    LoopKernel,
+    Reduced,
+    Scan,
+    Scanned,
+    Statement,
+    Store,
+    fold_up,
+)
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.transpose import transposed
 from tjit.codegen.llvm.vectors import counted_loop, i64, numbers, splat
+from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol
 
 __all__ = ["Tiles"]
@@ -26,6 +41,7 @@ __all__ = ["Tiles"]
 _WIDTH, _HEIGHT = 64, 128  # of a block, in elements: what is read ahead of a row is used by the next block
 _SCRATCH = 64 * 1024  # bytes of all of a block's scratch, at most where that leaves a tile
 _TILE = 16  # vectors that are transposed together, at most
+_LEAST_TILE = 8
 
 Body = Callable[[ir.Value, ir.Value, "ir.Value | None"], None]
 
@@ -57,54 +73,94 @@ class Tiles:
         self.height_symbol, self.width_symbol = Symbol(f"{mark}.cross", 0, None), Symbol(f"{mark}.along", 0, None)
         self.loads: dict[tuple[str, Dim, tuple], _Staged] = {}
         self.stores: list[_Staged] = []
-        accesses = _crossing(kernel)
-        size = sum(a.buffer.dtype.itemsize for a in accesses) or 1
+        self.rows: dict[Buffer, Buffer] = {}
+        self.whole = self.cross not in kernel.parallel
         self.width = -(-_WIDTH // step) * step
-        self.height = _HEIGHT
-        while self.height > _TILE and self.height * self.width * size > _SCRATCH:
-            self.height //= 2
-        memo: dict[int, Expr] = {}
-        self.loops = tuple(Loop((), tuple(self._statement(s, memo) for s in loop.body)) for loop in kernel.loops)
+        self.height = self._whole_height() if self.whole else self._height(kernel)
+        self._memo: dict[int, Expr] = {}
+        self._made: dict[int, Any] = {}
+        self.loops = tuple(replace(loop, body=tuple(map(self._statement, loop.body))) for loop in kernel.loops)
+
+    def _height(self, kernel: LoopKernel) -> int:
+        size = sum(a.buffer.dtype.itemsize for a in _crossing(kernel)) or 1
+        height = _HEIGHT
+        while height > _TILE and height * self.width * size > _SCRATCH:
+            height //= 2
+        return height
+
+    def _whole_height(self) -> int:
+        assert isinstance(self.cross.extent, int)
+        return -(-self.cross.extent // _TILE) * _TILE
+
+    def transposed_together(self, dtype: DType) -> int:
+        """How many vectors of as many elements are transposed at once."""
+        most = min(_TILE, self.target.lanes(dtype.itemsize))
+        while self.whole and most > _LEAST_TILE and self.cross.extent <= most // 2:
+            most //= 2
+        return most
 
     @property
     def scratch(self) -> list[Buffer]:
-        return [staged.scratch for staged in (*self.loads.values(), *self.stores)]
+        return [*(staged.scratch for staged in (*self.loads.values(), *self.stores)), *self.rows.values()]
 
     # -- the statements on scratch -------------------------------------------------------------------------------------
 
-    def _statement(self, statement: Statement, memo: dict[int, Expr]) -> Statement:
-        value = self._expr(statement.value, memo)
-        if not isinstance(statement, Store) or not self._crosses(statement):
-            return replace(statement, value=value)
-        staged = _Staged(statement, self._new_scratch(statement))
+    def _statement(self, statement: Statement) -> Statement:
+        value = self._expr(statement.value)
+        if isinstance(statement, Store):
+            return self._store(statement, value)
+        new = replace(statement, value=value)
+        if isinstance(new, Scan) and new.start is not None:
+            new = replace(new, start=self._expr(new.start))
+        self._made[id(statement)] = new
+        return new
+
+    def _store(self, store: Store, value: Expr) -> Store:
+        if store.buffer.row:
+            return Store(self._row(store.buffer), self._place(), value, store.location)
+        if not self._crosses(store):
+            return replace(store, value=value)
+        staged = _Staged(store, self._new_scratch(store.buffer.dtype))
         self.stores.append(staged)
-        return Store(staged.scratch, self._place(), value, statement.location)
+        return Store(staged.scratch, self._place(), value, store.location)
 
-    def _expr(self, expr: Expr, memo: dict[int, Expr]) -> Expr:
-        found = memo.get(id(expr))
-        if found is None:
-            found = memo[id(expr)] = self._rebuilt(expr, memo)
-        return found
+    def _expr(self, expr: Expr) -> Expr:
+        return fold_up(expr, self._memo, self._rebuilt)
 
-    def _rebuilt(self, expr: Expr, memo: dict[int, Expr]) -> Expr:
+    def _rebuilt(self, expr: Expr) -> Expr:
         if isinstance(expr, Compute):
-            return replace(expr, operands=tuple(self._expr(o, memo) for o in expr.operands))
-        if isinstance(expr, Load) and expr.bindings:
-            return replace(expr, bindings=tuple((s, self._expr(e, memo), n) for s, e, n in expr.bindings))
-        if isinstance(expr, Load) and self._crosses(expr):
-            key = (expr.buffer.name, expr.buffer.offset(expr.index), expr.conditions)
-            staged = self.loads.get(key)
-            if staged is None:
-                staged = self.loads[key] = _Staged(expr, self._new_scratch(expr))
-            return replace(expr, buffer=staged.scratch, index=self._place())
-        return expr
+            return replace(expr, operands=tuple(self._memo[id(o)] for o in expr.operands))
+        if isinstance(expr, Reduced):
+            return Reduced(self._made[id(expr.reduce)])
+        if isinstance(expr, Scanned):
+            return Scanned(self._made[id(expr.scan)])
+        return self._rebuilt_load(expr) if isinstance(expr, Load) else expr
+
+    def _rebuilt_load(self, load: Load) -> Load:
+        if load.bindings:
+            return replace(load, bindings=tuple((s, self._memo[id(e)], n) for s, e, n in load.bindings))
+        if load.buffer.row:
+            return replace(load, buffer=self._row(load.buffer), index=self._place())
+        if not self._crosses(load):
+            return load
+        key = (load.buffer.name, load.buffer.offset(load.index), load.conditions)
+        staged = self.loads.get(key)
+        if staged is None:
+            staged = self.loads[key] = _Staged(load, self._new_scratch(load.dtype))
+        return replace(load, buffer=staged.scratch, index=self._place())
+
+    def _row(self, buffer: Buffer) -> Buffer:
+        """Scratch for a row buffer of every lane."""
+        if buffer not in self.rows:
+            self.rows[buffer] = self._new_scratch(buffer.dtype)
+        return self.rows[buffer]
 
     def _crosses(self, access: Load | Store) -> bool:
         return crosses(access, self.vector, self.cross)
 
-    def _new_scratch(self, access: Load | Store) -> Buffer:
-        name = f"tile{len(self.loads) + len(self.stores)}"
-        return Buffer(name, access.buffer.dtype, (self.height, self.width), (self.width, 1), row=True)
+    def _new_scratch(self, dtype: DType) -> Buffer:
+        name = f"tile{len(self.loads) + len(self.stores) + len(self.rows)}"
+        return Buffer(name, dtype, (self.height, self.width), (self.width, 1), row=True)
 
     def _place(self) -> tuple[Dim, Dim]:
         """Where in scratch the present point is."""
@@ -133,7 +189,7 @@ class _Transfer:
     ) -> None:
         self.tiles, self.b, self.ints, self.pointers = tiles, b, ints, pointers
         self.dtype = staged.access.buffer.dtype
-        self.count = min(_TILE, tiles.target.lanes(self.dtype.itemsize))
+        self.count = tiles.transposed_together(self.dtype)
         self.base = pointers[staged.scratch.name]
         self.row = ints.symbols[tiles.height_symbol.name]
         self.column = ints.symbols[tiles.width_symbol.name]
