@@ -33,7 +33,7 @@ from tjit.codegen.llvm.vectors import (
 )
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute
 
-__all__ = ["Part", "emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
+__all__ = ["Part", "emit_call_for", "emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
 
 
 def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: Contraction) -> dict[str, ir.Value]:
@@ -102,6 +102,22 @@ def emit_epilogue(
                             emitter.store(store)
 
         part.lanes(digits.lowest, size, width, column, full=full)
+    b.ret_void()
+    return part.function
+
+
+def emit_call_for(module: ir.Module, kernel: ContractKernel, target: Target) -> ir.Function:
+    """(args, batch..., m, rows, n, columns): ask for the memory that the epilogue of such a tile will write."""
+    part = Part(module, kernel, target, "stores", ("m", "rows", "n", "columns"))
+    ints, b = part.ints, part.b
+    last = ints.sub(ints.add(part["n"], part["columns"]), i64(1))
+    with ints.loop(i64(0), part["rows"]) as i:
+        ints.symbols[kernel.m.symbol.name] = ints.add(part["m"], i)
+        for store in kernel.epilogue:
+            for n in (part["n"], last):
+                ints.symbols[kernel.n.symbol.name] = n
+                at = ints.mul(ints.dim(store.buffer.offset(store.index)), i64(store.buffer.dtype.itemsize))
+                prefetch(b, byte_gep(b, part.pointers[store.buffer.name], at), write=True)
     b.ret_void()
     return part.function
 

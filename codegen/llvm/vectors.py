@@ -92,10 +92,10 @@ def declare(b: ir.IRBuilder, name: str, type_: ir.FunctionType) -> ir.Function:
     return known if known is not None else ir.Function(b.module, type_, name)
 
 
-def prefetch(b: ir.IRBuilder, pointer: ir.Value, locality: int = 3) -> None:
-    """Ask for a cache line that will be read; locality 3: into all caches."""
+def prefetch(b: ir.IRBuilder, pointer: ir.Value, locality: int = 3, *, write: bool = False) -> None:
+    """Ask for a cache line that will be read or written; locality 3: into all caches."""
     function = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
-    b.call(function, [pointer, I32(0), I32(locality), I32(1)])
+    b.call(function, [pointer, I32(int(write)), I32(locality), I32(1)])
 
 
 def plain_function(module: ir.Module, type_: ir.FunctionType, name: str) -> ir.Function:

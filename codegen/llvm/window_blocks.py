@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.window_map import Digit, ImageAxis, WindowMap
@@ -17,6 +17,8 @@ __all__ = [
 
 _MOST_TAPS = 8  # steps of k that are spelt out in a microkernel
 _MOST_ROWS = 32
+_LINE, _PERIOD, _WAYS = 64, 4096, 8  # bytes of a line of the first-level cache and to one on the same set; lines there
+_NEAR_STORE, _FAR_STORE = 4, 24  # cycles for a line
 _LONG = 256  # values of a digit: its padding is less than a hundredth
 
 
@@ -96,8 +98,12 @@ def _level(digits: tuple[Digit, ...], most: int) -> tuple[int, int]:
 # -- tiles -------------------------------------------------------------------------------------------------------------
 
 
-def filters_tile(windows: WindowMap, m: int, k: Blocks, target: Target, lanes: int) -> tuple[Blocks, int]:
-    """The tile with lanes along filters that takes the least time for all, by the cycles of its steps; its vectors."""
+def filters_tile(windows: WindowMap, m: int, k: Blocks, target: Target, size: int, apart: int) -> tuple[Blocks, int]:
+    """The tile with lanes along filters that takes the least time for all, by the cycles of its parts; its vectors.
+
+    size: bytes of an element; apart: how many bytes apart results of neighbouring filters are.
+    """
+    lanes = target.lanes(size)
     best: tuple[float, Blocks, int] | None = None
     for vectors in range(1, 5):
         if vectors > 1 and (vectors - 1) * lanes >= m:
@@ -105,14 +111,24 @@ def filters_tile(windows: WindowMap, m: int, k: Blocks, target: Target, lanes: i
         most = min(_MOST_ROWS, (target.registers - 1 - vectors) // vectors)
         for tile in _tiles(windows.n, windows.own, most):
             # fewer sums than 8 would wait for each other
-            cycles = max(tile.size * vectors, 8) + 1 / k.taps + (tile.size + vectors) / 20
+            step = max(tile.size * vectors, 8) + 1 / k.taps
             turned = -(-tile.size // lanes) * vectors * lanes * 8
-            spent = k.size * cycles * _read(windows, tile, k) + 100 + turned
+            stored = _store_cycles(vectors * lanes, tile, size, apart)
+            spent = k.size * step * _read(windows, tile, k) + 100 + turned + stored
             cost = tile.count * -(-m // (vectors * lanes)) * spent
             if best is None or cost < best[0]:
                 best = cost, tile, vectors
     assert best is not None
     return best[1], best[2]
+
+
+def _store_cycles(filters: int, tile: Blocks, size: int, apart: int) -> float:
+    """Of a tile's results: lines on few sets of the first-level cache are gone before another part is stored."""
+    run, line = tile.size * size, _LINE
+    whole = run % line == 0 and tile.digits[tile.level].extent * tile.below * size % line == 0
+    lines = filters * (run / line if whole else (run - size) / line + 1)
+    kept = max(1, _PERIOD // max(line, gcd(apart, _PERIOD))) * _WAYS
+    return lines * (_FAR_STORE if lines > kept else _NEAR_STORE)
 
 
 def rows_tile(windows: WindowMap, filters: int, target: Target, lanes: int) -> Blocks:

@@ -269,7 +269,7 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     elif along == "k":
         tile = dots_tile(windows, (target.registers - 4) // m)
     else:
-        tile, vectors = filters_tile(windows, m, k, target, lanes)
+        tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel))
         width = vectors * lanes
     m_block = even(m, _M_BLOCK, width)
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
@@ -344,6 +344,13 @@ def _along(windows: WindowMap, m: int, lanes: int) -> str:
         return "m"
     extent = windows.n[0].extent
     return "n" if extent / round_up(extent, lanes) >= m / round_up(m, lanes) else "m"
+
+
+def _apart(kernel: ContractKernel) -> int:
+    """How many bytes apart results of neighbouring filters are, by the first of them."""
+    store = kernel.epilogue[0]
+    step = coefficient(store.buffer.offset(store.index), kernel.m.symbol)
+    return abs(step) * store.buffer.dtype.itemsize if isinstance(step, int) else 0
 
 
 def _panels(kernel: ContractKernel, windows: WindowMap) -> Panels | None:

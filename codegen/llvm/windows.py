@@ -14,7 +14,7 @@ from math import prod
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.contract_lanes import emit_epilogue, emit_fill, emit_image, load_arguments
+from tjit.codegen.llvm.contract_lanes import emit_call_for, emit_epilogue, emit_fill, emit_image, load_arguments
 from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
@@ -313,8 +313,11 @@ class _Windows:
                 if plan.keeps_sums:
                     place = ints.add(first, ints.div(ints.add(m_offset, i), i64(plan.filters)))
                     sums = self.shared.at(sums, ints.mul(place, i64(plan.sums)))
-                self._run(microkernel, rows, image, panel, sums, later)
                 filters = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
+                if plan.along == "m":
+                    with b.if_then(final):
+                        self._call_for_results(filters, n, digits)
+                self._run(microkernel, rows, image, panel, sums, later)
                 with b.if_then(final):
                     self._finish(sums, filters, n, digits)
             b.store(ints.add(b.load(number, typ=I64), i64(1)), number)
@@ -349,35 +352,50 @@ class _Windows:
                 place = self.ints.add(place, self.ints.mul(digits[axis.n], i64(axis.scale_n * stride)))
         return place
 
-    def _finish(self, sums: ir.Value, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
-        """Run the epilogue on a tile of finished sums, which are transposed first where lanes are filters."""
-        ints, plan = self.ints, self.plan
+    def _call_for_results(self, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
+        """Ask for the memory of a tile's results while its sums are made."""
+        e = self.shared
+        function = e.parts.get("stores")
+        if function is None:
+            function = e.parts["stores"] = emit_call_for(e.module, self.kernel, self.plan.target)
+        columns, values = self._columns(n, digits)
+        arguments = [e.args, *self._batch_at(values), m.start, m.size, columns.start, columns.size]
+        self.b.call(function, arguments)
+
+    def _columns(self, n: list[Range], digits: list[ir.Value]) -> tuple[Range, list[ir.Value]]:
+        """The positions of a tile, and the values of n's digits at its first."""
+        ints, tile = self.ints, self.plan.tile
         values = [ints.add(r.start, d) for r, d in zip(n, digits, strict=True)]
-        level = plan.tile.level
-        count = ints.min(i64(plan.tile.span), ints.sub(n[level].size, digits[level]))
         first, below = i64(0), 1
         for digit, value in zip(self.windows.n[: self.windows.own], values, strict=False):
             first = ints.add(first, ints.mul(value, i64(below)))
             below *= digit.extent
+        count = ints.min(i64(tile.span), ints.sub(n[tile.level].size, digits[tile.level]))
+        return Range(first, ints.mul(count, i64(tile.below))), values
+
+    def _finish(self, sums: ir.Value, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
+        """Run the epilogue on a tile of finished sums, which are transposed first where lanes are filters."""
+        ints, plan = self.ints, self.plan
+        columns, values = self._columns(n, digits)
+        batch = self._batch_at(values)
         if plan.along != "n":
             self.b.call(self._turn(), [sums, self.turned])
-            columns = Range(first, ints.mul(count, i64(plan.tile.below)))
-            self._run_epilogue(self.turned, i64(plan.turned), m, columns, values)
+            self._run_epilogue(self.turned, i64(plan.turned), m, columns, batch)
             return
         line = plan.vectors * plan.lanes
-        if level == 0:
-            self._run_epilogue(sums, i64(line), m, Range(first, count), values)
-            return
-        with ints.loop(i64(0), count) as row:
-            columns = Range(ints.add(first, ints.mul(row, i64(plan.tile.below))), i64(plan.tile.below))
+        width = columns.size if plan.tile.level == 0 else i64(plan.tile.below)
+        with ints.loop(i64(0), ints.div(columns.size, width)) as row:
             at = self.shared.at(sums, ints.mul(row, i64(line)))
-            self._run_epilogue(at, i64(plan.lines * line), m, columns, values)
+            part = Range(ints.add(columns.start, ints.mul(row, width)), width)
+            self._run_epilogue(at, i64(plan.lines * line), m, part, batch)
 
-    def _run_epilogue(self, sums: ir.Value, stride: ir.Value, m: Range, columns: Range, values: list[ir.Value]) -> None:
-        """`values` are those of the digits of n, of which the last ones are batch axes."""
+    def _batch_at(self, values: list[ir.Value]) -> list[ir.Value]:
+        """The kernel's batch axes, where the last digits of n are some of them."""
         own = self.windows.own
         place = {d.symbol.name: v for d, v in zip(self.windows.n[own:], values[own:], strict=True)}
-        batch = [place.get(x.symbol.name) or self.ints.symbols[x.symbol.name] for x in self.kernel.batch]
+        return [place.get(x.symbol.name) or self.ints.symbols[x.symbol.name] for x in self.kernel.batch]
+
+    def _run_epilogue(self, sums: ir.Value, stride: ir.Value, m: Range, columns: Range, batch: list[ir.Value]) -> None:
         arguments = [self.shared.args, *batch, sums, stride, m.start, m.size, columns.start, columns.size]
         self.b.call(self._epilogue(), arguments)
 
