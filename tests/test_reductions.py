@@ -140,3 +140,26 @@ def test_short_rows_of_a_size_unknown_when_compiled_are_right(rng):
     for rows in (70, 71, 200, 3):
         x = rng.standard_normal((rows, 11), np.float32)
         np.testing.assert_allclose(fn(tjit.from_numpy(x)).numpy(), _log_sum_exp(x.astype(np.float64), 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 5), (2, 8), (7, 17), (8, 33), (9, 47), (31, 100), (33, 130), (17, 260), (5, 3, 11)]
+)
+def test_columns_of_every_width_are_right(shape, rng):
+    x = rng.standard_normal(shape, np.float32)
+
+    fn = tjit.compile(lambda x: (x.sum(0), x.argmax(0), x.var(0, correction=0), tjit.softmax(x, 0)))
+    found = fn(tjit.from_numpy(x))
+
+    for result, expected in zip(found, (x.sum(0), x.argmax(0), x.var(0), _softmax(x, 0)), strict=True):
+        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_columns_of_a_size_unknown_when_compiled_are_right(rng):
+    fn = tjit.compile(lambda x: (x.sum(0), x.argmin(0)))
+
+    for shape in ((20, 30), (21, 33), (8, 150), (1, 1), (3, 400)):
+        x = rng.standard_normal(shape, np.float32)
+        total, place = fn(tjit.from_numpy(x))
+        np.testing.assert_allclose(total.numpy(), x.sum(0), rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(place.numpy(), x.argmin(0))

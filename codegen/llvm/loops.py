@@ -25,6 +25,7 @@ __all__ = ["emit_loops"]
 _BLOCK = 2048  # lanes' axis: elements of one unit of work
 _NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 _LIGHT = 8  # computations: below, several vectors are in flight at once
+_IN_FLIGHT = 8  # vectors that reductions of columns take in at once
 
 
 def emit_loops(kernel: LoopKernel, target: Target) -> ir.Module:
@@ -84,7 +85,9 @@ class _Loops:
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             unroll = 1
         extent = self.kernel.vector.extent
-        while isinstance(extent, int) and unroll > 1 and extent < width * unroll:
+        if isinstance(extent, int) and self.columns:
+            unroll = max(1, min(unroll, -(-extent // width)))
+        while isinstance(extent, int) and not self.columns and unroll > 1 and extent < width * unroll:
             unroll //= 2
         while isinstance(extent, int) and width > 4 and extent <= width // 2:
             width //= 2
@@ -423,15 +426,17 @@ class _Loops:
         roots = [s.value for loop in self.loops for s in loop.body]
         inner = frozenset({vector.symbol, *(a.symbol for loop in self.loops for a in loop.axes)})
         scalar.hoist(roots, inner, reduced=True)
+        left = vector.extent % step if isinstance(vector.extent, int) else None
         whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
-        exact = isinstance(vector.extent, int) and vector.extent % step == 0
-        few = isinstance(vector.extent, int) and vector.extent < step
-        if not few:
+        if not isinstance(vector.extent, int) or vector.extent >= step:
             with counted_loop(self.b, start, whole, i64(step)) as i, scalar.scope():
                 self._column_vectors(i, unroll, None, scalar)
-        if not exact:
-            with counted_loop(self.b, start if few else whole, stop, i64(width)) as i, scalar.scope():
-                self._column_vectors(i, 1, self._mask(i, stop, width) if width > 1 else None, scalar)
+        if left != 0:
+            # the last columns together: a pass down their rows for each vector would read every cache line again
+            count = -(-left // width) if left is not None and any(loop.axes for loop in self.loops) else 1
+            with counted_loop(self.b, whole, stop, i64(count * width)) as i, scalar.scope():
+                last = self.ints.add(i, i64((count - 1) * width))
+                self._column_vectors(i, count, self._mask(last, stop, width) if width > 1 else None, scalar)
 
     def _block_by_rows(self, start: ir.Value, stop: ir.Value, block: int) -> None:
         """Scans down columns, a row of the block at a time."""
@@ -485,15 +490,17 @@ class _Loops:
         return emitter
 
     def _column_vectors(self, start: ir.Value, count: int, mask: ir.Value | None, scalar: ExprEmitter) -> None:
+        """All loops for `count` vectors of columns; the mask is of the last of them."""
         vector = self.kernel.vector
         assert vector is not None
         width = self.shape.width
         places = [self.ints.add(start, i64(n * width)) for n in range(count)]
-        emitters = [self._lanes_at(place, mask, scalar) for place in places]
+        emitters = [self._lanes_at(place, mask if n == count - 1 else None, scalar) for n, place in enumerate(places)]
         for loop in self.loops:
             roots = [s.value for s in loop.body]
             reduces = [s for s in loop.body if isinstance(s, Reduce)]
-            accumulations = [Accumulation(e, reduces, 1, entry=self.entry) for e in emitters] if reduces else []
+            rows = self._rows_together(loop, count)
+            accumulations = [Accumulation(e, reduces, 1, rows, entry=self.entry) for e in emitters] if reduces else []
             scans = [s for s in loop.body if isinstance(s, Scan)]
             running = [Running(e, 1, registers(e, scans, self.entry), reverse=loop.reverse) for e in emitters]
             for one, emitter in zip(running, emitters, strict=True):
@@ -504,14 +511,45 @@ class _Loops:
                 if loop.axes:
                     emitter.hoist(roots, symbols)
             linear = self._position(loop, vector) if not loop.axes else self._position(loop, loop.axes[-1])
-            with self._nest(loop.axes, loop.reverse), self._scopes((scalar, *emitters) if loop.axes else ()):
+            for row in self._down(loop, rows, (scalar, *emitters)):
                 for n, (place, emitter) in enumerate(zip(places, emitters, strict=True)):
                     self.ints.symbols[vector.symbol.name] = place
                     self._statements(loop, emitter, running[n])
                     if reduces:
-                        accumulations[n].update(0, emitter, linear)
+                        accumulations[n].update(row, emitter, linear)
             for emitter, accumulation in zip(emitters, accumulations, strict=False):
                 emitter.reduced.update(accumulation.finish_lanes())
+
+    def _rows_together(self, loop: Loop, vectors: int) -> int:
+        """How many rows of so many vectors are taken in at once: else each addition would wait for the one before."""
+        light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= _LIGHT
+        if not (light and loop.axes and all(isinstance(s, Reduce) for s in loop.body)) or self.kernel.cross is not None:
+            return 1
+        rows, extent = max(1, _IN_FLIGHT // vectors), loop.axes[-1].extent
+        while isinstance(extent, int) and rows > 1 and extent < 2 * rows:
+            rows //= 2
+        return rows
+
+    def _down(self, loop: Loop, rows: int, emitters: Sequence[ExprEmitter]) -> Iterator[int]:
+        """Loops over the points of `loop`, `rows` of its last axis at a time: the number of each among these."""
+        if not loop.axes:
+            yield 0
+            return
+        *outer, inner = loop.axes
+        extent = self.ints.dim(inner.extent)
+        whole = self.ints.mul(self.ints.div(extent, i64(rows)), i64(rows))
+        with self._nest(outer, loop.reverse):
+            if rows > 1:
+                with counted_loop(self.b, i64(0), whole, i64(rows)) as i:
+                    for row in range(rows):
+                        with self._scopes(emitters):
+                            self.ints.symbols[inner.symbol.name] = self.ints.add(i, i64(row))
+                            yield row
+            if rows == 1 or not isinstance(inner.extent, int) or inner.extent % rows:
+                start = i64(0) if rows == 1 else whole
+                with counted_loop(self.b, start, extent, i64(1)) as i, self._scopes(emitters):
+                    self.ints.symbols[inner.symbol.name] = self._backwards(i, extent, 1) if loop.reverse else i
+                    yield 0
 
     @contextmanager
     def _scopes(self, emitters: Sequence[ExprEmitter]) -> Iterator[None]:
