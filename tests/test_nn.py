@@ -60,6 +60,7 @@ PRINTED = (
     lambda m: m.Sequential(m.Linear(2, 3), m.Sequential(m.ReLU(inplace=True), m.Dropout(0.1))),
     lambda m: m.ModuleDict({"a": m.Tanh(), "b": m.ModuleList([m.Identity(), m.ELU(0.5)])}),
     lambda m: m.ModuleList(),
+    lambda m: m.ModuleList([m.ReLU(), m.ReLU(), m.Linear(2, 3), m.ReLU(), m.Linear(2, 3), m.Linear(2, 3)]),
     lambda m: m.BatchNorm1d(3, momentum=None, affine=False),
     lambda m: m.LayerNorm((3, 4), eps=1e-3),
     lambda m: m.LayerNorm(3, elementwise_affine=False),

@@ -6,6 +6,7 @@ from tjit.nn import functional as functional
 from tjit.nn import init as init
 from tjit.nn import utils as utils
 from tjit.nn.activations import *  # noqa: F403
+from tjit.nn.attention import *  # noqa: F403
 from tjit.nn.containers import *  # noqa: F403
 from tjit.nn.convolution import *  # noqa: F403
 from tjit.nn.layers import *  # noqa: F403
@@ -15,3 +16,4 @@ from tjit.nn.module import name_parameters as name_parameters
 from tjit.nn.parameter import Buffer as Buffer
 from tjit.nn.parameter import Parameter as Parameter
 from tjit.nn.recurrent import *  # noqa: F403
+from tjit.nn.transformer import *  # noqa: F403

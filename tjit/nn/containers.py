@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -142,6 +143,12 @@ class ModuleList(Module):
         module = self[index]
         del self[index]
         return module
+
+    def _shown_children(self) -> Iterator[tuple[str, str]]:
+        """Modules in a row that print alike as one."""
+        for text, group in itertools.groupby(enumerate(map(repr, self)), lambda item: item[1]):
+            first, *rest = (i for i, _ in group)
+            yield (f"{first}-{rest[-1]}", f"{len(rest) + 1} x {text}") if rest else (str(first), text)
 
 
 class ModuleDict(Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tjit.autograd.tape import no_grad
@@ -472,10 +472,13 @@ class Module:
     def __repr__(self) -> str:
         extra = self.extra_repr()
         extra_lines = extra.split("\n") if extra else []
-        children = [f"({name}): {_indented(repr(module))}" for name, module in self._modules.items()]
+        children = [f"({name}): {_indented(text)}" for name, text in self._shown_children()]
         if not children and len(extra_lines) <= 1:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join(extra_lines + children) + "\n)"
+
+    def _shown_children(self) -> Iterable[tuple[str, str]]:
+        return ((name, repr(module)) for name, module in self._modules.items())
 
 
 def _move_to(group: dict[str, Any], name: str, value: Any, others: tuple[dict[str, Any], ...]) -> None:

@@ -64,7 +64,7 @@ def scaled_dot_product_attention(
     attrs = {"is_causal": bool(is_causal), "scale": scale, "zero_blind": True}
     if dropout_p > 0:
         q, k, v, *mask = operands
-        return matmul(dropout(_weights(q, k, *mask, **attrs), dropout_p), v)
+        return matmul(dropout(attention_weights(q, k, *mask, **attrs), dropout_p), v)
     return apply(SCALED_DOT_PRODUCT_ATTENTION, *operands, **attrs)[0]
 
 
@@ -143,9 +143,15 @@ def _wide_scores(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool, sca
     return _scores(wide(q), wide(k), wide_mask, is_causal, scale)
 
 
-def _weights(
+def attention_weights(
     q: Tensor, k: Tensor, mask: Tensor | None = None, *, is_causal: bool, scale: float, zero_blind: bool
 ) -> Tensor:
+    """softmax(query @ key.T * scale + mask).
+
+    Args:
+        q, k, mask: as of `scaled_dot_product_attention`; the mask may be of less dims.
+        zero_blind: whether a row that sees nothing is zero, not nan.
+    """
     scores = _scores(q, k, mask, is_causal, scale)
     weights = softmax(scores, -1)
     if mask is None or not zero_blind:  # under a causal mask every row sees its first position
@@ -162,7 +168,7 @@ def _log_sum(
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **attrs: Any) -> tuple[Tensor, Tensor]:
-    return matmul(_weights(q, k, mask, **attrs), v), _log_sum(q, k, mask, **attrs)
+    return matmul(attention_weights(q, k, mask, **attrs), v), _log_sum(q, k, mask, **attrs)
 
 
 def _np_scores(q: np.ndarray, k: np.ndarray, mask: np.ndarray | None, is_causal: bool, scale: float) -> np.ndarray:
