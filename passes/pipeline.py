@@ -16,7 +16,7 @@ from tjit.passes.carried import uncarry_invariants
 from tjit.passes.common_nodes import merge_common_nodes
 from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
-from tjit.passes.decomposition import decompose
+from tjit.passes.decomposition import decompose, decompose_claimed
 from tjit.passes.dot_products import sum_dot_products
 from tjit.passes.loop_contractions import batch_contractions
 from tjit.passes.loop_invariants import hoist_invariants
@@ -24,7 +24,7 @@ from tjit.passes.matmul_chains import reorder_matmul_chains
 from tjit.passes.partial_sums import narrow_sums, narrow_sums_fast
 from tjit.passes.untouched_parts import read_untouched_parts
 
-__all__ = ["DEFAULT", "FAST_MATH", "Pass", "PassRun", "run_passes"]
+__all__ = ["DEFAULT", "FAST_MATH", "UNCLAIMED", "Pass", "PassRun", "run_passes"]
 
 Pass = Callable[[Graph], Graph]
 
@@ -49,6 +49,14 @@ DEFAULT: tuple[Pass, ...] = (
 # Identities of real numbers too, for those who ask for them.
 _FAST: dict[Pass, Pass] = {simplify_algebra: simplify_algebra_fast, narrow_sums: narrow_sums_fast}
 FAST_MATH: tuple[Pass, ...] = tuple(_FAST.get(p, p) for p in DEFAULT)
+
+# For a backend that claims no composite, on the graph that DEFAULT left.
+UNCLAIMED: tuple[Pass, ...] = (
+    decompose_claimed,
+    simplify_algebra,  # after it: identities are of primitives
+    merge_common_nodes,  # after algebra, as above
+    eliminate_dead_nodes,  # last: results of a composite that no one reads
+)
 
 
 class PassRun(NamedTuple):

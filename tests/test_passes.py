@@ -35,10 +35,10 @@ from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.decomposition import decompose
 from tjit.passes.matmul_chains import reorder_matmul_chains
-from tjit.passes.pipeline import DEFAULT, PassRun, run_passes
+from tjit.passes.pipeline import DEFAULT, UNCLAIMED, PassRun, run_passes
 from tjit.passes.rules import RULES, Rule
 
-PASSES = sorted({*DEFAULT}, key=lambda one: one.__name__)
+PASSES = sorted({*DEFAULT, *UNCLAIMED}, key=lambda one: one.__name__)
 HERE = Location("model.py", 3)
 
 
@@ -503,12 +503,15 @@ def test_a_decomposition_has_the_value_and_the_location_of_its_composite(op):
     for sample in op.samples:
         graph, arrays = _call(op, sample)
 
-        after = run_passes(graph)
+        claimed = run_passes(graph)
+        plain = run_passes(claimed, UNCLAIMED)
 
-        assert not [n for n in after.nodes if n.op.kind == "composite" and not is_claimed(n)]
-        assert {n.location for n in after.nodes} <= {HERE}
-        for found, wanted in zip(evaluate(after, arrays), evaluate(graph, arrays), strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
+        assert not [n for n in claimed.nodes if n.op.kind == "composite" and not is_claimed(n)]
+        assert not [n for n in plain.nodes if n.op.kind == "composite"]
+        for after in (claimed, plain):
+            assert {n.location for n in after.nodes} <= {HERE}
+            for found, wanted in zip(evaluate(after, arrays), evaluate(graph, arrays), strict=True):
+                np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_a_claimed_composite_stays():
@@ -518,6 +521,7 @@ def test_a_claimed_composite_stays():
     graph = b.finish(b.add(OPS["scaled_dot_product_attention"], (x, x, x), attrs)[:1])
 
     assert decompose(graph) is graph
+    assert not [n for n in run_passes(graph, UNCLAIMED).nodes if n.op.kind == "composite"]
 
 
 @st.composite

@@ -753,15 +753,30 @@ def test_nests_are_refused():
     [
         (lambda x: tjit.cumsum(x, 2), "has a scan"),
         (lambda x: tjit.sort(x, 2)[0], "is a sort"),
-        (lambda x: F.scaled_dot_product_attention(x, x, x), "is an attention"),
     ],
-    ids=["scan", "sort", "attention"],
+    ids=["scan", "sort"],
 )
-def test_what_triton_does_not_spell_is_refused(fn, said):
-    lowered = tjit.compile(fn).lower(np.ones((2, 32, 16), "f4"))
+def test_what_triton_does_not_spell_is_refused(fn, said, tmp_path, monkeypatch):
+    x = np.ones((2, 32, 16), "f4")
+    lowered = tjit.compile(fn).lower(x)
+    monkeypatch.setenv("TJIT_DUMP", "triton")
+    monkeypatch.setenv("TJIT_DUMP_DIR", str(tmp_path))
 
     with pytest.raises(CodegenError, match=rf"{said}, which Triton's emitter does not spell\n  at test_triton\.py"):
         lowered.text("triton")
+    tjit.compile(fn)(x)
+
+    (dumped,) = tmp_path.iterdir()
+    assert said in dumped.read_text()
+
+
+def test_attention_is_spelled_as_its_parts():
+    lowered = tjit.compile(lambda x: F.scaled_dot_product_attention(x, x, x)).lower(np.ones((2, 32, 16), "f4"))
+
+    text = lowered.text("triton")
+
+    ast.parse(text)
+    assert text.count("tl.dot") == 2
 
 
 def test_no_triton_until_a_compile_is_asked():

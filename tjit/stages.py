@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tjit.errors import ArgumentError
+from tjit.errors import ArgumentError, CodegenError
 from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
 from tjit.location import user_location
@@ -40,7 +40,7 @@ class Lowered:
 
         Raises:
             ArgumentError: no such stage.
-            CodegenError: ptx without triton installed.
+            CodegenError: ptx without triton installed; a scan or a sort, which Triton's emitter does not spell.
         """
         if stage not in STAGES:
             raise ArgumentError(f"no stage {stage!r}", user_location(), hint=f"one of {', '.join(STAGES)}")
@@ -78,10 +78,14 @@ class Lowered:
         from tjit.codegen.schedule import schedule
         from tjit.codegen.steps import kernel_steps
         from tjit.codegen.triton import emit_kernel
+        from tjit.ir.scope import each_node
+        from tjit.passes.pipeline import UNCLAIMED, run_passes
 
-        steps = kernel_steps(self.schedule())
+        claimed = self.passes()
+        graph = run_passes(claimed, UNCLAIMED) if any(n.op.decompose for n in each_node(claimed.nodes)) else claimed
+        steps = kernel_steps(self.schedule() if graph is claimed else schedule(graph))
         if any(isinstance(s.kernel, NestKernel) for s in steps):  # which run on one thread of a processor
-            steps = kernel_steps(schedule(self.passes(), nests=False))
+            steps = kernel_steps(schedule(graph, nests=False))
         return [emit_kernel(k) for k in {s.kernel.name: s.kernel for s in steps}.values()]
 
     def _triton(self) -> str:
@@ -99,7 +103,8 @@ _dumps = 0
 def dump_stage(name: str, stage: str, text: Callable[[], str]) -> None:
     """Write a stage to a numbered file, where TJIT_DUMP names it (TJIT_DUMP=graph,passes,schedule,llvm,asm).
 
-    Files go to the folder TJIT_DUMP_DIR, or tjit_dump in the working directory.
+    Files go to the folder TJIT_DUMP_DIR, or tjit_dump in the working directory. Where a backend does not spell a kernel
+    the program goes on, and the file says why.
     """
     global _dumps
     wanted = os.environ.get("TJIT_DUMP", "")
@@ -108,5 +113,8 @@ def dump_stage(name: str, stage: str, text: Callable[[], str]) -> None:
     folder = os.environ.get("TJIT_DUMP_DIR", "tjit_dump")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f"{_dumps:03}_{name}_{stage}.txt"), "w") as file:
-        file.write(text() + "\n")
+        try:
+            file.write(text() + "\n")
+        except CodegenError as error:
+            file.write(f"{error}\n")
     _dumps += 1
