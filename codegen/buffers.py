@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import overload
 
 from tjit.ir.dims import Call, Dim, DimExpr, Symbol, is_constant, lower_bound, maximum, minimum, product, symbols
@@ -37,35 +39,51 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[list[Dim], Dim]:
     equal size is free.
     """
     offsets: list[Dim] = [0] * len(lifetimes)
-    placed: list[tuple[int, int, Lifetime]] = []
+    placed = _Placed()
     known = [(life.nbytes, i) for i, life in enumerate(lifetimes) if isinstance(life.nbytes, int)]
+    most = 0
     for nbytes, i in sorted(known, key=lambda k: (-k[0], k[1])):
         life, size = lifetimes[i], aligned(nbytes)
         at = 0
-        for start, end, _ in sorted((p for p in placed if _overlap(p[2], life)), key=lambda p: p[0]):
+        for start, stop in sorted(placed.beside(life)):
             if at + size <= start:
                 break
-            at = max(at, end)
+            at = max(at, stop)
         offsets[i] = at
-        placed.append((at, at + size, life))
-    end: Dim = max((e for _, e, _ in placed), default=0)
-    free: list[tuple[Dim, Dim, int]] = []  # (size, offset, last step)
-    for i in (i for i, life in enumerate(lifetimes) if not isinstance(life.nbytes, int)):
-        life, size = lifetimes[i], aligned(lifetimes[i].nbytes)
-        for slot, (s, offset, last) in enumerate(free):
-            if s == size and last < life.first:
-                offsets[i] = offset
-                free[slot] = (s, offset, life.last)
-                break
+        placed.add(life, at, at + size)
+        most = max(most, at + size)
+    end: Dim = most
+    free: dict[Dim, list[tuple[int, int]]] = {}  # by size: (last step, lifetime), the first to be free in front
+    for i, life in enumerate(lifetimes):
+        if isinstance(life.nbytes, int):
+            continue
+        size = aligned(life.nbytes)
+        slots = free.setdefault(size, [])
+        if slots and slots[0][0] < life.first:
+            offsets[i] = offsets[heappop(slots)[1]]
         else:
             offsets[i] = end
-            free.append((size, end, life.last))
             end = end + size
+        heappush(slots, (life.last, i))
     return offsets, end
 
 
-def _overlap(a: Lifetime, b: Lifetime) -> bool:
-    return a.first <= b.last and b.first <= a.last
+class _Placed:
+    """What lies where when, found by the steps. Lifetimes of about the same length are kept together, sorted."""
+
+    def __init__(self) -> None:
+        self.by_length: dict[int, list[tuple[int, int, int, int]]] = {}  # (first, last, start, stop)
+
+    def add(self, life: Lifetime, start: int, stop: int) -> None:
+        same = self.by_length.setdefault((life.last - life.first).bit_length(), [])
+        insort(same, (life.first, life.last, start, stop))
+
+    def beside(self, life: Lifetime) -> Iterator[tuple[int, int]]:
+        """(start, stop) of all that is needed at a step at which `life` is."""
+        for bits, same in self.by_length.items():
+            begin = bisect_right(same, (life.first - (1 << bits), life.first))  # shorter than that: gone by then
+            end = bisect_right(same, (life.last + 1,))
+            yield from (place[2:] for place in same[begin:end] if place[1] >= life.first)
 
 
 def largest(d: Dim, known: Collection[str]) -> Dim | None:

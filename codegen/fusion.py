@@ -13,6 +13,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+from tjit.codegen import group_order
 from tjit.codegen.items import INLINE_INDEX, Group, Index, Item, Program, Read, make_items
 from tjit.codegen.items import bare_symbol as _bare
 from tjit.codegen.storage import Storage
@@ -55,10 +56,9 @@ def _merge_groups(program: Program) -> None:
     readers: dict[Value, list[Item]] = {}
     for number, item in enumerate(program.items):
         kind = {"update": "store", "scan": "reduce"}.get(item.kind, item.kind)
-        group = Group([item], list(item.parallel), kind, {s: s for s in item.symbols}, _weight(item), 1 << number)
-        for needed in _depends_on(program, group):
-            group.reach |= needed.bit | needed.reach
-        program.groups.append(group)
+        axis, reads = {s: s for s in item.symbols}, {read.value for read in item.reads}
+        group = Group([item], list(item.parallel), kind, axis, _weight(item), reads)
+        group_order.add(group, number, _depends_on(program, group))
         program.group_of[item] = group
         for read in item.reads:
             producer = program.item_of.get(read.value)
@@ -81,6 +81,14 @@ def _weight(item: Item) -> int:
     return sum(map(_weight_of, item.inlined)) + 1
 
 
+def _too_large(ga: Group, gb: Group) -> bool:
+    """Whether both in one kernel would be too much; it stays so."""
+    items = len(ga.items) + len(gb.items)
+    if ga.nodes + gb.nodes > _MAX_NODES or items + max(len(ga.reads), len(gb.reads)) > _MAX_BUFFERS:
+        return True
+    return items + len(ga.reads | gb.reads) > _MAX_BUFFERS
+
+
 def _stands_alone(group: Group) -> bool:
     return group.kind in ("index", "sort", "composite", "control")
 
@@ -88,7 +96,7 @@ def _stands_alone(group: Group) -> bool:
 def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> None:
     """Merge the groups of a producer and a consumer, where the consumer reads at its own parallel points."""
     ga, gb = program.group_of[producer], program.group_of[consumer]
-    if ga is gb or _stands_alone(ga) or _stands_alone(gb):
+    if ga is gb or _stands_alone(ga) or _stands_alone(gb) or _too_large(ga, gb):
         return
     pairs = _pairs(ga, producer.value_index(), gb, read.index)
     if pairs is not None:
@@ -98,7 +106,7 @@ def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> 
 def _try_siblings(program: Program, first: Item, second: Item, read: Read) -> None:
     """Merge two groups that read the same data in the same order."""
     ga, gb = program.group_of[first], program.group_of[second]
-    if ga is gb or "contract" in (ga.kind, gb.kind) or _stands_alone(ga) or _stands_alone(gb):
+    if ga is gb or "contract" in (ga.kind, gb.kind) or _stands_alone(ga) or _stands_alone(gb) or _too_large(ga, gb):
         return
     for other in first.reads:
         if other.value is read.value:
@@ -170,16 +178,9 @@ def _extents(group: Group) -> dict[Symbol, Dim]:
 
 def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) -> bool:
     """Merge gb into ga if that is right, given gb's symbol to ga's symbol."""
-    if _stands_alone(ga) or _stands_alone(gb) or _overwrites(program, ga, gb) or _overwrites(program, gb, ga):
+    if _overwrites(program, ga, gb) or _overwrites(program, gb, ga):
         return False
     if gb.kind == "contract" or (ga.kind == "contract" and gb.kind != "store"):
-        return False
-    if (
-        len({r.value for g in (ga, gb) for i in g.items for r in i.reads}) + len(ga.items) + len(gb.items)
-        > _MAX_BUFFERS
-    ):
-        return False
-    if ga.nodes + gb.nodes > _MAX_NODES:
         return False
     ea, eb = _extents(ga), _extents(gb)
     if any(ea[a] != eb[b] for b, a in pairs.items()):
@@ -187,23 +188,22 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
     parallel = _common_parallel(ga, gb, pairs, ea, eb)
     if parallel is not None and _too_serial(program, ga, gb, parallel, ea):
         return False
-    if parallel is None or not _reads_line_up(program, ga, gb, pairs, parallel) or _path_between(program, ga, gb):
+    if parallel is None or not _reads_line_up(program, ga, gb, pairs, parallel):
         return False
+    moved = group_order.between(ga, gb)
+    if moved is None:
+        return False
+    group_order.merge(ga, gb, moved)
     for symbol, own in gb.axis.items():
         ga.axis[symbol] = pairs.get(own, own)
     ga.items.extend(gb.items)
     ga.nodes += gb.nodes
+    ga.reads |= gb.reads
     ga.parallel = parallel
     if gb.kind == "reduce":
         ga.kind = "reduce"
     for item in gb.items:
         program.group_of[item] = ga
-    program.groups.remove(gb)
-    both = ga.bit | gb.bit
-    ga.reach = (ga.reach | gb.reach) & ~both
-    for group in program.groups:
-        if group.reach & both:
-            group.reach = group.reach & ~gb.bit | ga.bit | ga.reach
     return True
 
 
@@ -310,22 +310,15 @@ def _depends_on(program: Program, group: Group) -> list[Group]:
     return list(found)
 
 
-def _path_between(program: Program, ga: Group, gb: Group) -> bool:
-    """Whether one depends on the other through a third group: merging would make a cycle."""
-    for start, goal in ((gb, ga), (ga, gb)):
-        if start.reach & goal.bit and any(start.reach & g.bit and g.reach & goal.bit for g in program.groups):
-            return True
-    return False
-
-
 def _in_order(program: Program) -> list[Group]:
     """Groups sorted so that each comes after what it reads; items inside likewise."""
     position = {item: i for i, item in enumerate(program.items)}
-    for group in program.groups:
+    groups = list(dict.fromkeys(program.group_of.values()))
+    for group in groups:
         group.items.sort(key=position.__getitem__)
     ordered: list[Group] = []
     state: dict[int, int] = {}
-    for root in sorted(program.groups, key=lambda g: position[g.items[-1]]):
+    for root in sorted(groups, key=lambda g: position[g.items[-1]]):
         stack: list[tuple[Group, bool]] = [(root, False)]
         while stack:
             group, done = stack.pop()

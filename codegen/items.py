@@ -111,8 +111,8 @@ class Group:
     """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel ones.
 
     A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
-    `nodes` measures its size: an expensive node counts for several.
-    `bit` is one bit of its own; `reach` has those of all groups that it depends on, directly or not.
+    `nodes` measures its size: an expensive node counts for several. `reads` are the values that its items read.
+    `number`, `needs` and `users` place it among the others (codegen/group_order.py).
     """
 
     items: list[Item]
@@ -120,8 +120,10 @@ class Group:
     kind: str  # "store", "reduce", "contract"
     axis: dict[Symbol, Symbol] = field(default_factory=dict)
     nodes: int = 0
-    bit: int = 0
-    reach: int = 0
+    reads: set[Value] = field(default_factory=set)
+    number: int = 0
+    needs: dict[Group, None] = field(default_factory=dict)
+    users: dict[Group, None] = field(default_factory=dict)
 
     @property
     def flexible(self) -> bool:

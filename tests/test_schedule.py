@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -179,6 +181,23 @@ def test_arena_places_overlapping_lifetimes_apart():
                 assert offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
     assert size == 384
     assert all(offset % 64 == 0 for offset in offsets)
+
+
+@pytest.mark.parametrize("longest", [3, 60])
+def test_arena_of_many_lifetimes(longest):
+    draw = random.Random(longest)
+    firsts = [draw.randrange(200) for _ in range(150)]
+    lives = [Lifetime(draw.randint(1, 5000), n, n + draw.randrange(longest)) for n in firsts]
+
+    offsets, size = plan_arena(lives)
+
+    for i, a in enumerate(lives):
+        assert offsets[i] + a.nbytes <= size
+        for j, b in enumerate(lives[:i]):
+            if a.first <= b.last and b.first <= a.last:
+                assert offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
+    alive = [sum(a.nbytes + 64 for a in lives if a.first <= n <= a.last) for n in range(260)]
+    assert size <= 1.5 * max(alive)
 
 
 def test_arena_reuses_symbolic_memory_of_equal_size():
