@@ -1,6 +1,6 @@
-"""Cut a long reduction with few results into partial ones, so that all threads take part.
+"""Cut a long reduction with few results into partial ones, and what follows reductions of tall columns from them.
 
-The cut depends on shapes only, so the order of summation, and with it the bits of the result, does not depend on the
+The cuts depend on shapes only, so the order of summation, and with it the bits of the result, does not depend on the
 threads.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tjit.codegen.axes import rebuild
+from tjit.codegen.axes import column_axis, rebuild
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
+    Compute,
     Expr,
     Load,
     Loop,
@@ -22,18 +23,22 @@ from tjit.codegen.kernel import (
     Scan,
     Statement,
     Store,
+    fold_up,
     walk,
 )
 from tjit.dtypes import bf16, f16, f32
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
 
-__all__ = ["split_reduction"]
+__all__ = ["split_columns", "split_reduction"]
 
 _FEW_POINTS = 64
 _LONG = 1 << 16  # elements
 _TALL = 1 << 20
 _PARTS = 32
+_TALL_COLUMN = 1 << 8  # elements: a block of columns has a page for each, of what is read and of what is written
+_TALLEST_COLUMN = 1 << 12  # elements: a block of columns is no longer in the second-level cache for the last loop
+_BEYOND_CACHES = 1 << 23  # bytes
 _SPLITTABLE = frozenset({"sum", "prod", "max", "min", "any", "all"})
 
 
@@ -118,3 +123,89 @@ def _walks_down_columns(kernel: LoopKernel) -> bool:
     loads = [e for s in kernel.loops[0].body for e in walk(s.value) if isinstance(e, Load)]
     offsets = [e.buffer.offset(e.index) for e in loads]
     return any(coefficient(o, column) == 1 for o in offsets) and not any(coefficient(o, row) == 1 for o in offsets)
+
+
+def split_columns(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffer]) -> list[LoopKernel]:
+    """`kernel`, or one of the first loop's reductions of tall columns and those of what comes after them.
+
+    Block after block of tall columns is slower to read, and to write, than all rows are a second time. Each reduction
+    can then be cut into parts, and what is stored for each element goes by rows.
+    """
+    if not _should_split_columns(kernel):
+        return [kernel]
+    first, *rest = kernel.loops
+    made = {id(s) for s in first.body}
+    own = [loop for loop in rest if not loop.axes and all(id(r) in made for r in _reductions_read(loop))]
+    later = [loop for loop in rest if loop not in own]
+    at = tuple(a.index for a in kernel.parallel)
+    shape = tuple(a.extent for a in kernel.parallel)
+    loads: dict[int, Expr] = {}
+    kept: list[Statement] = []
+    for reduce in dict.fromkeys(r for loop in later for r in _reductions_read(loop) if id(r) in made):
+        buffer = new_buffer(TensorType(reduce.dtype, shape))
+        loads[id(reduce)] = Load(buffer, at)
+        kept.append(Store(buffer, at, Reduced(reduce), reduce.location))
+    reduced = replace(kernel, loops=(first, *own, Loop((), tuple(kept))))
+    following = replace(kernel, loops=_with_loads(later, loads))
+    if _only_stores(following.loops):
+        (loop,) = following.loops
+        following = replace(kernel, parallel=(*loop.axes, *kernel.parallel), loops=(Loop((), loop.body),))
+    outputs = [tuple(dict.fromkeys(b for loop in k.loops for b in _stored(loop))) for k in (reduced, following)]
+    return [replace(reduced, outputs=outputs[0]), *split_columns(replace(following, outputs=outputs[1]), new_buffer)]
+
+
+def _with_loads(loops: list[Loop], values: dict[int, Expr]) -> tuple[Loop, ...]:
+    """Loops in which reductions that were made before are what `values` says of them, by id."""
+
+    def new(e: Expr) -> Expr:
+        if isinstance(e, Compute):
+            return replace(e, operands=tuple(memo[id(o)] for o in e.operands))
+        return values.get(id(e.reduce), e) if isinstance(e, Reduced) else e
+
+    def statement(s: Statement) -> Statement:
+        result = replace(s, value=fold_up(s.value, memo, new))
+        if isinstance(result, Reduce):
+            values[id(s)] = Reduced(result)
+        return result
+
+    memo: dict[int, Expr] = {}
+    return tuple(replace(loop, body=tuple(map(statement, loop.body))) for loop in loops)
+
+
+def _reductions_read(loop: Loop) -> list[Reduce]:
+    return [e.reduce for s in loop.body for e in walk(s.value) if isinstance(e, Reduced)]
+
+
+def _stored(loop: Loop) -> list[Buffer]:
+    return [s.buffer for s in loop.body if isinstance(s, Store)]
+
+
+def _only_stores(loops: tuple[Loop, ...]) -> bool:
+    """Whether loops are one that computes each element by itself."""
+    return len(loops) == 1 and len(loops[0].axes) > 0 and all(isinstance(s, Store) for s in loops[0].body)
+
+
+def _should_split_columns(kernel: LoopKernel) -> bool:
+    """Whether columns are tall, many, and looked at by several loops, of which the first only reduces."""
+    if not kernel.loops or column_axis(kernel) is None:
+        return False
+    first, *others = kernel.loops
+    later = [loop for loop in others if loop.axes]
+    rows, points = (product(a.extent for a in axes) for axes in (first.axes, kernel.parallel))
+    if not later or not (isinstance(rows, int) and isinstance(points, int)) or rows < _TALL_COLUMN:
+        return False
+    if not all(isinstance(s, Reduce) for s in first.body) or not _may_split(kernel):
+        return False
+    # of a single reduction both parts run at memory's speed
+    alone = len(later) == 1 and _only_stores((later[0],))
+    size = max(e.dtype.itemsize for s in first.body for e in walk(s.value))
+    return rows * points * size >= _BEYOND_CACHES and (alone or rows >= _TALLEST_COLUMN)
+
+
+def _may_split(kernel: LoopKernel) -> bool:
+    """Whether loops of the kernel may be kernels of their own."""
+    if any(isinstance(s, Scan) or (isinstance(s, Store) and s.buffer.row) for loop in kernel.loops for s in loop.body):
+        return False
+    written = {b.name for loop in kernel.loops if not loop.axes for b in _stored(loop)}
+    loads = [e for loop in kernel.loops for s in loop.body for e in walk(s.value) if isinstance(e, Load)]
+    return not any(e.bindings or e.buffer.name in written for e in loads)

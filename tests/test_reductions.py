@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tjit
+from tjit.codegen import split
 
 
 def _softmax(x, dim):
@@ -163,3 +164,52 @@ def test_columns_of_a_size_unknown_when_compiled_are_right(rng):
         total, place = fn(tjit.from_numpy(x))
         np.testing.assert_allclose(total.numpy(), x.sum(0), rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(place.numpy(), x.argmin(0))
+
+
+COLUMN_PROGRAMS = {
+    "softmax": lambda x: tjit.softmax(x, 0),
+    "centred, and the mean": lambda x: (x - x.mean(0), x.mean(0)),
+    "standardized": lambda x: (x - x.mean(0)) / x.std(0),
+    "log-sum-exp": lambda x: x.logsumexp(0),
+    "largest, and where": lambda x: (x / x.amax(0), x.argmax(0)),
+    "of three dims": lambda x: tjit.log_softmax(x.reshape(40, 10, -1), 0),
+}
+
+
+@pytest.mark.parametrize("tallest", [1, 1 << 12])
+@pytest.mark.parametrize("name", COLUMN_PROGRAMS)
+def test_tall_columns_are_reduced_and_then_stored_by_rows(name, tallest, rng, monkeypatch):
+    monkeypatch.setattr(split, "_BEYOND_CACHES", 1)
+    monkeypatch.setattr(split, "_TALL_COLUMN", 1)
+    monkeypatch.setattr(split, "_TALLEST_COLUMN", tallest)
+    fn, x = COLUMN_PROGRAMS[name], tjit.from_numpy(rng.standard_normal((400, 37), np.float32))
+
+    found, expected = tjit.compile(fn)(x), fn(x)
+
+    for result, wanted in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
+        np.testing.assert_allclose(result.numpy(), wanted.numpy(), rtol=2e-5, atol=1e-5)
+
+
+def test_running_statistics_of_tall_columns_are_right(rng, monkeypatch):
+    monkeypatch.setattr(split, "_BEYOND_CACHES", 1)
+    x, mean = rng.standard_normal((400, 37), np.float32), np.ones(37, np.float32)
+    running = tjit.from_numpy(mean.copy())
+
+    @tjit.compile
+    def normalize(x, running):
+        before = x - running
+        running.copy_(0.9 * running + 0.1 * x.mean(0))
+        return before + (x - running), x - x.mean(0)
+
+    result, centred = normalize(tjit.from_numpy(x), running)
+
+    new = 0.9 * mean + 0.1 * x.mean(0)
+    np.testing.assert_allclose(running.numpy(), new, rtol=1e-5)
+    np.testing.assert_allclose(result.numpy(), 2 * x - mean - new, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(centred.numpy(), x - x.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_kernel_that_stores_tall_columns_goes_by_rows():
+    text = _schedule(lambda x: x - x.mean(0), 2000, 2000)
+
+    assert "parallel (r0: 2000, p0: 2000)" in text
