@@ -1,7 +1,7 @@
 """Time tjit beside its peers.
 
     python -m benchmarks                      every row, every framework that is installed: most of an hour
-    python -m benchmarks --quick              fewer rows and rounds: under two minutes
+    python -m benchmarks --quick              fewer rows, fewer rounds: under two minutes; --budget for more
     python -m benchmarks --rows 'gelu|MLP' --frameworks tjit,jax --all
     python -m benchmarks --readme --chart     writes README.md's table, draws docs/benchmarks.png (with matplotlib)
     python -m benchmarks --bits               whether every row gives the same bits, run after run, on 1 and 2 threads
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         same = compare_bits(rows, (1, 2), options.seconds, lambda line: print(line, flush=True))
         return 0 if same else 1
     start = time.perf_counter()
-    plan = harness.Plan.quick(options.threads) if options.quick else harness.Plan(options.threads)
+    plan = harness.Plan.quick(options.threads, options.budget) if options.quick else harness.Plan(options.threads)
     before = harness.limits(options.threads)
     outcomes = harness.run(rows, options.frameworks, plan, lambda line: print(line, file=sys.stderr, flush=True))
     limits = best_of(before, harness.limits(options.threads))  # a floor is the machine undisturbed
@@ -83,6 +83,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds")
     add("--threads", type=positive, default=default_threads(), metavar="N", help="for each framework (%(default)s)")
     add("--quick", action="store_true", help="fewer rounds, a process keeps its framework, no numba")
+    add(
+        "--budget",
+        type=float,
+        default=harness.QUICK_SECONDS,
+        metavar="SECONDS",
+        help="of --quick, kept by leaving out what compiles for too long (%(default)s)",
+    )
     add("--all", action="store_true", help="a column for every peer: time, and its first call")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--readme", action="store_true", help="write the table into README.md")

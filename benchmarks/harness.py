@@ -24,11 +24,11 @@ from benchmarks.frameworks import FRAMEWORKS, environment
 from benchmarks.rows import Row
 from tjit.profiler.machine import Limits
 
-__all__ = ["Figure", "Outcome", "Plan", "Worker", "WorkerError", "limits", "run"]
+__all__ = ["QUICK_SECONDS", "Figure", "Outcome", "Plan", "Worker", "WorkerError", "limits", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
-RESERVED_SECONDS = 2  # of a budget, for what is not slow in each row to come
-QUICK_SECONDS = 95  # for the rows of a short run, beside the measuring of limits
+RESERVED_SECONDS = 3.5  # of a budget, for what is not slow in each row to come
+QUICK_SECONDS = 105  # for the rows of a short run, beside the measuring of limits
 LEFT_OUT = "left out, for a short run has no time to compile it; what is compiled is kept, so the next run has more"
 PAUSE_SECONDS = {"numpy": 0.15}  # for the threads of the one before to fall asleep: OpenBLAS's spin that long
 SHORT_PAUSE_SECONDS = 0.005  # for those of the others
@@ -55,14 +55,14 @@ class Plan:
     kept: str | None = None
 
     @staticmethod
-    def quick(threads: int) -> Plan:
+    def quick(threads: int, seconds: float = QUICK_SECONDS) -> Plan:
         return Plan(
             threads,
-            rounds=7,
+            rounds=5,
             batch_seconds=0.02,
             first_samples=1,
             fresh=False,
-            seconds=QUICK_SECONDS,
+            seconds=seconds,
             kept=kept_folder(),
         )
 
