@@ -27,6 +27,7 @@ from tjit.codegen.kernel import (
     fold_up,
     walk,
 )
+from tjit.codegen.run_on import running_on, split_axes
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
 from tjit.passes.costs import EXPENSIVE
 
@@ -51,6 +52,7 @@ _LIGHT = 8  # computations of an element: below, memory is what a kernel waits f
 _LONGEST_ROW = 128  # elements: of a tile's rows, which fit in the first-level cache
 _LEAST_ROWS = 64
 _ROWS = 16  # of a tile: lanes of a vector
+_LONG = 64  # elements along the lanes, of which the last vector is a small part
 _TRANSPOSE = 9  # instructions for each vector of a tile that is transposed
 _JOIN = {"max": (3, 20), "min": (3, 20), "argmax": (8, 80), "argmin": (8, 80), "logaddexp": (50, 200)}
 _CHEAP = (1, 8)  # instructions that join two vectors, and the lanes of one: of other reductions
@@ -62,9 +64,25 @@ NEAR = 4  # elements: lanes this far from each other are read with what lies bet
 def arrange(kernel: LoopKernel) -> LoopKernel:
     """Merge axes, choose the vector axis and the number of tasks."""
     kernel = _collapse(kernel)
-    kernel = _choose_vector(kernel)
-    kernel = _past_caches(_split_vector(kernel))
+    pointwise = not any(loop.axes for loop in kernel.loops)
+    kernel = _arrange_points(kernel) if pointwise else _split_vector(_choose_vector(kernel))
+    kernel = _past_caches(kernel)
     return replace(kernel, tasks=_tasks(kernel))
+
+
+def _arrange_points(kernel: LoopKernel) -> LoopKernel:
+    """Choose the lanes of a kernel without loops, over digits of its axes where indices divide them."""
+    axes, values = split_axes(kernel)
+    apart = _collapse(_rebuild_kernel(kernel, axes, [()] * len(kernel.loops), values)) if values else kernel
+    found = running_on(apart)
+    if found is None and values:
+        found = _choose_vector(apart)
+        found = found if found.vector is not None and _is_long(found.vector) else None
+    return found or _split_vector(_choose_vector(kernel))
+
+
+def _is_long(axis: Axis) -> bool:
+    return not isinstance(axis.extent, int) or axis.extent >= _LONG
 
 
 def statements(kernel: LoopKernel) -> list[Statement]:
@@ -416,7 +434,7 @@ def _aligned(store: Store, kernel: LoopKernel) -> bool:
     offset = store.buffer.offset(store.index)
     if coefficient(offset, kernel.vector.symbol) != 1:
         return False
-    first = substitute(offset, {kernel.vector.symbol: 0})
+    first = substitute(offset, {a.symbol: 0 for a in (kernel.vector, *kernel.beyond)})
     steps = [coefficient(first, a.symbol) for a in kernel.parallel]
     rest = substitute(first, {a.symbol: 0 for a in kernel.parallel})
     line = 64 // store.buffer.dtype.itemsize

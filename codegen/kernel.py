@@ -275,6 +275,8 @@ class LoopKernel:
             Depends on shapes only.
         cross: where accesses that step over elements along `vector` are contiguous: they pass through transposed
             tiles. The last parallel axis but one, or the only axis of all loops, which is short. None: there are none.
+        beyond: the axes that the lanes run on over where those of `vector` are too few, from the inside out: the last
+            parallel axes but one (`run_on.running_on`).
     """
 
     name: str
@@ -286,6 +288,7 @@ class LoopKernel:
     tasks: Dim = 1
     location: Location | None = None
     cross: Axis | None = None
+    beyond: tuple[Axis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ class _Printer:
         axes = ", ".join(map(str, kernel.parallel)) or "1"
         vector = f" vector {kernel.vector.symbol}" if kernel.vector is not None else ""
         cross = f" across {kernel.cross.symbol}" if kernel.cross is not None else ""
-        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}{vector}{cross}")
+        beyond = f" on over ({', '.join(a.symbol for a in kernel.beyond)})" if kernel.beyond else ""
+        self.line(1, f"parallel ({axes}) tasks {kernel.tasks}{vector}{cross}{beyond}")
         for loop in kernel.loops:
             depth = 2
             if loop.axes:

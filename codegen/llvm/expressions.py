@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import llvmlite.ir as ir
@@ -13,6 +13,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbers, splat, stack
+from tjit.codegen.run_on import MOST_WINDOWS, RunOn, windows
 from tjit.dtypes import DType, bool_
 from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
@@ -48,19 +49,43 @@ def features_of(target: Target) -> Features:
 
 
 class Lanes:
-    """Which axis runs along the lanes, how many there are, and which of them are active.
+    """Which axes run along the lanes, how many there are, and which of them are active.
 
     Attributes:
         symbol: the axis; lane j stands for its value plus j. None: one lane.
         mask: i1 vector of active lanes; None: all.
+        run: the lanes run on over more axes: lane j is element first + j, counted from the values that these have.
     """
 
-    __slots__ = ("mask", "symbol", "width")
+    __slots__ = ("first", "mask", "run", "symbol", "width")
 
-    def __init__(self, symbol: Symbol | None, width: int, mask: ir.Value | None = None) -> None:
+    def __init__(
+        self,
+        symbol: Symbol | None,
+        width: int,
+        mask: ir.Value | None = None,
+        run: RunOn | None = None,
+        first: int = 0,
+    ) -> None:
         self.symbol = symbol
         self.width = width if symbol is not None else 1
         self.mask = mask
+        self.run = run
+        self.first = first
+
+    @property
+    def symbols(self) -> frozenset[Symbol]:
+        """The axes that differ from lane to lane."""
+        if self.symbol is None or self.width == 1:
+            return frozenset()
+        return frozenset((self.symbol,) if self.run is None else (a.symbol for a in self.run.axes))
+
+    def steps(self, d: Dim) -> tuple[int, ...] | None:
+        """How much more `d` is in each lane than where the axes are; None: that is not constant."""
+        if self.run is not None:
+            return self.run.steps(d, self.first, self.width)
+        k = 0 if self.symbol is None else coefficient(d, self.symbol)
+        return tuple(range(0, k * self.width, k)) if isinstance(k, int) and k else (0,) * self.width if k == 0 else None
 
 
 class ExprEmitter:
@@ -104,7 +129,7 @@ class ExprEmitter:
         self.scanned: dict[int, Lane] = {}
         self.scalars = LlvmScalars(builder, lanes.width, features_of(target))
         self.scalar = scalar or (self if lanes.width == 1 else self._uniform())
-        self._lane = frozenset(() if lanes.symbol is None else (lanes.symbol,))
+        self._lane = lanes.symbols
         self._varies: dict[int, bool] = {}
         self._memo: dict[int, Lane] = {}
         self._positions: dict[Dim, ir.Value] = {}
@@ -220,24 +245,16 @@ class ExprEmitter:
         width, lane = self.lanes.width, self.lanes.symbol
         if width == 1:
             return self.ints.dim(d)
+        steps = self.lanes.steps(d)
+        if steps is not None:
+            start = splat(self.b, self.ints.dim(d), width)
+            return self.b.add(start, numbers(steps, I64)) if any(steps) else start
         k = coefficient(d, lane) if lane is not None else 0
-        if isinstance(k, int) and k == 0:
-            return splat(self.b, self.ints.dim(d), width)
-        if isinstance(k, int) and k == 1:
-            return self.b.add(splat(self.b, self.ints.dim(d), width), self._iota())
-        if k is not None:
+        if k is not None and self.lanes.run is None:
             start = splat(self.b, self.ints.dim(d), width)
             step = splat(self.b, self.ints.dim(k), width)
-            return self.b.add(start, self.b.mul(step, self._iota()))
-        assert lane is not None  # its coefficient would be 0
-        return self._folded(d, {lane: self._lane_positions()})
-
-    def _iota(self) -> ir.Value:
-        return numbers(range(self.lanes.width), I64)
-
-    def _lane_positions(self) -> ir.Value:
-        assert self.lanes.symbol is not None
-        return self.b.add(splat(self.b, self.ints.symbols[self.lanes.symbol.name], self.lanes.width), self._iota())
+            return self.b.add(start, self.b.mul(step, numbers(range(width), I64)))
+        return self._folded(d, self._lane_vectors())
 
     def _folded(self, d: Dim, vectors: dict[Symbol, ir.Value]) -> ir.Value:
         """A dim in vector arithmetic; `vectors` are symbols with a value of their own in each lane."""
@@ -266,20 +283,40 @@ class ExprEmitter:
     # -- memory --------------------------------------------------------------------------------------------------------
 
     def _load(self, load: Load) -> Lane:
-        valid = self._conditions(load)
+        inside = self._inside(load)
+        if inside is not None and not any(inside):
+            return self.scalars.constant(load.fill, load.dtype)
+        valid = self._conditions(load) if inside is None else None
         picked = self._pick(load)
         offset = load.buffer.offset(load.index)
         pointer = self.pointers[load.buffer.name]
         element = self._element(load.dtype)
         if picked:
             loaded = self._load_each(pointer, self._folded(offset, {**picked, **self._lane_vectors()}), element, valid)
+        elif inside is not None and valid is None:
+            loaded = self._load_run(pointer, offset, element, load.dtype.itemsize, inside)
         else:
             loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
         result = self.scalars.from_memory(loaded, load.dtype)
+        if inside is not None and not all(inside):
+            valid = numbers(tuple(map(int, inside)), ir.IntType(1))
         if valid is None:
             return result
         fill = self.scalars.constant(load.fill, load.dtype)
         return self.scalars.select(Lane(valid, bool_), result, fill)
+
+    def _inside(self, load: Load) -> tuple[bool, ...] | None:
+        """Which of the lanes that run on meet the conditions, where that is known and lanes lie at known distances."""
+        run = self.lanes.run
+        if run is None or load.bindings or self.lanes.steps(load.buffer.offset(load.index)) is None:
+            return None
+        inside = [True] * self.lanes.width
+        for e, n in load.conditions:
+            first, steps = substitute(e, {a.symbol: 0 for a in run.axes[:-1]}), self.lanes.steps(e)
+            if steps is None or not isinstance(first, int) or not isinstance(n, int):
+                return None
+            inside = [on and 0 <= first + step < n for on, step in zip(inside, steps, strict=True)]
+        return tuple(inside)
 
     def _pick(self, load: Load) -> dict[Symbol, ir.Value]:
         """Give the symbols that the load binds their values; those with one of their own in each lane are returned."""
@@ -318,14 +355,15 @@ class ExprEmitter:
         return self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
 
     def _lane_vectors(self) -> dict[Symbol, ir.Value]:
-        if self.lanes.width == 1 or self.lanes.symbol is None:
-            return {}
-        return {self.lanes.symbol: self._lane_positions()}
+        """The values of the lanes' axes in each lane."""
+        return {symbol: self.positions(symbol.dim) for symbol in sorted(self.lanes.symbols)}
 
     def _load_affine(
         self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, valid: ir.Value | None
     ) -> ir.Value:
         width, lane = self.lanes.width, self.lanes.symbol
+        if self.lanes.run is not None and width > 1:
+            return self._load_each(pointer, self.positions(offset), element, valid)
         k = 0 if lane is None else coefficient(offset, lane)
         if width > 1 and isinstance(k, int) and k == 1:
             at = self._address(pointer, offset, element)
@@ -352,6 +390,47 @@ class ExprEmitter:
             at = self.b.select(valid, at, self._dummy())
         return self.b.load(at, typ=element, align=size)
 
+    def _load_run(
+        self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, inside: tuple[bool, ...]
+    ) -> ir.Value:
+        """Lanes that run on from row to row: picked out of the vectors that hold those inside; the others are any."""
+        steps, width, mask = self.lanes.steps(offset), self.lanes.width, self.lanes.mask
+        assert steps is not None
+        kind, at = ir.VectorType(element, width), self._address(pointer, offset, element)
+        if all(inside) and steps == tuple(range(steps[0], steps[0] + width)):
+            at = self._moved(at, steps[0], element)
+            return self.b.load(at, typ=kind, align=size) if mask is None else masked_load(self.b, at, mask, kind, size)
+        wanted = [s for s, on in zip(steps, inside, strict=True) if on]
+        starts = windows(wanted, width)
+        if len(starts) > MOST_WINDOWS or not self.target.masks:
+            on = None if all(inside) else numbers(tuple(map(int, inside)), ir.IntType(1))
+            return self._load_each(pointer, self.positions(offset), element, on)
+        if len(set(wanted)) == 1 and mask is None:
+            return splat(self.b, self.b.load(self._moved(at, wanted[0], element), typ=element, align=size), width)
+        result = ir.Constant(kind, ir.Undefined)
+        for start in starts:
+            places = [s - start if on else -1 for s, on in zip(steps, inside, strict=True)]
+            window = masked_load(self.b, self._moved(at, start, element), self._used(places), kind, size)
+            picked = [width + p if 0 <= p < width else j for j, p in enumerate(places)]
+            result = self.b.shuffle_vector(result, window, numbers(tuple(picked)))
+        return result
+
+    def _used(self, places: Sequence[int]) -> ir.Value:
+        """Which elements of a vector the active lanes take, given the element of each lane (-1: none).
+
+        Active lanes come first, so that an element is used if the first lane that takes it is active.
+        """
+        width, mask = self.lanes.width, self.lanes.mask
+        if mask is None:
+            return numbers(tuple(int(i in places) for i in range(width)), ir.IntType(1))
+        off = ir.Constant(ir.VectorType(ir.IntType(1), width), None)
+        lanes = tuple(places.index(i) if i in places else width for i in range(width))
+        return self.b.shuffle_vector(mask, off, numbers(lanes))
+
+    def _moved(self, at: ir.Value, step: int, element: ir.Type) -> ir.Value:
+        """The address `step` elements further."""
+        return self.b.gep(at, [ir.Constant(I64, step)], source_etype=element) if step else at
+
     def _load_near(self, first: ir.Value, k: int, element: ir.Type, size: int) -> ir.Value:
         """Lanes `k` elements apart, or backwards: picked out of whole vectors that end with the last lane's element."""
         width = self.lanes.width
@@ -370,7 +449,7 @@ class ExprEmitter:
 
     def _address(self, pointer: ir.Value, offset: Dim, element: ir.Type) -> ir.Value:
         """pointer + offset, the part of the offset that no loop changes apart, so that it can be hoisted."""
-        fixed = substitute(offset, {s: 0 for s in symbols(offset) if s == self.lanes.symbol})
+        fixed = substitute(offset, {s: 0 for s in symbols(offset) if s in self._lane})
         base = self.b.gep(pointer, [self.ints.dim(fixed)], source_etype=element, inbounds=False)
         if fixed == offset:
             return base
@@ -471,7 +550,7 @@ class ExprEmitter:
             return
         k = coefficient(offset, symbol) if symbol is not None else 0
         if isinstance(k, int) and k == 1:
-            at = self._address(pointer, offset, element)
+            at = self._moved(self._address(pointer, offset, element), self.lanes.first, element)
             if self.lanes.mask is None:
                 past = self.past_caches and store.past_caches
                 stored = self.b.store(value, at, align=width * size if past else size)

@@ -142,7 +142,11 @@ class Floats:
         return self.builder.fmul(self._value(x), self._value(y))
 
     def div(self, x: ir.Value | float, y: ir.Value | float) -> ir.Value:
-        return self.builder.fdiv(self._value(x), self._value(y))
+        x, y = self._value(x), self._value(y)
+        if not isinstance(x, ir.Constant) and not isinstance(y, ir.Constant):
+            # LLVM 22 takes 0 / 0 for 0 in lanes of which it knows that they are 0
+            y = self.intrinsic("llvm.arithmetic.fence", y)
+        return self.builder.fdiv(x, y)
 
     def neg(self, x: ir.Value) -> ir.Value:
         return self.builder.fneg(x)

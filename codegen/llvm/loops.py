@@ -14,10 +14,12 @@ from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, varies
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
+from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
+from tjit.codegen.run_on import run_on
 from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
 __all__ = ["emit_loops"]
@@ -59,7 +61,8 @@ class _Loops:
         self.entry = self.b.block
         self.ints = Integers(self.b)
         self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)
-        self.strided = self.columns and self._has_strides()
+        self.run = run_on(kernel)
+        self.strided = self.columns and self.run is None and self._has_strides()
         self.by_rows = self.columns and self._scans_columns()
         self.past_caches = False
         self.shape = self._choose_shape()
@@ -84,6 +87,8 @@ class _Loops:
         unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             unroll = 1
+        if self.run is not None:
+            return _Shape(width, 1)
         extent = self.kernel.vector.extent
         if isinstance(extent, int) and self.columns:
             unroll = max(1, min(unroll, -(-extent // width)))
@@ -205,8 +210,11 @@ class _Loops:
                     number, rest = rest, number
                 self._bind(outer, rest)
                 start = self.ints.mul(number, i64(block))
-                stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(self.kernel.vector.extent))
-                if self.by_rows:
+                along = self.kernel.vector if self.run is None else self.run.axes[-1]
+                stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(along.extent))
+                if self.run is not None:
+                    Rows(self.b, self.ints, self.kernel, self.run, self.shape.width, self._lanes).emit(start, stop)
+                elif self.by_rows:
                     self._block_by_rows(start, stop, block)
                 else:
                     self._column_block(start, stop)
@@ -232,6 +240,10 @@ class _Loops:
         """The axes whose points are counted, the blocks per point of the lanes' axis, and a block's size."""
         if not self.columns:
             return self.kernel.parallel, 1, 1
+        if self.run is not None:
+            rows = self.run.rows(self.shape.width)
+            block = max(1, _BLOCK // (rows * self.run.inner)) * rows
+            return self.kernel.parallel[: -len(self.run.axes)], (self.run.axes[-1].extent + (block - 1)) // block, block
         *outer, inner = self.kernel.parallel
         step = self.shape.width * self.shape.unroll
         reduces = any(loop.axes for loop in self.kernel.loops)
@@ -474,7 +486,10 @@ class _Loops:
         vector = self.kernel.vector
         assert vector is not None
         self.ints.symbols[vector.symbol.name] = place
-        lanes = Lanes(vector.symbol, self.shape.width, mask)
+        return self._lanes(Lanes(vector.symbol, self.shape.width, mask), scalar)
+
+    def _lanes(self, lanes: Lanes, scalar: ExprEmitter | None) -> ExprEmitter:
+        """An emitter of parallel points."""
         emitter = ExprEmitter(
             self.b,
             self.target,

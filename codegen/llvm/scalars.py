@@ -196,7 +196,7 @@ class LlvmScalars:
         return self._binary(x, y, "fmul", "mul", "and_")
 
     def div(self, x: Lane, y: Lane) -> Lane:
-        return Lane(self.builder.fdiv(x.value, y.value), x.dtype)
+        return self._float2(Floats.div, x, y)
 
     def floor_div(self, x: Lane, y: Lane) -> Lane:
         return Lane(integer_ops.floor_div(self, x, y), x.dtype)
