@@ -101,7 +101,7 @@ def test_what_reads_padding_is_left_out(plans):
     plan = plans[0]
     if plan.lanes == 16:
         assert plan.tile.size == 7
-        assert [len(tap.lines) for tap in plan.variants[0]] == [6, 7, 6]
+        assert [len(tap.lines) for tap in plan.reads.variants[0]] == [6, 7, 6]
         assert plan.outer is not None
         assert plan.rows[0] == plan.outer.k == 1
 

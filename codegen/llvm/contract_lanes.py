@@ -63,14 +63,14 @@ def _contiguity(expr: Expr, axis: Symbol) -> int:
     return sum(run for load in loads if coefficient(load.buffer.offset(load.index), digits.lowest) == 1)
 
 
-def emit_epilogue(
-    module: ir.Module, kernel: ContractKernel, target: Target, *, whole_vectors: bool = True
-) -> ir.Function:
+def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target, *, in_lines: bool = False) -> ir.Function:
     """(args, batch..., sums, stride, m, rows, n, columns): run the epilogue on a tile of finished sums.
 
-    whole_vectors: `columns` are a multiple of the lanes wherever n's extent is.
+    `columns` are a multiple of the lanes wherever n's extent is, unless they are `in_lines`: the function then takes
+    (..., lines, apart) too, for so many times `columns`, whose sums are `apart`.
     """
-    part = Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns"))
+    lines = ("lines", "apart") if in_lines else ()
+    part = Part(module, kernel, target, "epilogue", ("sums", "stride", "m", "rows", "n", "columns", *lines))
     ints, b = part.ints, part.b
     m, n = kernel.m.symbol, kernel.n.symbol
     places = (Load(store.buffer, store.index) for store in kernel.epilogue)
@@ -82,9 +82,13 @@ def emit_epilogue(
     width = target.lanes(kernel.accumulate.itemsize)
     element = element_type(kernel.accumulate)
     extent = kernel.n.extent
-    full = whole_vectors and not digits.radices and isinstance(extent, int) and extent % width == 0
+    full = not in_lines and not digits.radices and isinstance(extent, int) and extent % width == 0
 
-    with _runs(b, ints, digits, part["n"], part["columns"]) as (start, lowest, size):
+    with ExitStack() as loops:
+        line = loops.enter_context(ints.loop(i64(0), part["lines"])) if in_lines else i64(0)
+        first = ints.add(part["n"], ints.mul(line, part["columns"]))
+        tile = b.gep(part["sums"], [ints.mul(line, part["apart"])], source_etype=element) if in_lines else part["sums"]
+        start, lowest, size = loops.enter_context(_runs(b, ints, digits, first, part["columns"]))
 
         def column(emitter: ExprEmitter, j: ir.Value) -> None:
             ints.symbols[digits.lowest.name] = ints.add(lowest, j)
@@ -93,7 +97,7 @@ def emit_epilogue(
                 with ints.loop(i64(0), part["rows"]) as i:
                     ints.symbols[m.name] = ints.add(part["m"], i)
                     place = ints.add(ints.mul(i, part["stride"]), ints.add(start, j))
-                    at = b.gep(part["sums"], [place], source_etype=element)
+                    at = b.gep(tile, [place], source_etype=element)
                     kind = element if emitter.lanes.width == 1 else ir.VectorType(element, width)
                     total = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
                     emitter.accumulator = emitter.scalars.cast(total, result)

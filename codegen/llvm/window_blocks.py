@@ -131,13 +131,20 @@ def _store_cycles(filters: int, tile: Blocks, size: int, apart: int) -> float:
     return lines * (_FAR_STORE if lines > kept else _NEAR_STORE)
 
 
-def rows_tile(windows: WindowMap, filters: int, target: Target, lanes: int) -> Blocks:
-    """A tile of whole rows of the image, or of a part of one."""
-    most = max(1, (target.registers - 4) // filters)
+def rows_tile(windows: WindowMap, filters: int, k: Blocks, target: Target, lanes: int) -> tuple[int, Blocks]:
+    """How many of k's lowest digits are spelt out, and a tile of whole lines of the image, or of a part of one.
+
+    Spelt out, a vector of the image is read once for several taps, whose weights stay in registers.
+    """
+    free = target.registers - 3
+    whole = k.level + (k.span == k.digits[k.level].extent)
+    taps = [filters * prod(d.extent for d in k.digits[:spelt]) for spelt in range(1, whole + 1)]
+    spelt = sum(1 for weights in taps if weights <= free - target.registers * 5 // 8)
+    most = max(1, (free - (taps[spelt - 1] if spelt else 1)) // filters)
     vectors = -(-windows.n[0].extent // lanes)
     if vectors > most or windows.own == 1:
-        return Blocks(windows.n, 0, even(windows.n[0].extent, most * lanes, lanes))
-    return Blocks(windows.n, 1, even(windows.n[1].extent, most // vectors, 1))
+        return spelt, Blocks(windows.n, 0, even(windows.n[0].extent, most * lanes, lanes))
+    return spelt, Blocks(windows.n, 1, even(windows.n[1].extent, most // vectors, 1))
 
 
 def dots_tile(windows: WindowMap, most: int) -> Blocks:

@@ -8,7 +8,7 @@ are few, as in depthwise convolutions, lanes run along the image's rows: along n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 
 from tjit.codegen.digits import substitute_symbol
@@ -22,13 +22,12 @@ from tjit.codegen.llvm.window_blocks import (
     dots_tile,
     even,
     filters_tile,
-    inside_of,
     outermost,
     round_up,
     rows_tile,
 )
 from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows, split_axis
-from tjit.codegen.llvm.window_tile import Tap
+from tjit.codegen.llvm.window_reads import TileReads
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
 __all__ = ["Panels", "WindowPlan", "plan_windows"]
@@ -45,7 +44,6 @@ _MOST_STEP = 4  # from position to position: whole vectors are loaded and every 
 _CELL_FLOPS = 1 << 20
 _CELLS = 16
 _MOST_TASKS = 64
-_MOST_VARIANTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Panels:
     reversed: tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WindowPlan:
     """The decisions for one kernel on one target.
 
@@ -75,6 +73,7 @@ class WindowPlan:
         m_block: filters in a block.
         panels: where a is packed from; None: it is evaluated first.
         strides: of the image's axes in scratch.
+        spelt: how many digits of k, the lowest, have values that are steps of one row of the table.
         outer: the axis whose digit of k a block goes through last, so that padding is at its ends; None: the highest.
     """
 
@@ -89,6 +88,7 @@ class WindowPlan:
     m_block: int
     panels: Panels | None
     strides: tuple[int, ...]
+    spelt: int
     outer: ImageAxis | None
 
     @property
@@ -103,14 +103,9 @@ class WindowPlan:
         return -(-self.tile.span_of(0) // self.lanes) if self.along == "n" else self.filters // self.lanes
 
     @property
-    def lines(self) -> int:
-        """Positions of the tile, or its rows of the image where those are lanes."""
-        return self.tile.size // self.tile.span_of(0) if self.along == "n" else self.tile.size
-
-    @property
     def sums(self) -> int:
         """Elements of the sums of one tile."""
-        return self.lines * self.vectors * self.lanes * (1 if self.along == "m" else self.filters)
+        return self.reads.lines * self.vectors * self.lanes * (1 if self.along == "m" else self.filters)
 
     @property
     def step(self) -> int:
@@ -118,65 +113,16 @@ class WindowPlan:
         last = self.windows.axes[-1]
         return {"m": 1, "n": last.scale_n, "k": last.scale_k}[self.along]
 
-    @property
-    def positions(self) -> range:
-        """Of a tile, those that it reads first in each line."""
-        return range(0, self.tile.size, self.tile.span_of(0) if self.along == "n" else 1)
-
-    @property
-    def offsets(self) -> tuple[int, ...]:
-        """Where in the image the positions are, from the tile's first."""
-        found = []
-        for position in self.positions:
-            total = 0
-            for axis, stride in zip(self.windows.axes, self.strides, strict=True):
-                if axis.n is not None and axis.n <= self.tile.level:
-                    total += self.tile.value_of(position, axis.n) * axis.scale_n * stride
-            found.append(total)
-        return tuple(found)
-
-    @property
-    def taps(self) -> int:
-        """Steps of k in a row of the table: what is spelt out in the microkernel, or runs along lanes."""
-        return {"m": self.k.taps, "n": 1, "k": self.k.span_of(0)}[self.along]
+    @cached_property
+    def reads(self) -> TileReads:
+        backwards = self.panels.reversed if self.panels is not None else (False,) * len(self.windows.k)
+        return TileReads(self.windows, self.along, self.tile, self.k, self.strides, self.spelt, backwards)
 
     @property
     def rows(self) -> tuple[int, ...]:
         """The digits of k whose values are rows of the table, those first that change last."""
         outer = None if self.outer is None else self.outer.k
-        lowest = 1 if self.taps > 1 or self.along == "k" else 0
-        return tuple(sorted(range(self.k.level, lowest - 1, -1), key=lambda digit: digit != outer))
-
-    @property
-    def variants(self) -> tuple[tuple[Tap, ...], ...]:
-        """The taps of a row, for each place of a tile along the digit `tile.level`; one: the same for all."""
-        lowest = (pair for pair in zip(self.windows.axes, self.strides, strict=True) if pair[0].k == 0)
-        axis, stride = next(lowest, (None, 0))
-        steps = [tap * stride * (axis.scale_k if axis else 0) for tap in range(self.taps)]
-        everywhere = tuple(Tap(place, tuple(range(self.lines))) for place in steps)
-        if axis is None or axis.n is None or axis.inside is None or axis.n > self.tile.level or self.taps == 1:
-            return (self._ordered(everywhere),)
-        starts = range(0, self.tile.digits[axis.n].extent, self.tile.span) if axis.n == self.tile.level else (0,)
-        found = tuple(
-            tuple(Tap(place, self._lines_inside(axis, start, tap)) for tap, place in enumerate(steps))
-            for start in starts
-        )
-        return tuple(map(self._ordered, found if len(set(found)) <= _MOST_VARIANTS else (everywhere,)))
-
-    def _lines_inside(self, axis: ImageAxis, start: int, tap: int) -> tuple[int, ...]:
-        """The positions of a tile that begins at `start` of its axis at which a tap does not read padding."""
-        assert axis.n is not None
-        found = []
-        for line, position in enumerate(self.positions):
-            value = start + self.tile.value_of(position, axis.n)
-            first, end = inside_of(axis, value, value)
-            if first <= tap < end:
-                found.append(line)
-        return tuple(found)
-
-    def _ordered(self, taps: tuple[Tap, ...]) -> tuple[Tap, ...]:
-        """As they are packed."""
-        return taps[::-1] if self.panels is not None and self.panels.reversed[0] else taps
+        return tuple(sorted(range(self.k.level, self.spelt - 1, -1), key=lambda digit: digit != outer))
 
     @property
     def m(self) -> int:
@@ -222,7 +168,7 @@ class WindowPlan:
     @property
     def turned(self) -> int:
         """Positions in a line of a tile that is transposed for the epilogue."""
-        return round_up(self.lines, self.lanes)
+        return round_up(self.reads.lines, self.lanes)
 
     def slots(self) -> tuple[int, ...]:
         """Elements of one task's image, panels, matrix to pack from, sums and one turned tile. The table follows."""
@@ -240,7 +186,7 @@ class WindowPlan:
 
     @property
     def slot_bytes(self) -> int:
-        rows = self.k.size // self.taps
+        rows = self.k.size // self.reads.taps
         return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + rows * 16, 64)
 
     @property
@@ -263,14 +209,14 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     m = kernel.m.extent
     along = _along(windows, m, lanes)
     k = blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
-    width = m
+    width, spelt = m, 1
     if along == "n":
-        tile = rows_tile(windows, m, target, lanes)
+        spelt, tile = rows_tile(windows, m, k, target, lanes)
     elif along == "k":
         tile = dots_tile(windows, (target.registers - 4) // m)
     else:
         tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel))
-        width = vectors * lanes
+        width, spelt = vectors * lanes, int(k.taps > 1)
     m_block = even(m, _M_BLOCK, width)
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
     n = blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
@@ -279,7 +225,7 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
     outer = outermost(windows, tile, k) if along == "m" else None
-    return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, outer)
+    return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer)
 
 
 def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, width: int) -> tuple[Blocks, int]:

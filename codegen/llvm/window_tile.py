@@ -196,10 +196,11 @@ class _WindowTile(_Accumulating):
 
 @dataclass(frozen=True, slots=True)
 class RowsTile:
-    """A microkernel with lanes along rows of the image: `filters` of them, a row for each offset, `vectors` in each.
+    """A microkernel with lanes along lines of the image: `filters` of them, a line for each offset, `vectors` in each.
 
     Attributes:
         step: how far apart in the image neighbouring lanes are.
+        taps: in each row of k.
     """
 
     dtype: DType
@@ -207,22 +208,23 @@ class RowsTile:
     offsets: tuple[int, ...]
     vectors: int
     step: int
+    taps: tuple[Tap, ...]
 
     def name(self, target: Target) -> str:
-        where = hashlib.sha256(str(self.offsets).encode()).hexdigest()[:12]
+        where = hashlib.sha256(f"{self.offsets}{self.taps}".encode()).hexdigest()[:12]
         shape = f"{self.filters}x{len(self.offsets)}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
-        return f"tjit.rows.{self.dtype}.{shape}.{self.step}x{where}"
+        return f"tjit.rows.{self.dtype}.{len(self.taps)}x{shape}.{self.step}x{where}"
 
 
 def emit_rows_tile(tile: RowsTile, target: Target) -> ir.Module:
-    """A module with the one function `tile.name(target)` of type `WINDOW_TILE`: sums by filter, row and position."""
+    """A module with the one function `tile.name(target)` of type `WINDOW_TILE`: sums by filter, line and position."""
     with _module(tile.name(target), WINDOW_TILE, target) as (module, b, function):
         _RowsTile(b, function, tile, target).emit()
     return module
 
 
 class _RowsTile(_Accumulating):
-    """The one emission of a microkernel with lanes along rows."""
+    """The one emission of a microkernel with lanes along lines: each vector of the image is read once for all taps."""
 
     tile: RowsTile
 
@@ -232,15 +234,27 @@ class _RowsTile(_Accumulating):
     def _products(
         self, image: ir.Value, panel: ir.Value, later: ir.Value, sums: list[list[ir.Value]]
     ) -> list[list[ir.Value]]:
-        b, tile = self.b, self.tile
-        places = [offset + v * self.lanes * tile.step for offset in tile.offsets for v in range(tile.vectors)]
-        pixels = [self._lanes_at(b.gep(image, [i64(place)], source_etype=self.element)) for place in places]
-        updated: list[list[ir.Value]] = []
-        for f, row in enumerate(sums):
-            at = b.gep(panel, [i64(f)], source_etype=self.element)
-            wide = splat(b, b.load(at, typ=self.element), self.lanes)
-            updated.append([self._multiply_add(wide, x, s) for x, s in zip(pixels, row, strict=True)])
-        return updated
+        b, filters = self.b, self.tile.filters
+        sums = [list(line) for line in sums]
+        for place, uses in sorted(self._uses().items()):
+            pixels = self._lanes_at(b.gep(image, [i64(place)], source_etype=self.element))
+            for t, n in uses:
+                for f in range(filters):
+                    at = b.gep(panel, [i64(t * filters + f)], source_etype=self.element)
+                    weight = splat(b, b.load(at, typ=self.element), self.lanes)
+                    sums[f][n] = self._multiply_add(weight, pixels, sums[f][n])
+        return sums
+
+    def _uses(self) -> dict[int, list[tuple[int, int]]]:
+        """The taps, with the numbers of their sums, that take a vector at a place of the image."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        vectors, step = self.tile.vectors, self.lanes * self.tile.step
+        for t, tap in enumerate(self.tile.taps):
+            for line in tap.lines:
+                for v in range(vectors):
+                    place = tap.place + self.tile.offsets[line] + v * step
+                    found.setdefault(place, []).append((t, line * vectors + v))
+        return found
 
     def _lanes_at(self, pointer: ir.Value) -> ir.Value:
         """A vector of every `step`-th element."""

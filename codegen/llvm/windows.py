@@ -30,6 +30,7 @@ from tjit.codegen.llvm.window_tile import (
     WINDOW_TILE,
     DotsTile,
     RowsTile,
+    Tap,
     Total,
     Turn,
     WindowTile,
@@ -171,14 +172,13 @@ class _Windows:
             if axis.k is not None:
                 image[axis.k] = axis.scale_k * stride * size
         step = i64(size * (1 if plan.along == "k" else plan.filters))
-        backwards = plan.panels.reversed if plan.panels is not None else (False,) * len(k)
         row = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), row)
         with self._each(k, plan.rows) as digits:
             p = b.load(row, typ=I64)
             place = i64(0)
             for d in plan.rows:
-                value = ints.sub(ints.sub(k[d].size, i64(1)), digits[d]) if backwards[d] else digits[d]
+                value = ints.sub(ints.sub(k[d].size, i64(1)), digits[d]) if plan.reads.backwards[d] else digits[d]
                 place = ints.add(place, ints.mul(value, i64(image[d])))
             for field, where in enumerate((place, ints.mul(self._linear(digits, k), step))):
                 b.store(where, b.gep(self.table, [p, I32(field)], source_etype=TABLE_ROW))
@@ -341,7 +341,7 @@ class _Windows:
         stop = ints.floor_div(ints.add(ints.sub(i64(end - 1), place), i64(axis.scale_k)), i64(axis.scale_k))
         first = ints.min(ints.max(ints.sub(first, outer.start), i64(0)), ints.sub(outer.size, i64(1)))
         stop = ints.max(ints.min(ints.sub(stop, outer.start), outer.size), ints.add(first, i64(1)))
-        if plan.panels is not None and plan.panels.reversed[axis.k]:
+        if plan.reads.backwards[axis.k]:
             first, stop = ints.sub(outer.size, stop), ints.sub(outer.size, first)
         return Range(ints.mul(first, each), ints.mul(ints.sub(stop, first), each))
 
@@ -375,19 +375,19 @@ class _Windows:
 
     def _finish(self, sums: ir.Value, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
         """Run the epilogue on a tile of finished sums, which are transposed first where lanes are filters."""
-        ints, plan = self.ints, self.plan
+        e, ints, plan = self.shared, self.ints, self.plan
         columns, values = self._columns(n, digits)
-        batch = self._batch_at(values)
-        if plan.along != "n":
+        line, stride, lines = columns.size, i64(plan.turned), i64(1)
+        if plan.along == "n":
+            apart = plan.vectors * plan.lanes
+            stride = i64(plan.reads.lines * apart)
+            if plan.tile.level > 0:
+                line, lines = i64(plan.tile.below), ints.div(columns.size, i64(plan.tile.below))
+        else:
             self.b.call(self._turn(), [sums, self.turned])
-            self._run_epilogue(self.turned, i64(plan.turned), m, columns, batch)
-            return
-        line = plan.vectors * plan.lanes
-        width = columns.size if plan.tile.level == 0 else i64(plan.tile.below)
-        with ints.loop(i64(0), ints.div(columns.size, width)) as row:
-            at = self.shared.at(sums, ints.mul(row, i64(line)))
-            part = Range(ints.add(columns.start, ints.mul(row, width)), width)
-            self._run_epilogue(at, i64(plan.lines * line), m, part, batch)
+            sums, apart = self.turned, 0
+        where = [sums, stride, m.start, m.size, columns.start, line, lines, i64(apart)]
+        self.b.call(self._epilogue(), [e.args, *self._batch_at(values), *where])
 
     def _batch_at(self, values: list[ir.Value]) -> list[ir.Value]:
         """The kernel's batch axes, where the last digits of n are some of them."""
@@ -395,15 +395,11 @@ class _Windows:
         place = {d.symbol.name: v for d, v in zip(self.windows.n[own:], values[own:], strict=True)}
         return [place.get(x.symbol.name) or self.ints.symbols[x.symbol.name] for x in self.kernel.batch]
 
-    def _run_epilogue(self, sums: ir.Value, stride: ir.Value, m: Range, columns: Range, batch: list[ir.Value]) -> None:
-        arguments = [self.shared.args, *batch, sums, stride, m.start, m.size, columns.start, columns.size]
-        self.b.call(self._epilogue(), arguments)
-
     def _epilogue(self) -> ir.Function:
         e = self.shared
         function = e.parts.get("epilogue")
         if function is None:
-            function = emit_epilogue(e.module, self.kernel, self.plan.target, whole_vectors=False)
+            function = emit_epilogue(e.module, self.kernel, self.plan.target, in_lines=True)
             e.parts["epilogue"] = function
         return function
 
@@ -419,26 +415,25 @@ class _Windows:
     def _microkernel(self, n: list[Range], digits: list[ir.Value]) -> ir.Value:
         """The function for a tile."""
         ints, plan = self.ints, self.plan
-        target, dtype = plan.target, self.kernel.accumulate
         if plan.along == "k":
-            dots = DotsTile(dtype, plan.filters, plan.offsets, plan.taps, plan.step)
-            return self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
-        if plan.along == "n":
-            rows = RowsTile(dtype, plan.filters, plan.offsets, plan.vectors, plan.step)
-            return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
-        tiles = [WindowTile(dtype, plan.offsets, plan.vectors, taps) for taps in plan.variants]
+            dots = DotsTile(self.kernel.accumulate, plan.filters, plan.reads.offsets, plan.reads.taps, plan.step)
+            return self.shared.depend(dots.name(plan.target), DOTS_TILE, lambda: emit_dots_tile(dots, plan.target))
+        variants = plan.reads.variants
         level = plan.tile.level
         number = ints.div(ints.add(n[level].start, digits[level]), i64(plan.tile.span))
-        usual = max(tiles, key=tiles.count)
-        found = self._window_tile(usual)
-        for i, tile in enumerate(tiles):
-            if tile != usual:
-                here = self.b.icmp_signed("==", number, i64(i))
-                found = self.b.select(here, self._window_tile(tile), found)
+        usual = max(variants, key=variants.count)
+        found = self._variant(usual)
+        for i, taps in enumerate(variants):
+            if taps != usual:
+                found = self.b.select(self.b.icmp_signed("==", number, i64(i)), self._variant(taps), found)
         return found
 
-    def _window_tile(self, tile: WindowTile) -> ir.Function:
-        target = self.plan.target
+    def _variant(self, taps: tuple[Tap, ...]) -> ir.Function:
+        plan, target, dtype, offsets = self.plan, self.plan.target, self.kernel.accumulate, self.plan.reads.offsets
+        if plan.along == "n":
+            rows = RowsTile(dtype, plan.filters, offsets, plan.vectors, plan.step, taps)
+            return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
+        tile = WindowTile(dtype, offsets, plan.vectors, taps)
         return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
 
     def _run(
