@@ -213,3 +213,20 @@ def test_the_kernel_that_stores_tall_columns_goes_by_rows():
     text = _schedule(lambda x: x - x.mean(0), 2000, 2000)
 
     assert "parallel (r0: 2000, p0: 2000)" in text
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("length", [6, 40, 150])
+def test_the_first_extreme_is_found_whatever_it_is(length, dim, rng):
+    x = rng.integers(-2, 3, (70, length)).astype(np.float32)
+    x[3], x[:, 2], x[5], x[:, 4] = -np.inf, -np.inf, np.inf, np.inf
+    x[rng.random(x.shape) < 0.05] = np.nan
+    x[7], x[:, 5] = np.nan, np.nan
+    whole = np.nan_to_num(x.astype(np.float64), nan=0, posinf=2**31 - 1, neginf=-(2**31)).astype(np.int32)
+    fn = tjit.compile(lambda x: (x.argmax(dim), x.argmin(dim), x.amax(dim)))
+
+    for given in (x, x.astype(np.float64), whole):
+        found = fn(tjit.from_numpy(given))
+
+        for result, expected in zip(found, (given.argmax(dim), given.argmin(dim), given.max(dim)), strict=True):
+            np.testing.assert_array_equal(result.numpy(), expected)

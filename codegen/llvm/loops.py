@@ -84,6 +84,7 @@ class _Loops:
         reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
         many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
         many = 2 if self.by_rows else 4 if self.kernel.cross is not None else many
+        many = min(many, max(1, self.target.registers * 3 // 4 // self._running_vectors()))
         unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             unroll = 1
@@ -97,6 +98,11 @@ class _Loops:
         while isinstance(extent, int) and width > 4 and extent <= width // 2:
             width //= 2
         return _Shape(width, unroll)
+
+    def _running_vectors(self) -> int:
+        """How many vectors the loop with the most reductions keeps in registers, for each vector of lanes."""
+        kinds = [[s.kind for s in loop.body if isinstance(s, Reduce)] for loop in self.kernel.loops]
+        return max(1, *(sum(2 if kind.startswith("arg") else 1 for kind in found) for found in kinds))
 
     def _by_lane(self, load: Load) -> bool:
         """Whether each lane has an index or a condition of its own: code of as many parts as there are lanes."""
@@ -299,12 +305,16 @@ class _Loops:
             else:
                 emitter.store(statement)
 
+    def _accumulation(self, emitter: ExprEmitter, loop: Loop, width: int, unroll: int) -> Accumulation:
+        reduces = [s for s in loop.body if isinstance(s, Reduce)]
+        points = product(a.extent for a in loop.axes)
+        return Accumulation(emitter, reduces, width, unroll, self.entry, points=points, backwards=loop.reverse)
+
     def _row_loop(self, loop: Loop, scalar: ExprEmitter, reduced: dict) -> None:
         *outer, inner = loop.axes
         width = self.shape.width if self.kernel.vector is not None else 1
         roots = [s.value for s in loop.body]
-        reduces = [s for s in loop.body if isinstance(s, Reduce)]
-        accumulation = Accumulation(scalar, reduces, width, self.shape.unroll, entry=self.entry)
+        accumulation = self._accumulation(scalar, loop, width, self.shape.unroll)
         scans = [s for s in loop.body if isinstance(s, Scan)]
         running = Running(scalar, width, registers(scalar, scans, self.entry), reverse=loop.reverse)
         running.begin(scans, scalar)
@@ -515,7 +525,7 @@ class _Loops:
             roots = [s.value for s in loop.body]
             reduces = [s for s in loop.body if isinstance(s, Reduce)]
             rows = self._rows_together(loop, count)
-            accumulations = [Accumulation(e, reduces, 1, rows, entry=self.entry) for e in emitters] if reduces else []
+            accumulations = [self._accumulation(e, loop, 1, rows) for e in emitters] if reduces else []
             scans = [s for s in loop.body if isinstance(s, Scan)]
             running = [Running(e, 1, registers(e, scans, self.entry), reverse=loop.reverse) for e in emitters]
             for one, emitter in zip(running, emitters, strict=True):

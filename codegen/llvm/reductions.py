@@ -11,12 +11,13 @@ from tjit.codegen.llvm.expressions import ExprEmitter, features_of
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.vectors import I32, numbers, stack
 from tjit.dtypes import DType, bool_, f64
+from tjit.dtypes import i32 as int32
 from tjit.dtypes import i64 as int64
-from tjit.ir.dims import Dim, DimExpr
+from tjit.ir.dims import Dim, DimExpr, coefficient
 
 __all__ = ["Accumulation", "join", "neutral"]
 
-_NEVER = (1 << 63) - 1
+_FEW = 1 << 31  # points: their positions are numbers of 32 bits, as many as f32 in a vector
 
 
 def neutral(kind: str, dtype: DType) -> bool | int | float:
@@ -62,7 +63,7 @@ def _log_add_exp(s: LlvmScalars, x: Lane, y: Lane) -> Lane:
     return s.select(s.gt(distance, most), larger, near)  # the smaller is nothing: its exponential is no normal number
 
 
-def _better(s: LlvmScalars, kind: str, x: Lane, xi: Lane, y: Lane, yi: Lane) -> Lane:
+def _is_better(s: LlvmScalars, kind: str, x: Lane, xi: Lane, y: Lane, yi: Lane) -> Lane:
     """Whether candidate (y, at yi) replaces (x, at xi): nan is extreme, the first of equals wins."""
     beats = s.gt(y, x) if kind == "argmax" else s.lt(y, x)
     earlier = s.lt(yi, xi)
@@ -75,8 +76,24 @@ def _better(s: LlvmScalars, kind: str, x: Lane, xi: Lane, y: Lane, yi: Lane) -> 
     return result
 
 
+def _is_better_later(s: LlvmScalars, kind: str, x: Lane, y: Lane) -> Lane:
+    """`_is_better` where y comes after x."""
+    if not x.dtype.is_floating_point:
+        return s.gt(y, x) if kind == "argmax" else s.lt(y, x)
+    stays = s.le(y, x) if kind == "argmax" else s.ge(y, x)  # not where y is nan
+    return s.bit_and(s.bit_not(stays), s.eq(x, x))
+
+
 class Accumulation:
-    """The reductions of one loop while it runs. State lives in stack slots, which LLVM turns into registers."""
+    """The reductions of one loop while it runs. State lives in stack slots, which LLVM turns into registers.
+
+    Args:
+        width: lanes of the loop's axis; 1: each lane of the emitter has reductions of its own.
+        unroll: running vectors of each statement.
+        entry: the function's first block.
+        points: how many the loop has. None: not known.
+        backwards: the loop goes from the last point to the first.
+    """
 
     def __init__(
         self,
@@ -85,6 +102,9 @@ class Accumulation:
         width: int,
         unroll: int = 1,
         entry: ir.Block | None = None,
+        *,
+        points: Dim | None = None,
+        backwards: bool = False,
     ) -> None:
         self.b = emitter.b
         self.target = emitter.target
@@ -93,13 +113,16 @@ class Accumulation:
         self.scalars = LlvmScalars(self.b, self.width, features_of(self.target))
         self.slots: dict[int, list[ir.Value]] = {}
         self.places: dict[int, list[ir.Value]] = {}
+        self.place = int32 if isinstance(points, int) and points < _FEW else int64
+        self.backwards = backwards
         for reduce in reduces:
             dtype = self._dtype(reduce)
             start = self.scalars.constant(neutral(reduce.kind, dtype), dtype)
             self.slots[id(reduce)] = [self._slot(start, entry) for _ in range(unroll)]
             if _is_arg(reduce.kind):
-                never = self.scalars.constant(_NEVER, int64)
-                self.places[id(reduce)] = [self._slot(never, entry) for _ in range(unroll)]
+                # where the extreme is what all begins with, it is the first
+                place = self.scalars.constant(0, self.place)
+                self.places[id(reduce)] = [self._slot(place, entry) for _ in range(unroll)]
 
     def _dtype(self, reduce: Reduce) -> DType:
         """The dtype of the running value."""
@@ -133,13 +156,26 @@ class Accumulation:
     ) -> None:
         s = self.scalars
         place = self.places[id(reduce)][n]
-        here = emitter.positions(position) if isinstance(position, (int, DimExpr)) else position
-        at, known = Lane(here, int64), Lane(self.b.load(place, typ=here.type), int64)
-        take = _better(s, reduce.kind, running, known, value, at)
+        at = self._position(emitter, position) if isinstance(position, (int, DimExpr)) else Lane(position, int64)
+        at = s.cast(at, self.place)
+        known = Lane(self.b.load(place, typ=at.value.type), self.place)
+        if self.backwards:
+            take = _is_better(s, reduce.kind, running, known, value, at)
+        else:
+            take = _is_better_later(s, reduce.kind, running, value)
         if emitter.lanes.mask is not None:
             take = s.bit_and(take, Lane(emitter.lanes.mask, bool_))
         self.b.store(s.select(take, value, running).value, self.slots[id(reduce)][n])
         self.b.store(s.select(take, at, known).value, place)
+
+    def _position(self, emitter: ExprEmitter, position: Dim) -> Lane:
+        """A position in every lane."""
+        symbol, s = emitter.lanes.symbol, self.scalars
+        step = 0 if symbol is None else coefficient(position, symbol)
+        if self.place is int64 or not isinstance(step, int) or step not in (0, 1):
+            return Lane(emitter.positions(position), int64)
+        first = s.splat(self.b.trunc(emitter.ints.dim(position), I32), int32)
+        return first if step == 0 else s.add(first, Lane(numbers(range(self.width)), int32))
 
     def _joined(self) -> dict[int, tuple[Lane, Lane | None]]:
         """The running vectors of each statement as one, pairwise."""
@@ -149,8 +185,8 @@ class Accumulation:
             kind = s.register_type(dtype)
             values = [(Lane(self.b.load(slot, typ=kind), dtype), None) for slot in self.slots[id(reduce)]]
             if _is_arg(reduce.kind):
-                place = s.register_type(int64)
-                places = [Lane(self.b.load(p, typ=place), int64) for p in self.places[id(reduce)]]
+                place = s.register_type(self.place)
+                places = [Lane(self.b.load(p, typ=place), self.place) for p in self.places[id(reduce)]]
                 values = [(v, p) for (v, _), p in zip(values, places, strict=True)]
             while len(values) > 1:
                 pairs = zip(values[::2], values[1::2], strict=False)
@@ -164,7 +200,7 @@ class Accumulation:
     ) -> tuple[Lane, Lane | None]:
         if x[1] is None or y[1] is None:
             return join(s, kind, x[0], y[0]), None
-        take = _better(s, kind, x[0], x[1], y[0], y[1])
+        take = _is_better(s, kind, x[0], x[1], y[0], y[1])
         return s.select(take, y[0], x[0]), s.select(take, y[1], x[1])
 
     def finish_lanes(self) -> dict[int, Lane]:
@@ -197,5 +233,5 @@ class Accumulation:
 
     def _result(self, reduce: Reduce, s: LlvmScalars, value: tuple[Lane, Lane | None]) -> Lane:
         if value[1] is not None:
-            return value[1]
+            return s.cast(value[1], int64)
         return s.cast(value[0], reduce.dtype)
