@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -89,13 +90,18 @@ def statements(kernel: LoopKernel) -> list[Statement]:
     return [s for loop in kernel.loops for s in loop.body]
 
 
-def expressions(kernel: LoopKernel) -> list[Expr]:
+def expressions(kernel: LoopKernel) -> tuple[Expr, ...]:
     """Every expression of the kernel, each once."""
+    return _expressions(kernel.loops)
+
+
+@lru_cache(maxsize=16)  # each decision about a kernel looks through its expressions
+def _expressions(loops: tuple[Loop, ...]) -> tuple[Expr, ...]:
     seen: set[int] = set()
-    return [e for s in statements(kernel) for e in walk(s.value, seen)]
+    return tuple(e for loop in loops for s in loop.body for e in walk(s.value, seen))
 
 
-def kernel_buffers(exprs: list[Expr], stores: list[Store]) -> tuple[Buffer, ...]:
+def kernel_buffers(exprs: Sequence[Expr], stores: Sequence[Store]) -> tuple[Buffer, ...]:
     """The buffers read and written, in order of first appearance, row scratch left out."""
     found: dict[Buffer, None] = {}
     for expr in exprs:
@@ -455,6 +461,7 @@ def _tasks(kernel: LoopKernel) -> Dim:
     return minimum(cost // int(TASK_COST) + 1, _MAX_TASKS)
 
 
+@lru_cache(maxsize=256)
 def work(kernel: LoopKernel) -> Dim:
     """The cost of a kernel, in quarters of a nanosecond, roughly."""
     points = product(a.extent for a in kernel.parallel)

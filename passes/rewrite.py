@@ -57,7 +57,9 @@ class Rewriter:
     def mapped(self, operands: Iterable[Operand]) -> tuple[Operand, ...]:
         """The operands that stand for `operands` in the new graph."""
         replaced = self._replaced
-        return tuple(o if isinstance(o, Literal) else replaced.get(o, o) for o in operands)
+        if not replaced:
+            return tuple(operands)
+        return tuple([o if isinstance(o, Literal) else replaced.get(o, o) for o in operands])
 
     def step(self, node: Node) -> None:
         """Take over one node of the old graph."""

@@ -169,7 +169,8 @@ class _Verifier:
         self.defined.add(value)
         self.visible[value] = None
         for dim in value.type.shape:
-            self.symbols(dim, node)
+            if type(dim) is not int:
+                self.symbols(dim, node)
 
     def attr(self, node: Node, key: str, value: Any) -> None:
         if isinstance(value, DimExpr):
