@@ -61,7 +61,7 @@ class Costs:
     """What the scheduler asks a backend.
 
     Attributes:
-        scratch_bytes: kernel to bytes of scratch memory.
+        scratch_bytes: kernel to the bytes of scratch memory that it needs in each thread.
         contract_tasks: contraction or attention to the number of tasks to cut it into.
         sort_tasks: the same of a sort.
         blocking: contraction to how it is cut, where that is measured.

@@ -65,9 +65,10 @@ class Placed:
 
 @dataclass(eq=False)
 class Step:
-    """One kernel call: `arguments` are the buffers for `kernel.buffers`; `scratch` is its scratch memory.
+    """One kernel call: `arguments` are the buffers for `kernel.buffers`.
 
     Attributes:
+        scratch: memory that the kernel needs in each thread; this is the caller's.
         joined: it runs side by side with the step before it, in one fork-join.
     """
 

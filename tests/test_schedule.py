@@ -170,6 +170,15 @@ def test_memory_is_reused_once_its_reader_has_run():
     assert schedule.arena <= 3 * one + 2 * scratch
 
 
+def test_scratch_memory_does_not_grow_with_tasks():
+    x = tjit.randn(1024, 1024)
+    schedule = plan(lambda x: x @ x.T, x)
+
+    (step,) = schedule.steps
+    assert step.kernel.tasks >= 8
+    assert schedule.arena <= x.numel() * 4
+
+
 def test_arena_places_overlapping_lifetimes_apart():
     lives = [Lifetime(100, 0, 2), Lifetime(200, 1, 3), Lifetime(64, 3, 4), Lifetime(300, 4, 5)]
 

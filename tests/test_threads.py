@@ -27,7 +27,7 @@ from tjit.runtime.link import link
 
 # count: args[0][task] += 1.  repeat: rounds times parallel_for.  nested: inside each task, 3 tasks of count on args[1].
 NATIVE = """
-declare void @"tjit.parallel_for"(ptr, ptr, ptr, i64)
+declare void @"tjit.parallel_for"(ptr, ptr, ptr, i64, i64, i64)
 define void @count(ptr %args, i64 %task, i64 %tasks) {
   %data = load ptr, ptr %args
   %p = getelementptr i64, ptr %data, i64 %task
@@ -43,13 +43,13 @@ define void @nested(ptr %args, i64 %task, i64 %tasks) {
   store ptr %p, ptr %slot
   %q = getelementptr ptr, ptr %args, i64 1
   %pool = load ptr, ptr %q
-  call void @"tjit.parallel_for"(ptr %pool, ptr @count, ptr %slot, i64 3)
+  call void @"tjit.parallel_for"(ptr %pool, ptr @count, ptr %slot, i64 3, i64 0, i64 0)
   ret void }
 define void @repeat(ptr %pool, ptr %kernel, ptr %args, i64 %tasks, i64 %rounds) {
   br label %loop
 loop:
   %i = phi i64 [ 0, %0 ], [ %next, %loop ]
-  call void @"tjit.parallel_for"(ptr %pool, ptr %kernel, ptr %args, i64 %tasks)
+  call void @"tjit.parallel_for"(ptr %pool, ptr %kernel, ptr %args, i64 %tasks, i64 0, i64 0)
   %next = add i64 %i, 1
   %more = icmp slt i64 %next, %rounds
   br i1 %more, label %loop, label %done
@@ -129,6 +129,40 @@ def test_work_is_shared_between_threads(native):
     native.destroy(pool)
 
     assert (first, second, third) == (3, 2, 1)
+
+
+def test_each_thread_has_scratch_memory_of_its_own(native):
+    """A task fills its scratch with its number, waits, and finds it there still."""
+    caller = ctypes.create_string_buffer(1 << 20)
+    args = (ctypes.c_void_p * 5)(1, 2, ctypes.addressof(caller), 4, 5)
+    places: dict[int, set[int]] = {}
+    kept: list[bool] = []
+
+    def task(address: int, index: int, tasks: int) -> None:
+        found = (ctypes.c_void_p * 5).from_address(address)
+        size = sizes[-1]
+        memory = (ctypes.c_char * size).from_address(found[2])
+        memory[:] = bytes([index + 1]) * size
+        time.sleep(0.005)
+        others = [found[n] for n in (0, 1, 3, 4)] == [1, 2, 4, 5]
+        kept.append(others and bytes(memory) == bytes([index + 1]) * size)
+        places.setdefault(threading.get_native_id(), set()).add(found[2])
+
+    types = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 3)
+    run = types(native.loaded.address("tjit.parallel_for"))
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(task)
+    pool = native.create(3)
+    sizes = []
+    for size in (64, 1000, 1 << 20, 64):
+        sizes.append(size)
+        run(pool, ctypes.cast(kernel, ctypes.c_void_p), args, 9, len(args), size)
+    native.destroy(pool)
+
+    assert kept == [True] * 36
+    assert places.pop(threading.get_native_id()) == {ctypes.addressof(caller)}
+    assert len(places) == 2
+    assert len(set.union(*places.values())) == sum(map(len, places.values()))
+    assert args[2] == ctypes.addressof(caller)
 
 
 def test_without_a_pool_the_caller_runs_everything(native):
@@ -223,8 +257,9 @@ from tjit.runtime.image import load
 def run(tasks):
     seen = []
     kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(lambda a, i, n: seen.append(i))
-    types = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
-    types(threads.symbols()["tjit.parallel_for"])(threads.pool(), ctypes.cast(kernel, ctypes.c_void_p), None, tasks)
+    types = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 3)
+    parallel_for = types(threads.symbols()["tjit.parallel_for"])
+    parallel_for(threads.pool(), ctypes.cast(kernel, ctypes.c_void_p), None, tasks, 0, 0)
     return sorted(seen) == list(range(tasks))
 """
 

@@ -37,9 +37,8 @@ def attention_tasks(kernel: Attention, target: Target) -> Dim:
 
 
 def attention_scratch_bytes(kernel: Attention, target: Target) -> Dim:
-    """Bytes of scratch memory for all tasks together."""
-    plan = plan_attention(kernel, target)
-    return plan.tasks * plan.slot_bytes
+    """Bytes of a thread's scratch memory."""
+    return plan_attention(kernel, target).scratch_bytes
 
 
 def emit_attention(kernel: Attention, target: Target) -> tuple[ir.Module, tuple[Dependency, ...]]:
@@ -81,12 +80,10 @@ class _Emission:
         return BlockProduct(self.kernel.accumulate, self.plan.rows)
 
     def _place_scratch(self, scratch: ir.Value) -> None:
-        """Share out this task's part of the scratch memory."""
-        offset = self.ints.mul(self.task, self.ints.dim(self.plan.slot_bytes))
-        slot = self.b.gep(scratch, [offset], source_etype=ir.IntType(8))
+        """Share out the scratch memory."""
         for name, size in self.plan.slots().items():
-            self.slots[name] = slot
-            slot = self._at(slot, self.ints.dim(size))
+            self.slots[name] = scratch
+            scratch = self._at(scratch, self.ints.dim(size))
 
     def _at(self, pointer: ir.Value, offset: ir.Value) -> ir.Value:
         return self.b.gep(pointer, [offset], source_etype=self.element)

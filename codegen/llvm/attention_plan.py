@@ -92,7 +92,7 @@ class AttentionPlan:
         return round_up(axis.extent, self.lanes)
 
     def slots(self) -> dict[str, Dim]:
-        """Elements of one task's parts of the scratch memory."""
+        """Elements of the parts of the scratch memory."""
         k, v = self.width(self.kernel.k), self.width(self.kernel.v)
         block = self.state_line
         scores = (self.keys + 2 * self.rows) * self.queries + self.lanes  # tiles at the ends reach beyond
@@ -116,7 +116,8 @@ class AttentionPlan:
             yield "gradient", self.gradient
 
     @property
-    def slot_bytes(self) -> Dim:
+    def scratch_bytes(self) -> Dim:
+        """Of one thread."""
         return round_up(sum(self.slots().values(), start=0) * self.kernel.accumulate.itemsize, 64)
 
 

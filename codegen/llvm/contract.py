@@ -36,9 +36,8 @@ def contract_tasks(kernel: ContractKernel, target: Target) -> Dim:
 
 
 def contract_scratch_bytes(kernel: ContractKernel, target: Target) -> Dim:
-    """Bytes of scratch memory for all tasks together."""
-    plan = plan_windows(kernel, target) or plan_contract(kernel, target)
-    return plan.tasks * plan.slot_bytes
+    """Bytes of a thread's scratch memory."""
+    return (plan_windows(kernel, target) or plan_contract(kernel, target)).scratch_bytes
 
 
 def emit_contract(kernel: ContractKernel, target: Target) -> tuple[ir.Module, tuple[Dependency, ...]]:
@@ -72,13 +71,12 @@ class _Contract:
         self._place_scratch(self.b.load(self.b.gep(args, [i64(2)], source_etype=PTR), typ=PTR))
 
     def _place_scratch(self, scratch: ir.Value) -> None:
-        """Share out this task's part of the scratch memory."""
-        ints, plan = self.ints, self.plan
-        slot = self.shared.at(scratch, ints.mul(self.task, ints.dim(plan.slot_bytes)), ir.IntType(8))
+        """Share out the scratch memory."""
+        plan = self.plan
         places = []
         for size in plan.slots():
-            places.append(slot)
-            slot = self.shared.at(slot, ints.dim(size))
+            places.append(scratch)
+            scratch = self.shared.at(scratch, self.ints.dim(size))
         a, b, matrix, self.sums = places
         k = self.kernel
         a_block, b_block = (plan.rows, plan.m_block), (plan.columns, plan.n_block)

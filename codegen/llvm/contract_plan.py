@@ -63,6 +63,9 @@ class Pack(Enum):
     NONE = "none"
 
 
+_WHOLE = frozenset({Pack.ALL, Pack.FILL})
+
+
 @dataclass(frozen=True, slots=True)
 class RowClass:
     """Tiles of at most `most` rows, and how many rows the microkernel for them has; `exact`: always just these."""
@@ -211,7 +214,7 @@ class Plan:
         return self.direct is None and self.blocks_of_k != 1 and self.kernel.k.extent != 0
 
     def slots(self) -> tuple[Dim, ...]:
-        """Elements of one task's panels of a and of b, a matrix to fill, and kept sums or one tile."""
+        """Elements of panels of a and of b, a matrix to fill, and kept sums or one tile."""
         fill: Dim = 0
         if self.pack_b is Pack.FILL and self.order_b == "k":
             fill = self.columns * self.fill_stride("k", 0) + self.lanes
@@ -238,8 +241,8 @@ class Plan:
         return round_up(length, 32) + 16
 
     @property
-    def slot_bytes(self) -> Dim:
-        """Scratch bytes of one task."""
+    def scratch_bytes(self) -> Dim:
+        """Of one thread."""
         return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize, 64)
 
 
@@ -274,8 +277,13 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     flops = batch * m * n * k * 2
     wanted = maximum(1, minimum(_SPLIT_TASKS, flops // _CELL_FLOPS))
     cells = maximum(1, batch * ceil_div(m, m_cell) * ceil_div(n, n_cell))
-    # too few cells for the work: cut n finer
-    n_cell = maximum(columns, round_up(n_cell // maximum(1, wanted // cells), columns))
+    pack_a = Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style)
+    pack_b = Pack.ALL if dot else _pack_b(kernel, b, target, style, rows)
+    finer = maximum(1, wanted // cells)
+    if pack_a in _WHOLE and pack_b in _WHOLE:
+        m_cell = round_up(m_cell // finer, rows)  # tasks are nearly squares, which pack least
+    else:
+        n_cell = round_up(n_cell // finer, columns)
     panels = max(1, _A_BYTES // (k_most // group * kernel.accumulate.itemsize * rows))
     plan = Plan(
         kernel=kernel,
@@ -291,8 +299,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
         m_group=minimum(round_up(m, rows), 4 * round_up(_M_CELL, rows)),
-        pack_a=Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style),
-        pack_b=Pack.ALL if dot else _pack_b(kernel, b, target, style, rows),
+        pack_a=pack_a,
+        pack_b=pack_b,
         style=style,
         dot=dot,
         order_a="k" if style is Style.DOTS else lane_order(kernel, kernel.a, kernel.m.symbol, "k"),
@@ -407,8 +415,8 @@ def _evicts_itself(stride: Dim, dtype: DType) -> bool:
 
 
 def _wastes(edge: int, extent: int, rows: int) -> bool:
-    """Whether a full tile for the last `edge` rows would spend more than 2 % of all work on rows that are not there."""
-    return (rows - edge) * 50 > extent
+    """Whether a full tile for the last `edge` rows would spend more than 1 % of all work on rows that are not there."""
+    return (rows - edge) * 100 > extent
 
 
 def _even_blocks(extent: Dim, most: int, unit: int) -> Dim:

@@ -48,6 +48,7 @@ from tjit.codegen.steps import (
 from tjit.ir.dims import Dim, Symbol
 
 OUT_OF_MEMORY = -1  # a return code
+_TASKS_OF_A_THREAD = 2  # of a contraction: a thread that is held up leaves work to the others
 
 __all__ = ["ProgramEmitter", "costs", "emit_kernel", "emit_program", "kernel_modules"]
 
@@ -186,11 +187,11 @@ class ProgramEmitter:
         self.moving: dict[Placed, ir.Value] = {}
         self.depth = 0
         self.parallel_for = ir.Function(
-            module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64]), "tjit.parallel_for"
+            module, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64, I64, I64]), "tjit.parallel_for"
         )
         self.kernels: dict[str, ir.Function] = {}
         self.symbols_of: dict[str, tuple[Symbol, ...]] = {}  # by the kernel's name
-        self.threads: ir.Value | None = None
+        self.busy_tasks: ir.Value | None = None
         self.constants = 0
 
     def emit(self) -> None:
@@ -434,9 +435,12 @@ class ProgramEmitter:
         else:
             tasks = self.ints.dim(extent)
             if isinstance(kernel, Contraction):
-                # each task packs panels of its own: no more of them than threads (the bits are the same)
-                tasks = self.ints.min(tasks, self._threads())
-            b.call(self.parallel_for, [self.pool, function, args, tasks])
+                # each task packs panels of its own: no more than keep all threads busy (the bits are the same)
+                tasks = self.ints.min(tasks, self._busy_tasks())
+            words, scratch = i64(0), i64(0)
+            if step.scratch is not None:
+                words, scratch = i64(3 + len(step.arguments)), self.ints.dim(step.scratch.type.nbytes)
+            b.call(self.parallel_for, [self.pool, function, args, tasks, words, scratch])
         if checked:
             found = b.load(error, typ=I32)
             failed = b.icmp_signed("!=", found, ir.Constant(I32, 0))
@@ -457,7 +461,8 @@ class ProgramEmitter:
         self.depth -= 1
         for i, value in enumerate((self._rows(rows), *values)):
             self.b.store(value, self.b.gep(table, [i64(i)], source_etype=PTR))
-        self.b.call(self.parallel_for, [self.pool, self._side_by_side(), table, i64(len(rows) // 3)])
+        tasks = i64(len(rows) // 3)
+        self.b.call(self.parallel_for, [self.pool, self._side_by_side(), table, tasks, i64(0), i64(0)])
 
     def _rows(self, words: Sequence[int]) -> ir.Value:
         kind = ir.ArrayType(I32, len(words))
@@ -519,11 +524,15 @@ class ProgramEmitter:
             b.store(value, b.gep(array, [i64(i)], source_etype=PTR))
         return array
 
-    def _threads(self) -> ir.Value:
-        if self.threads is None:
+    def _busy_tasks(self) -> ir.Value:
+        """How many tasks keep all threads busy, also where one is held up."""
+        if self.busy_tasks is None:
+            b = self.setup
             function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), "tjit.pool_threads")
-            self.threads = self.setup.call(function, [self.pool])
-        return self.threads
+            threads = b.call(function, [self.pool])
+            several = b.mul(threads, i64(_TASKS_OF_A_THREAD))
+            self.busy_tasks = b.select(b.icmp_signed(">", threads, i64(1)), several, threads)
+        return self.busy_tasks
 
     def _kernel(self, name: str) -> ir.Function:
         found = self.kernels.get(name)

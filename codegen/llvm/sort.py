@@ -60,7 +60,7 @@ class _Plan:
 
     @property
     def bytes(self) -> Dim:
-        """Scratch of one task, in whole cache lines."""
+        """Scratch of one thread, in whole cache lines."""
         both = 2 * self.room * (self.keys.element.width // 8) + COUNTS_BYTES
         return (both + 63) // 64 * 64
 
@@ -75,7 +75,8 @@ def sort_tasks(kernel: SortKernel) -> Dim:
 
 
 def sort_scratch_bytes(kernel: SortKernel) -> Dim:
-    return _Plan(kernel).bytes * kernel.tasks
+    """Of one thread."""
+    return _Plan(kernel).bytes
 
 
 def emit_sort(kernel: SortKernel, target: Target) -> ir.Module:
@@ -126,8 +127,7 @@ class _Sort:
             self.ints.symbols[symbol.name] = b.load(b.gep(argument(0), [i64(i)], source_etype=I64), typ=I64)
         self.error = argument(1)
         room = self.ints.dim(self.plan.room)
-        own = self.ints.mul(self.task, self.ints.dim(self.plan.bytes))
-        self.counts = b.gep(argument(2), [own], source_etype=ir.IntType(8))
+        self.counts = argument(2)
         self.one = b.gep(self.counts, [i64(COUNTS_BYTES)], source_etype=ir.IntType(8))
         self.other = b.gep(self.one, [room], source_etype=self.element)
         pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(kernel.buffers)}

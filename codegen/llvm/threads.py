@@ -5,7 +5,12 @@
     void tjit.pool_resize(void *pool, int32_t threads)  waits for a running call; other threads may go on calling
     void tjit.pool_forked(void *pool)                   in the child of a fork: forget the threads, start new ones
     int64_t tjit.pool_threads(void *pool)               the caller's included; 1 for NULL
-    void tjit.parallel_for(void *pool, void (*kernel)(void **, int64_t, int64_t), void **args, int64_t tasks)
+    void tjit.parallel_for(void *pool, void (*kernel)(void **, int64_t, int64_t), void **args, int64_t tasks,
+                           int64_t words, int64_t scratch)
+
+A kernel that needs scratch memory finds that of its thread, `scratch` bytes, at args[2]: the caller's is there, and
+each worker has a copy of the arguments, `words` of them, with memory of its own, which it keeps from job to job. Both
+numbers are 0 for kernels that need none.
 
 One 64-bit word, `state`, holds everything that threads agree on:
 
@@ -63,6 +68,8 @@ _FIELDS = {
     "args": 16,
     "tasks": 24,
     "processor": 32,  # where the caller was when it last woke or started workers
+    "words": 40,
+    "scratch": 48,
     "next": 64,  # own cache line: every thread adds to it
     "busy": 128,
     "wanted": 132,
@@ -80,7 +87,12 @@ _SPIN_NANOSECONDS = 150_000
 _MAX_THREADS = 1024
 _MASK_WORDS = 16  # of a set of processors, as in glibc: 1024 bits
 
+_SCRATCH_ARGUMENT = 2
+_LINE, _HUGE_PAGE = 64, 1 << 21
+
 _FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98}
+_MADVISE_SYSCALL = {"x86_64": 28, "aarch64": 233}
+_MADV_HUGEPAGE = 14
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # the private ones
 # Intrinsics: LLVM's wheel has assembly parsers, which inline assembly needs, for the host only.
 # AArch64's own yield does nothing on most cores; isb waits some tens of cycles.
@@ -101,6 +113,8 @@ def emit_threads(architecture: str) -> ir.Module:
     pool.emit_futex()
     pool.emit_tired()
     pool.emit_run()
+    pool.emit_allocate()
+    pool.emit_work()
     pool.emit_move_away()
     pool.emit_worker()
     pool.emit_wait()
@@ -136,6 +150,7 @@ class _Pool:
         declare("sched_setaffinity", _I32, [_I32, _I64, _PTR])
         declare("clock_gettime", _I32, [_I32, _PTR])
         declare("syscall", _I64, [_I64], var_arg=True)
+        declare("memcpy", _PTR, [_PTR, _PTR, _I64])
         name, operands = _PAUSE[architecture]
         declare(name, _VOID, [_I32] * len(operands))
 
@@ -160,7 +175,7 @@ class _Pool:
     # Functions inside the object.
 
     def emit_futex(self) -> None:
-        """void futex(word, operation, value): the one place that names Linux."""
+        """void futex(word, operation, value)."""
         b, (word, operation, value) = self.define("futex", _VOID, _PTR, _I32, _I32)
         number = _I64(_FUTEX_SYSCALL[self.architecture])
         b.call_function(
@@ -183,16 +198,54 @@ class _Pool:
         b.ret(b.icmp_signed(">", now, end))
 
     def emit_run(self) -> None:
-        """void run(pool): take tasks of the open job until none is left."""
-        b, (pool,) = self.define("run", _VOID, _PTR)
+        """void run(pool, args): take tasks of the open job until none is left."""
+        b, (pool, args) = self.define("run", _VOID, _PTR, _PTR)
         kernel = b.load_field(pool, "kernel", _KERNEL)
-        args = b.load_field(pool, "args", _PTR)
         tasks = b.load_field(pool, "tasks", _I64)
         with b.loop() as leave_if:
             # Relaxed: what tasks write is published by the release that leaves the job.
             task = b.atomic_rmw("add", b.field(pool, "next"), _I64(1), "monotonic")
             leave_if(b.icmp_signed(">=", task, tasks))
             b.call_kernel(kernel, args, task, tasks)
+        b.ret_void()
+
+    def emit_allocate(self) -> None:
+        """void *allocate(bytes): in huge pages where it fills one; NULL where there is no memory."""
+        b, (wanted,) = self.define("allocate", _PTR, _I64)
+        b.function.attributes.add("noinline")
+        is_large = b.icmp_unsigned(">=", wanted, _I64(_HUGE_PAGE))
+        unit = b.select(is_large, _I64(_HUGE_PAGE), _I64(_LINE))
+        size = b.round_up(wanted, unit)
+        memory = b.call_function("aligned_alloc", unit, size)
+        with b.if_then(b.and_(is_large, b.icmp_unsigned("!=", memory, _PTR(None)))):
+            number = _I64(_MADVISE_SYSCALL[self.architecture])
+            b.call_function("syscall", number, memory, size, _I64(_MADV_HUGEPAGE))
+        b.ret(memory)
+
+    def emit_work(self) -> None:
+        """void work(pool, memory): run tasks on a worker, in memory of its own; none where there is no memory.
+
+        memory[0] is where that memory is, memory[1] its bytes: a copy of the arguments, then scratch.
+        """
+        b, (pool, memory) = self.define("work", _VOID, _PTR, _PTR)
+        args, scratch = b.load_field(pool, "args", _PTR), b.load_field(pool, "scratch", _I64)
+        with b.if_then(b.icmp_signed("==", scratch, _I64(0))):
+            b.call_function("run", pool, args)
+            b.ret_void()
+        copied = b.shl(b.load_field(pool, "words", _I64), _I64(3))
+        first = b.round_up(copied, _I64(_LINE))
+        wanted, size = b.add(first, scratch), b.gep(memory, [_I64(1)], source_etype=_I64)
+        with b.if_then(b.icmp_unsigned("<", b.load(size, typ=_I64), wanted)):
+            b.call_function("free", b.load(memory, typ=_PTR))
+            found = b.call_function("allocate", wanted)
+            b.store(found, memory)
+            b.store(b.select(b.icmp_unsigned("==", found, _PTR(None)), _I64(0), wanted), size)
+        own = b.load(memory, typ=_PTR)
+        with b.if_then(b.icmp_unsigned("!=", own, _PTR(None))):
+            b.call_function("memcpy", own, args, copied)
+            place = b.gep(own, [_I64(_SCRATCH_ARGUMENT)], source_etype=_PTR)
+            b.store(b.gep(own, [first], source_etype=_I8), place)
+            b.call_function("run", pool, own)
         b.ret_void()
 
     def emit_move_away(self) -> None:
@@ -230,6 +283,9 @@ class _Pool:
         b.store(b.sub(b.epoch(b.load_atomic(state, "acquire", 8, typ=_I64)), _I32(1)), seen)
         b.store(_I64(0), deadline)
         b.store(_I32(0), spins)
+        memory = b.alloca(_PTR, 2)
+        for word in range(2):
+            b.store(_I64(0), b.gep(memory, [_I64(word)], source_etype=_I64))
         b.call_function("move_away", pool)
         with b.loop() as leave_if:
             found = b.load_atomic(state, "acquire", 8, typ=_I64)
@@ -241,13 +297,14 @@ class _Pool:
                     joined = b.cmpxchg(state, found, b.add(found, _I64(1)), "acquire", "monotonic")
                     with b.if_then(b.extract_value(joined, 1)):
                         b.store(epoch, seen)
-                        b.call_function("run", pool)
+                        b.call_function("work", pool, memory)
                         self.leave_job(b, pool)
                         b.store(_I64(0), deadline)
                 with idle, b.if_then(b.spin(spins, deadline)):
                     self.sleep(b, pool, epoch)
                     b.call_function("move_away", pool)
                     b.store(_I64(0), deadline)
+        b.call_function("free", b.load(memory, typ=_PTR))
         b.ret(_PTR(None))
 
     def leave_job(self, b: _Builder, pool: Value) -> None:
@@ -344,7 +401,8 @@ class _Pool:
     # The functions that programs and loaders call.
 
     def emit_parallel_for(self) -> None:
-        b, (pool, kernel, args, tasks) = self.define("tjit.parallel_for", _VOID, _PTR, _KERNEL, _PTR, _I64)
+        b, operands = self.define("tjit.parallel_for", _VOID, _PTR, _KERNEL, _PTR, _I64, _I64, _I64)
+        pool, kernel, args, tasks, *_ = operands
         alone, shared = b.append_basic_block("alone"), b.append_basic_block("shared")
         b.branch_if(b.icmp_unsigned("==", pool, _PTR(None)), alone)
         b.branch_if(b.icmp_signed("<=", tasks, _I64(1)), alone)
@@ -353,8 +411,8 @@ class _Pool:
         b.cbranch(b.try_lock(pool), shared, alone)
 
         b.position_at_end(shared)
-        self.open_job(b, pool, kernel, args, tasks)
-        b.call_function("run", pool)
+        self.open_job(b, *operands)
+        b.call_function("run", pool, args)
         closed = b.atomic_rmw("and", b.field(pool, "state"), _I64(~_OPEN), "acq_rel")
         with b.if_then(b.has(closed, _ACTIVE)):
             b.call_function("wait", pool)
@@ -371,18 +429,17 @@ class _Pool:
             b.store(b.add(task, _I64(1)), count)
         b.ret_void()
 
-    def open_job(self, b: _Builder, pool: Value, kernel: Value, args: Value, tasks: Value) -> None:
+    def open_job(self, b: _Builder, pool: Value, *job: Value) -> None:
         workers = b.load_field(pool, "workers", _I32)
         with b.if_then(b.icmp_signed("==", workers, _I32(0)), likely=False):
             b.call_function("start", pool)
-        b.store(kernel, b.field(pool, "kernel"))
-        b.store(args, b.field(pool, "args"))
-        b.store(tasks, b.field(pool, "tasks"))
+        for name, value in zip(("kernel", "args", "tasks", "words", "scratch"), job, strict=True):
+            b.store(value, b.field(pool, name))
         b.store_atomic(_I64(0), b.field(pool, "next"), "monotonic", 8)
         b.store_atomic(b.or_(b.following_epoch(pool), _I64(_OPEN)), b.field(pool, "state"), "seq_cst", 8)
         sleepers = b.load_atomic(b.field(pool, "sleepers"), "seq_cst", 4, typ=_I32)
         with b.if_then(b.icmp_signed("!=", sleepers, _I32(0))):
-            helpers = b.sub(tasks, _I64(1))
+            helpers = b.sub(b.load_field(pool, "tasks", _I64), _I64(1))
             few = b.icmp_signed("<", helpers, _I64(_MAX_THREADS))
             count = b.trunc(b.select(few, helpers, _I64(_MAX_THREADS)), _I32)
             self.note_processor(b, pool)
@@ -405,18 +462,18 @@ class _Pool:
             b.call_function("free", pool)
         b.ret_void()
 
+    def emit_threads_of(self) -> None:
+        b, (pool,) = self.define("tjit.pool_threads", _I64, _PTR)
+        with b.if_then(b.icmp_unsigned("==", pool, _PTR(None))):
+            b.ret(_I64(1))
+        b.ret(b.zext(b.add(b.load_field(pool, "wanted", _I32), _I32(1)), _I64))
+
     def emit_resize(self) -> None:
         b, (pool, threads) = self.define("tjit.pool_resize", _VOID, _PTR, _I32)
         b.call_function("stop", pool)
         b.store_atomic(b.workers_of(threads), b.field(pool, "wanted"), "monotonic", 4)
         b.unlock(pool)
         b.ret_void()
-
-    def emit_threads_of(self) -> None:
-        b, (pool,) = self.define("tjit.pool_threads", _I64, _PTR)
-        with b.if_then(b.icmp_unsigned("==", pool, _PTR(None))):
-            b.ret(_I64(1))
-        b.ret(b.zext(b.add(b.load_field(pool, "wanted", _I32), _I32(1)), _I64))
 
     def emit_forked(self) -> None:
         b, (pool,) = self.define("tjit.pool_forked", _VOID, _PTR)
@@ -450,6 +507,10 @@ class _Builder(ir.IRBuilder):
 
     def field(self, pool: Value, name: str) -> Value:
         return self.gep(pool, [_I64(_FIELDS[name])], inbounds=True, source_etype=_I8)
+
+    def round_up(self, value: Value, unit: Value) -> Value:
+        """The next multiple of `unit`, a power of two."""
+        return self.and_(self.add(value, self.sub(unit, _I64(1))), self.neg(unit))
 
     def load_field(self, pool: Value, name: str, type_: ir.Type) -> Value:
         return self.load(self.field(pool, name), typ=type_)

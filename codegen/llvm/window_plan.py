@@ -171,7 +171,7 @@ class WindowPlan:
         return round_up(self.reads.lines, self.lanes)
 
     def slots(self) -> tuple[int, ...]:
-        """Elements of one task's image, panels, matrix to pack from, sums and one turned tile. The table follows."""
+        """Elements of an image, panels, matrix to pack from, sums and one turned tile. The table follows."""
         packed = 0 if self.along == "k" else round_up(self.m if self.packs_whole else self.m_block, self.filters)
         tiles = self.tiles * -(-self.m // self.filters) if self.keeps_sums else 1
         matrix = 0 if self.panels is not None else self.filters * self.matrix_stride + self.lanes
@@ -185,7 +185,8 @@ class WindowPlan:
         return round_up(self.k.size, 32) + 16
 
     @property
-    def slot_bytes(self) -> int:
+    def scratch_bytes(self) -> int:
+        """Of one thread."""
         rows = self.k.size // self.reads.taps
         return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + rows * 16, 64)
 

@@ -67,13 +67,12 @@ class _Windows:
         self._place_scratch(self.b.load(self.b.gep(args, [i64(2)], source_etype=PTR), typ=PTR))
 
     def _place_scratch(self, scratch: ir.Value) -> None:
-        slot = self.shared.at(scratch, self.ints.mul(self.task, i64(self.plan.slot_bytes)), ir.IntType(8))
         places = []
         for size in self.plan.slots():
-            places.append(slot)
-            slot = self.shared.at(slot, i64(size))
+            places.append(scratch)
+            scratch = self.shared.at(scratch, i64(size))
         self.image, self.panels, self.matrix, self.sums, self.turned = places
-        self.table = slot
+        self.table = scratch
 
     # -- cells ---------------------------------------------------------------------------------------------------------
 
