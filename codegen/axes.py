@@ -272,6 +272,20 @@ def column_axis(kernel: LoopKernel) -> Axis | None:
     return best if columns[best] > (sum(runs), sum(last)) and _points_enough(best) else None
 
 
+def stores_across(kernel: LoopKernel) -> bool:
+    """Whether the last loop only stores, along another axis than lanes run for the reductions before it."""
+    looped = [loop for loop in kernel.loops if loop.axes]
+    if len(looped) < 2 or not kernel.parallel:
+        return False
+    *before, last = looped
+    stores = [s for s in last.body if isinstance(s, Store) and not s.buffer.row]
+    if len(stores) < len(last.body) or not any(isinstance(s, Reduce) for loop in before for s in loop.body):
+        return False
+    lanes = column_axis(kernel) or last.axes[-1]
+    others = [a for a in (*kernel.parallel, *last.axes) if a.symbol != lanes.symbol]
+    return any(crosses(s, lanes, other) for s in stores for other in others)
+
+
 def _loop_accesses(loop: Loop) -> list[Load | Store]:
     """What a loop loads and stores at each of its points."""
     axes = {a.symbol for a in loop.axes}

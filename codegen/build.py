@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import copysign
 from typing import Any
 
-from tjit.codegen.axes import column_axis
+from tjit.codegen.axes import column_axis, stores_across
 from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, pieces
 from tjit.codegen.kernel import (
     Accumulator,
@@ -277,7 +277,7 @@ class _Loops:
         for item in self.group.items:
             self._declare(item)
         bodies = self._bodies()
-        if column_axis(self._kernel(name, bodies, location)) is None:  # else a row buffer would have to be a block
+        if _keeps_rows(self._kernel(name, bodies, location)):
             self.rows = self._choose_rows()
         if self.rows or self.left:
             bodies = self._bodies()
@@ -486,6 +486,11 @@ class _Loops:
             node = self.program.producer.get(v)
             if node is not None and node.op.kind == "elementwise":
                 stack.extend(o for o in node.operands if isinstance(o, Value) and not self.program.in_memory(o))
+
+
+def _keeps_rows(kernel: LoopKernel) -> bool:
+    """Whether row buffers suit a kernel: blocks of columns would not fit in them, and no kernel reads another's."""
+    return column_axis(kernel) is None and not stores_across(kernel)
 
 
 def _as_stored(item: Item, index: Indices) -> Indices:

@@ -41,7 +41,7 @@ from tjit.codegen.rename import rename_buffers
 from tjit.codegen.scans import split_scan
 from tjit.codegen.scatter import arrange_scatter
 from tjit.codegen.sorts import build_sort
-from tjit.codegen.split import split_columns, split_reduction
+from tjit.codegen.split import split_loops, split_reduction
 from tjit.codegen.split_k import split_contraction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
@@ -499,7 +499,7 @@ class Scheduler:
         self._step(kernel)
 
     def _loop_step(self, kernel: LoopKernel) -> None:
-        for part in split_columns(kernel, self._partial):
+        for part in split_loops(kernel, self._partial):
             self._cut_loops(part)
 
     def _cut_loops(self, kernel: LoopKernel) -> None:

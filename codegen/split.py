@@ -1,4 +1,4 @@
-"""Cut a long reduction with few results into partial ones, and what follows reductions of tall columns from them.
+"""Cut a long reduction with few results into partial ones, and what follows reductions from them where that is better.
 
 The cuts depend on shapes only, so the order of summation, and with it the bits of the result, does not depend on the
 threads.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tjit.codegen.axes import column_axis, rebuild
+from tjit.codegen.axes import column_axis, rebuild, stores_across
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -30,7 +30,7 @@ from tjit.dtypes import bf16, f16, f32
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
 
-__all__ = ["split_columns", "split_reduction"]
+__all__ = ["split_loops", "split_reduction"]
 
 _FEW_POINTS = 64
 _LONG = 1 << 16  # elements
@@ -39,6 +39,7 @@ _PARTS = 32
 _TALL_COLUMN = 1 << 8  # elements: a block of columns has a page for each, of what is read and of what is written
 _TALLEST_COLUMN = 1 << 12  # elements: a block of columns is no longer in the second-level cache for the last loop
 _BEYOND_CACHES = 1 << 23  # bytes
+_FEW_ELEMENTS = 1 << 14  # below, another kernel costs more than it saves
 _SPLITTABLE = frozenset({"sum", "prod", "max", "min", "any", "all"})
 
 
@@ -125,13 +126,14 @@ def _walks_down_columns(kernel: LoopKernel) -> bool:
     return any(coefficient(o, column) == 1 for o in offsets) and not any(coefficient(o, row) == 1 for o in offsets)
 
 
-def split_columns(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffer]) -> list[LoopKernel]:
-    """`kernel`, or one of the first loop's reductions of tall columns and those of what comes after them.
+def split_loops(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffer]) -> list[LoopKernel]:
+    """`kernel`, or one of the first loop's reductions and those of what comes after them.
 
-    Block after block of tall columns is slower to read, and to write, than all rows are a second time. Each reduction
-    can then be cut into parts, and what is stored for each element goes by rows.
+    Block after block of tall columns is slower to read, and to write, than all rows are a second time: each reduction
+    can then be cut into parts, and what is stored for each element goes by rows. Likewise what is stored across the
+    lanes of the reductions goes through tiles.
     """
-    if not _should_split_columns(kernel):
+    if not _should_split_loops(kernel):
         return [kernel]
     first, *rest = kernel.loops
     made = {id(s) for s in first.body}
@@ -151,7 +153,7 @@ def split_columns(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffer]
         (loop,) = following.loops
         following = replace(kernel, parallel=(*loop.axes, *kernel.parallel), loops=(Loop((), loop.body),))
     outputs = [tuple(dict.fromkeys(b for loop in k.loops for b in _stored(loop))) for k in (reduced, following)]
-    return [replace(reduced, outputs=outputs[0]), *split_columns(replace(following, outputs=outputs[1]), new_buffer)]
+    return [replace(reduced, outputs=outputs[0]), *split_loops(replace(following, outputs=outputs[1]), new_buffer)]
 
 
 def _with_loads(loops: list[Loop], values: dict[int, Expr]) -> tuple[Loop, ...]:
@@ -185,16 +187,24 @@ def _only_stores(loops: tuple[Loop, ...]) -> bool:
     return len(loops) == 1 and len(loops[0].axes) > 0 and all(isinstance(s, Store) for s in loops[0].body)
 
 
-def _should_split_columns(kernel: LoopKernel) -> bool:
-    """Whether columns are tall, many, and looked at by several loops, of which the first only reduces."""
-    if not kernel.loops or column_axis(kernel) is None:
+def _should_split_loops(kernel: LoopKernel) -> bool:
+    """Whether what comes after the first loop's reductions is better done by kernels of their own."""
+    if not kernel.loops or not kernel.loops[0].axes or not _may_split(kernel):
         return False
     first, *others = kernel.loops
     later = [loop for loop in others if loop.axes]
-    rows, points = (product(a.extent for a in axes) for axes in (first.axes, kernel.parallel))
-    if not later or not (isinstance(rows, int) and isinstance(points, int)) or rows < _TALL_COLUMN:
+    if not later or not all(isinstance(s, Reduce) for s in first.body):
         return False
-    if not all(isinstance(s, Reduce) for s in first.body) or not _may_split(kernel):
+    points = product(a.extent for a in (*kernel.parallel, *first.axes))
+    few = isinstance(points, int) and points < _FEW_ELEMENTS
+    return (stores_across(kernel) and not few) or _has_tall_columns(kernel, later)
+
+
+def _has_tall_columns(kernel: LoopKernel, later: list[Loop]) -> bool:
+    """Whether columns are tall and many, and looked at by several loops."""
+    first = kernel.loops[0]
+    rows, points = (product(a.extent for a in axes) for axes in (first.axes, kernel.parallel))
+    if not (isinstance(rows, int) and isinstance(points, int)) or rows < _TALL_COLUMN or column_axis(kernel) is None:
         return False
     # of a single reduction both parts run at memory's speed
     alone = len(later) == 1 and _only_stores((later[0],))

@@ -230,3 +230,13 @@ def test_the_first_extreme_is_found_whatever_it_is(length, dim, rng):
 
         for result, expected in zip(found, (given.argmax(dim), given.argmin(dim), given.max(dim)), strict=True):
             np.testing.assert_array_equal(result.numpy(), expected)
+
+
+def test_what_is_stored_across_the_lanes_goes_through_tiles(rng):
+    x = rng.standard_normal((170, 190), np.float32)
+
+    for dim in range(2):
+        fn = tjit.compile(lambda x: tjit.softmax(x, dim))  # noqa: B023
+        assert " across " in fn.lower(tjit.from_numpy(x).T).text("schedule")
+        result = fn(tjit.from_numpy(x).T)
+        np.testing.assert_allclose(result.numpy(), _softmax(x.T.astype(np.float64), dim), rtol=1e-5)
