@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import llvmlite.ir as ir
 
@@ -286,20 +287,22 @@ class ExprEmitter:
         inside = self._inside(load)
         if inside is not None and not any(inside):
             return self.scalars.constant(load.fill, load.dtype)
-        valid = self._conditions(load) if inside is None else None
+        valid, sure = self._guards(load) if inside is None else (None, None)
         picked = self._pick(load)
         offset = load.buffer.offset(load.index)
         pointer = self.pointers[load.buffer.name]
         element = self._element(load.dtype)
         if picked:
-            loaded = self._load_each(pointer, self._folded(offset, {**picked, **self._lane_vectors()}), element, valid)
-        elif inside is not None and valid is None:
+            places = self._folded(offset, {**picked, **self._lane_vectors()})
+            loaded = self._load_each(pointer, places, element, self._in_each(valid, sure))
+        elif inside is not None:
             loaded = self._load_run(pointer, offset, element, load.dtype.itemsize, inside)
         else:
-            loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
+            loaded = self._load_affine(pointer, offset, element, load.dtype.itemsize, valid, sure)
         result = self.scalars.from_memory(loaded, load.dtype)
         if inside is not None and not all(inside):
             valid = numbers(tuple(map(int, inside)), ir.IntType(1))
+        valid = sure if valid is None else self._in_each(valid, sure)
         if valid is None:
             return result
         fill = self.scalars.constant(load.fill, load.dtype)
@@ -352,43 +355,42 @@ class ExprEmitter:
         """The element as it is in memory, in every lane; 0 where the conditions do not hold. There are no bindings."""
         offset, element = load.buffer.offset(load.index), self._element(load.dtype)
         pointer, valid = self.pointers[load.buffer.name], self._conditions(load)
-        return self._load_affine(pointer, offset, element, load.dtype.itemsize, valid)
+        return self._load_affine(pointer, offset, element, load.dtype.itemsize, valid, None)
 
     def _lane_vectors(self) -> dict[Symbol, ir.Value]:
         """The values of the lanes' axes in each lane."""
         return {symbol: self.positions(symbol.dim) for symbol in sorted(self.lanes.symbols)}
 
     def _load_affine(
-        self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, valid: ir.Value | None
+        self,
+        pointer: ir.Value,
+        offset: Dim,
+        element: ir.Type,
+        size: int,
+        valid: ir.Value | None,
+        sure: ir.Value | None,
     ) -> ir.Value:
+        """Lanes where `offset` says; `valid` and `sure` are of `_guards`."""
         width, lane = self.lanes.width, self.lanes.symbol
-        if self.lanes.run is not None and width > 1:
-            return self._load_each(pointer, self.positions(offset), element, valid)
         k = 0 if lane is None else coefficient(offset, lane)
-        if width > 1 and isinstance(k, int) and k == 1:
+        mask = self._both(valid, self.lanes.mask)
+        step = k if isinstance(k, int) and self.lanes.run is None else 0
+        if width == 1 or step == 1 or (1 < step <= NEAR and (mask is None or self.target.masks)):
             at = self._address(pointer, offset, element)
-            vector = ir.VectorType(element, width)
-            mask = self._both(valid, self.lanes.mask)
-            if mask is None:
-                return self.b.load(at, typ=vector, align=size)
-            return masked_load(self.b, at, mask, vector, size)
-        if (
-            width > 1
-            and isinstance(k, int)
-            and -1 <= k <= NEAR
-            and k != 0
-            and valid is None
-            and self.lanes.mask is None
-        ):
-            return self._load_near(self._address(pointer, offset, element), k, element, size)
-        if width > 1 and isinstance(k, int) and 1 < k <= _NEAR and self.target.masks:
-            return self._load_masked(self._address(pointer, offset, element), element, k, size, valid)
-        if width > 1:
-            return self._load_each(pointer, self.positions(offset), element, valid)
-        at = self._address(pointer, offset, element)
-        if valid is not None:
-            at = self.b.select(valid, at, self._dummy())
-        return self.b.load(at, typ=element, align=size)
+            sure = self._both(valid, sure) if width == 1 else sure
+            # not masks that are all off: a processor takes long over those beyond the memory there is
+            at = at if sure is None else self.b.select(sure, at, self._dummy())
+            if width == 1:
+                return self.b.load(at, typ=element, align=size)
+            if mask is not None:
+                return self._load_masked(at, element, step, size, mask)
+            if step == 1:
+                return self.b.load(at, typ=ir.VectorType(element, width), align=size)
+            return self._load_near(at, step, element, size)
+        mask = self._in_each(mask, sure)
+        if step == -1 and mask is None:
+            return self._load_near(self._address(pointer, offset, element), step, element, size)
+        return self._load_each(pointer, self.positions(offset), element, self._in_each(valid, sure))
 
     def _load_run(
         self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, inside: tuple[bool, ...]
@@ -487,10 +489,11 @@ class ExprEmitter:
         name = "dummy"
         found = self.pointers.get(name)
         if found is None:
-            kind = ir.IntType(128)
+            kind = ir.VectorType(I64, NEAR * self.target.vector_bytes // 8)  # what one load reads at most
             with self.b.goto_block(self.b.function.entry_basic_block):
                 found = stack(self.b, kind, align=16)
-                self.b.store(ir.Constant(kind, 0), found)  # a load of memory never written would be undefined
+                # a load of memory never written would be undefined
+                self.b.store(ir.Constant(kind, None), found, align=16)
             self.pointers[name] = found
         return found
 
@@ -503,6 +506,21 @@ class ExprEmitter:
             inside = self.b.icmp_unsigned("<", position, extent)
             valid = self._both(valid, inside)
         return valid
+
+    def _guards(self, load: Load) -> tuple[ir.Value | None, ir.Value | None]:
+        """What of the conditions differs from lane to lane, and what is the same in all lanes, as all is in one."""
+        if self.lanes.width == 1:
+            return None, self._conditions(load)
+        own = tuple(pair for pair in load.conditions if any(s in self._lane for d in pair for s in symbols(d)))
+        shared = tuple(pair for pair in load.conditions if pair not in own)
+        return (
+            self._conditions(replace(load, conditions=own)),
+            self.scalar._conditions(replace(load, conditions=shared)),
+        )
+
+    def _in_each(self, valid: ir.Value | None, sure: ir.Value | None) -> ir.Value | None:
+        """Both of `_guards` in each lane."""
+        return valid if sure is None else self._both(valid, self._broadcast(Lane(sure, bool_)).value)
 
     def _both(self, x: ir.Value | None, y: ir.Value | None) -> ir.Value | None:
         return y if x is None else x if y is None else self.b.and_(x, y)
@@ -565,11 +583,13 @@ class ExprEmitter:
         for at, j in self._each_address(pointer, self.positions(offset), element, self.lanes.mask):
             self.b.store(self.b.extract_element(value, j), at)
 
-    def _load_masked(self, at: ir.Value, element: ir.Type, step: int, size: int, valid: ir.Value | None) -> ir.Value:
-        """Every `step`-th element where lanes are valid: whole vectors under a mask."""
+    def _load_masked(self, at: ir.Value, element: ir.Type, step: int, size: int, mask: ir.Value) -> ir.Value:
+        """Every `step`-th element where lanes are on: whole vectors under a mask."""
         b, width = self.b, self.lanes.width
         wide = ir.VectorType(element, step * (width - 1) + 1)
-        loaded = masked_load(b, at, self._spread_mask(self._both(valid, self.lanes.mask), step), wide, size)
+        if step == 1:
+            return masked_load(b, at, mask, wide, size)
+        loaded = masked_load(b, at, self._spread_mask(mask, step), wide, size)
         return b.shuffle_vector(loaded, ir.Constant(wide, ir.Undefined), numbers(tuple(range(0, wide.count, step))))
 
     def _store_near(self, value: ir.Value, at: ir.Value, step: int, size: int) -> None:

@@ -20,6 +20,7 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
 from tjit.codegen.run_on import run_on
+from tjit.codegen.segments import segments
 from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
 __all__ = ["emit_loops"]
@@ -223,7 +224,7 @@ class _Loops:
                 elif self.by_rows:
                     self._block_by_rows(start, stop, block)
                 else:
-                    self._column_block(start, stop)
+                    self._segments(start, stop)
             else:
                 self._bind(outer, unit)
                 self._rows()
@@ -438,8 +439,26 @@ class _Loops:
 
     # -- lanes along the last parallel axis ----------------------------------------------------------------------------
 
-    def _column_block(self, start: ir.Value, stop: ir.Value) -> None:
-        """Lanes are parallel points of their own: each vector runs all loops."""
+    def _segments(self, start: ir.Value, stop: ir.Value) -> None:
+        """A block of columns, segment by segment of what differs along them."""
+        found = segments(self.kernel)
+        if len(found) < 2:
+            self._column_block(start, stop)
+            return
+        loops, past_caches = self.loops, self.past_caches
+        for segment in found:
+            # a segment may start anywhere in a cache line, but for 64 elements are whole ones
+            self.loops, self.past_caches = segment.loops, past_caches and segment.first % 64 == 0
+            first = self.ints.max(start, i64(segment.first))
+            self._column_block(first, self.ints.max(first, self.ints.min(stop, i64(segment.stop))), anywhere=True)
+        self.loops, self.past_caches = loops, past_caches
+
+    def _column_block(self, start: ir.Value, stop: ir.Value, *, anywhere: bool = False) -> None:
+        """Lanes are parallel points of their own: each vector runs all loops.
+
+        Args:
+            anywhere: the block is not whole vectors but for the axis' last.
+        """
         vector = self.kernel.vector
         assert vector is not None
         width, unroll = self.shape.width, self.shape.unroll
@@ -448,7 +467,7 @@ class _Loops:
         roots = [s.value for loop in self.loops for s in loop.body]
         inner = frozenset({vector.symbol, *(a.symbol for loop in self.loops for a in loop.axes)})
         scalar.hoist(roots, inner, reduced=True)
-        left = vector.extent % step if isinstance(vector.extent, int) else None
+        left = vector.extent % step if isinstance(vector.extent, int) and not anywhere else None
         whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
         if not isinstance(vector.extent, int) or vector.extent >= step:
             with counted_loop(self.b, start, whole, i64(step)) as i, scalar.scope():
