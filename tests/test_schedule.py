@@ -156,6 +156,14 @@ def test_a_long_reduction_is_cut_by_shape_alone():
     assert second.parallel == ()
 
 
+@pytest.mark.parametrize(("size", "window"), [(56, 2), (28, 2), (57, 3)])
+def test_lanes_run_along_windows_not_inside_them(size, window):
+    (kernel,) = kernels(lambda x: F.max_pool2d(x, window, 2), tjit.randn(2, 3, size, size))
+
+    assert kernel.vector is kernel.parallel[-1]
+    assert kernel.vector.extent == (size - window) // 2 + 1
+
+
 def test_memory_is_reused_once_its_reader_has_run():
     def fn(x, w):
         for _ in [None] * 6:  # a list: no loop stays
