@@ -301,7 +301,7 @@ def _places(loop: Loop) -> dict[tuple[Dim, Dim], None]:
 
 
 def _closeness(axis: Axis, accesses: list[tuple[Dim, Dim]]) -> tuple[int, int]:
-    """How many accesses run along an axis, and in how many it steps the last dim: that stride is the least as a rule."""
+    """How many accesses run along an axis, and in how many it steps the last dim: the least stride, as a rule."""
     last = sum(coefficient(d, axis.symbol) not in (0, None) for _, d in accesses)
     return _contiguous_count(axis, [offset for offset, _ in accesses]), last
 
