@@ -126,14 +126,15 @@ def _is_worth(stores: Sequence[Store], run: RunOn) -> bool:
     dims = [d for e in exprs for d in _dims(e)]
     if any(run.steps(d, 0, 1) is None for d in dims):
         return False
-    loads = [e for e in exprs if isinstance(e, Load) and not e.bindings]
+    loads = [e for e in exprs if isinstance(e, Load)]
+    if any(e.bindings for e in loads):  # what an index picks is read row by row
+        return False
     return all(_is_near(e.buffer.offset(e.index), run, count) for e in loads)
 
 
 def _dims(expr: Expr) -> list[Dim]:
     if isinstance(expr, Load):
-        extents = [n for _, _, n in expr.bindings]
-        return [*expr.index, *(d for pair in expr.conditions for d in pair), expr.buffer.offset(expr.index), *extents]
+        return [expr.buffer.offset(expr.index), *(d for pair in expr.conditions for d in pair)]
     return [expr.value] if isinstance(expr, Index) else []
 
 

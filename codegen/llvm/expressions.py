@@ -293,8 +293,8 @@ class ExprEmitter:
         pointer = self.pointers[load.buffer.name]
         element = self._element(load.dtype)
         if picked:
-            places = self._folded(offset, {**picked, **self._lane_vectors()})
-            loaded = self._load_each(pointer, places, element, self._in_each(valid, sure))
+            places = self._picked_places(pointer, self._folded(offset, {**picked, **self._lane_vectors()}), element)
+            loaded = self._load_each(places, element, self._in_each(valid, sure))
         elif inside is not None:
             loaded = self._load_run(pointer, offset, element, load.dtype.itemsize, inside)
         else:
@@ -390,7 +390,7 @@ class ExprEmitter:
         mask = self._in_each(mask, sure)
         if step == -1 and mask is None:
             return self._load_near(self._address(pointer, offset, element), step, element, size)
-        return self._load_each(pointer, self.positions(offset), element, self._in_each(valid, sure))
+        return self._load_each(self._places(pointer, offset, element), element, self._in_each(valid, sure))
 
     def _load_run(
         self, pointer: ir.Value, offset: Dim, element: ir.Type, size: int, inside: tuple[bool, ...]
@@ -406,7 +406,7 @@ class ExprEmitter:
         starts = windows(wanted, width)
         if len(starts) > MOST_WINDOWS or not self.target.masks:
             on = None if all(inside) else numbers(tuple(map(int, inside)), ir.IntType(1))
-            return self._load_each(pointer, self.positions(offset), element, on)
+            return self._load_each(self._places(pointer, offset, element), element, on)
         if len(set(wanted)) == 1 and mask is None:
             return splat(self.b, self.b.load(self._moved(at, wanted[0], element), typ=element, align=size), width)
         result = ir.Constant(kind, ir.Undefined)
@@ -457,27 +457,40 @@ class ExprEmitter:
             return base
         return self.b.gep(base, [self.ints.dim(offset - fixed)], source_etype=element, inbounds=False)
 
-    def _load_each(self, pointer: ir.Value, offsets: ir.Value, element: ir.Type, valid: ir.Value | None) -> ir.Value:
+    def _load_each(self, places: Iterable[ir.Value], element: ir.Type, valid: ir.Value | None) -> ir.Value:
         """Lane by lane, from anywhere; lanes that must not touch memory read a dummy."""
-        mask = self._both(valid, self.lanes.mask)
+        loaded = [self.b.load(at, typ=element) for at in self._guarded(places, self._both(valid, self.lanes.mask))]
         if self.lanes.width == 1:
-            at = self.b.gep(pointer, [offsets], source_etype=element)
-            at = at if mask is None else self.b.select(mask, at, self._dummy())
-            return self.b.load(at, typ=element)
+            return loaded[0]
         result = ir.Constant(ir.VectorType(element, self.lanes.width), ir.Undefined)
-        for at, j in self._each_address(pointer, offsets, element, mask):
-            result = self.b.insert_element(result, self.b.load(at, typ=element), j)
+        for j, value in enumerate(loaded):
+            result = self.b.insert_element(result, value, ir.Constant(I32, j))
         return result
 
-    def _each_address(
-        self, pointer: ir.Value, offsets: ir.Value, element: ir.Type, mask: ir.Value | None
-    ) -> Iterator[tuple[ir.Value, ir.Value]]:
+    def _places(self, pointer: ir.Value, offset: Dim, element: ir.Type) -> Iterator[ir.Value]:
+        """The address of each lane's element."""
+        steps = self.lanes.steps(offset)
+        if steps is None:
+            yield from self._picked_places(pointer, self.positions(offset), element)
+            return
+        at = self._address(pointer, offset, element)
+        for step in steps:
+            yield self._moved(at, step, element)
+
+    def _picked_places(self, pointer: ir.Value, offsets: ir.Value, element: ir.Type) -> Iterator[ir.Value]:
+        """The address of each lane's element, given the offsets as a vector."""
         for n in range(self.lanes.width):
-            j = ir.Constant(I32, n)
-            at = self.b.gep(pointer, [self.b.extract_element(offsets, j)], source_etype=element)
-            if mask is not None:
-                at = self.b.select(self.b.extract_element(mask, j), at, self._dummy())
-            yield at, j
+            offset = offsets if self.lanes.width == 1 else self.b.extract_element(offsets, ir.Constant(I32, n))
+            yield self.b.gep(pointer, [offset], source_etype=element)
+
+    def _guarded(self, places: Iterable[ir.Value], mask: ir.Value | None) -> Iterator[ir.Value]:
+        """The addresses of the lanes that are on, and a dummy's for the others."""
+        for n, at in enumerate(places):
+            if mask is None:
+                yield at
+            else:
+                on = mask if self.lanes.width == 1 else self.b.extract_element(mask, ir.Constant(I32, n))
+                yield self.b.select(on, at, self._dummy())
 
     def _element(self, dtype: DType) -> ir.Type:
         """The type of one element in memory."""
@@ -580,8 +593,8 @@ class ExprEmitter:
         if isinstance(k, int) and 1 < k <= _NEAR and self.target.masks:
             self._store_near(value, self._address(pointer, offset, element), k, size)
             return
-        for at, j in self._each_address(pointer, self.positions(offset), element, self.lanes.mask):
-            self.b.store(self.b.extract_element(value, j), at)
+        for n, at in enumerate(self._guarded(self._places(pointer, offset, element), self.lanes.mask)):
+            self.b.store(self.b.extract_element(value, ir.Constant(I32, n)), at)
 
     def _load_masked(self, at: ir.Value, element: ir.Type, step: int, size: int, mask: ir.Value) -> ir.Value:
         """Every `step`-th element where lanes are on: whole vectors under a mask."""

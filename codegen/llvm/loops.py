@@ -114,17 +114,20 @@ class _Loops:
         return guarded or any(varies(value, frozenset({lane}), memo) for _, value, _ in load.bindings)
 
     def _has_strides(self) -> bool:
-        """Whether a load steps over many elements from lane to lane."""
+        """Whether a load steps over many elements from lane to lane, and over few from row to row."""
+        seen: set[int] = set()
+        exprs = (e for loop in self.kernel.loops for s in loop.body for e in walk(s.value, seen))
+        return any(self._crosses_lines(e) for e in exprs if isinstance(e, Load) and not e.bindings)
+
+    def _crosses_lines(self, load: Load) -> bool:
         vector = self.kernel.vector
         assert vector is not None
-        seen: set[int] = set()
-        for statement in (s for loop in self.kernel.loops for s in loop.body):
-            for e in walk(statement.value, seen):
-                if isinstance(e, Load) and not e.bindings:
-                    k = coefficient(e.buffer.offset(e.index), vector.symbol)
-                    if not isinstance(k, int) or abs(k) > NEAR:
-                        return True
-        return False
+        offset = load.buffer.offset(load.index)
+        k = coefficient(offset, vector.symbol)
+        if isinstance(k, int) and abs(k) <= NEAR:
+            return False
+        rows = [coefficient(offset, a.symbol) for a in self.kernel.parallel if a is not vector]
+        return any(not isinstance(c, int) or 0 < abs(c) <= NEAR for c in rows)
 
     def _scans_columns(self) -> bool:
         """Whether the kernel may go row by row with what the columns' scans have come to in the first-level cache."""
@@ -470,12 +473,12 @@ class _Loops:
         left = vector.extent % step if isinstance(vector.extent, int) and not anywhere else None
         whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
         if not isinstance(vector.extent, int) or vector.extent >= step:
-            with counted_loop(self.b, start, whole, i64(step)) as i, scalar.scope():
+            with self.ints.loop(start, whole, step) as i, scalar.scope():
                 self._column_vectors(i, unroll, None, scalar)
         if left != 0:
             # the last columns together: a pass down their rows for each vector would read every cache line again
             count = -(-left // width) if left is not None and any(loop.axes for loop in self.loops) else 1
-            with counted_loop(self.b, whole, stop, i64(count * width)) as i, scalar.scope():
+            with self.ints.loop(whole, stop, count * width) as i, scalar.scope():
                 last = self.ints.add(i, i64((count - 1) * width))
                 self._column_vectors(i, count, self._mask(last, stop, width) if width > 1 else None, scalar)
 
