@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from on_threads import assert_same_bits
 from tolerances import assert_close, assert_same
 
 import tjit
@@ -15,7 +16,6 @@ from tjit import dtypes
 from tjit.codegen.kernel import AttentionGradientKernel, AttentionKernel
 from tjit.codegen.llvm.target import TARGETS, host_target
 from tjit.codegen.steps import kernel_steps
-from tjit.runtime import threads
 
 # (batch, l, s, e, v): edges of tiles, vectors and blocks; more than one block of keys and of queries
 SHAPES = (
@@ -201,18 +201,8 @@ def test_one_program_serves_all_sizes(is_causal, rng):
 def test_the_same_bits_on_any_number_of_threads(rng):
     xs = operands(rng, (2, 3), 200, 900, 32, 32, dtypes.f32)
     fn = tjit.compile(lambda *xs: with_gradients(*xs, is_causal=True))
-    before = threads.get_num_threads()
-    found = []
-    try:
-        for count in (1, 2, 3):
-            threads.set_num_threads(count)
-            found.append([np.array(x) for x in fn(*xs)])
-    finally:
-        threads.set_num_threads(before)
 
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            assert_same(a, b)
+    assert_same_bits(fn, *xs)
 
 
 def test_memory_does_not_hold_the_scores(rng):

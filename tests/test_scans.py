@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from on_threads import assert_same_bits
 from tolerances import assert_close, assert_same
 
 import tjit
-from tjit.runtime import threads
 
 SHAPES = [(0,), (1,), (7,), (16,), (300_001,), (3, 0), (5, 129), (2, 100_003), (70_000, 3), (2500, 40), (3, 65, 17)]
 LINES = [(shape, dim) for shape in SHAPES for dim in range(len(shape))]
@@ -110,19 +110,8 @@ def test_sizes_that_change_need_no_second_compilation(rng):
 def test_bits_do_not_depend_on_threads(rng):
     x = rng.standard_normal(1_000_000).astype(np.float32)
     fn = tjit.compile(lambda x: (tjit.cumsum(x, 0), tjit.cumsum(x.reshape(-1, 10), 0)))
-    before = threads.get_num_threads()
 
-    try:
-        results = []
-        for n in (1, 2, 3):
-            threads.set_num_threads(n)
-            results.append([np.array(y) for y in fn(x)])
-    finally:
-        threads.set_num_threads(before)
-
-    for other in results[1:]:
-        for actual, expected in zip(other, results[0], strict=True):
-            assert_same(actual, expected)
+    assert_same_bits(fn, x)
 
 
 def test_rows_are_written_over_in_place(rng):

@@ -34,6 +34,26 @@ class Keys:
         self.sign = 1 << (self.bits - 1)
 
     @property
+    def part(self) -> ir.IntType:
+        """Of an element that vectors hold: all of it, or its key and its place each where they are of 64 bits."""
+        return self.element if self.element.width <= 64 else ir.IntType(64)
+
+    @property
+    def parts(self) -> int:
+        return self.element.width // self.part.width
+
+    def split(self, b: ir.IRBuilder, element: ir.Value) -> list[ir.Value]:
+        """The key and the place of an element of two parts."""
+        return [self.key_of(b, element), b.trunc(element, self.part)]
+
+    def joined(self, b: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+        """The element of its parts."""
+        if len(parts) == 1:
+            return parts[0]
+        key, place = (b.zext(part, self.element) for part in parts)
+        return b.or_(b.shl(key, self._number(key, self.place_bits)), place)
+
+    @property
     def digits(self) -> int:
         """How many bytes of an element tell the order."""
         return self.bits // 8

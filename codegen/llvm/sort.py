@@ -1,13 +1,14 @@
 """Sort kernels: each row's elements become integers that order as they do, which are sorted in scratch.
 
 An element of the scratch is a key and, below it, the place in the row: so all are distinct, and whatever sorts them
-keeps the order of equal keys. Few elements are inserted one by one, many sorted digit by digit; where only the first
-few are wanted, what is larger than the last of them so far is passed over.
+keeps the order of equal keys. Short rows are sorted several at once, a lane of vectors each. Of others, few elements
+are inserted one by one, many sorted digit by digit; where only the first few are wanted, what is larger than the last
+of them so far is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -19,6 +20,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.keys import Keys
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.sort_digits import COUNTS_BYTES, emit_digit_sort, emit_insertion_sort
+from tjit.codegen.llvm.sort_lanes import Columns, lanes_of
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, least, splat, stack
 from tjit.ir.dims import Dim, minimum, product
@@ -29,6 +31,9 @@ _FEW = 24  # elements that are inserted one by one
 _SHARE = 8  # of a row's elements one in so many is few enough to be selected
 _MOST = 1 << 12  # selected, at most
 _ROOM = 256  # for candidates besides those selected so far
+_SHORT = 1 << 10  # elements of rows that are sorted several at once
+_FIRST_OF_LANES = 8  # elements that are kept in registers for the first of each lane's row
+_LONGEST_OF_LANES = 1 << 12  # of rows whose first elements are
 _TASK_ELEMENTS = 1 << 11
 _MAX_TASKS = 16
 
@@ -39,6 +44,21 @@ class _Plan:
     def __init__(self, kernel: SortKernel) -> None:
         self.kernel = kernel
         self.keys = Keys(kernel.value.dtype, descending=kernel.descending, placed=kernel.placed)
+
+    @cached_property
+    def by_lanes(self) -> bool:
+        """Whether each lane of vectors has a row of its own."""
+        n, rows = self.kernel.row.extent, product(a.extent for a in self.kernel.parallel)
+        if not isinstance(n, int) or (isinstance(rows, int) and 2 * rows <= lanes_of(self.keys)):
+            return False
+        return 1 < n <= _LONGEST_OF_LANES if self.keeps_first else 1 < n <= _SHORT and not self.selects
+
+    @property
+    def keeps_first(self) -> bool:
+        """Whether the first few elements are wanted that fit in registers."""
+        count, n = self.kernel.count, self.kernel.row.extent
+        few = _FIRST_OF_LANES // self.keys.parts
+        return isinstance(count, int) and isinstance(n, int) and 0 < count <= few and 4 * count <= n
 
     @cached_property
     def selects(self) -> bool:
@@ -56,7 +76,15 @@ class _Plan:
     @cached_property
     def room(self) -> Dim:
         """Elements of each of the two buffers, a vector more than are counted."""
+        if self.by_lanes:
+            return self.pitch * lanes_of(self.keys)
         return self.first + 128 if self.selects else self.kernel.row.extent + 64
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one row to the next, of rows that are sorted together."""
+        assert isinstance(self.kernel.row.extent, int)
+        return -(-self.kernel.row.extent // 64) * 64 + 8  # another set of the cache for each row
 
     @property
     def bytes(self) -> Dim:
@@ -70,7 +98,9 @@ def sort_tasks(kernel: SortKernel) -> Dim:
     rows = product(a.extent for a in kernel.parallel)
     work = rows * kernel.row.extent // _TASK_ELEMENTS
     if isinstance(work, int) and isinstance(rows, int):
-        return max(1, min(rows, work, _MAX_TASKS))
+        plan = _Plan(kernel)
+        units = -(-rows // lanes_of(plan.keys)) if plan.by_lanes else rows
+        return max(1, min(units, work, _MAX_TASKS))
     return 1 if rows == 1 else minimum(work + 1, _MAX_TASKS)
 
 
@@ -106,16 +136,43 @@ class _Sort:
         self._load_arguments()
         ints = self.ints
         rows = ints.dim(product(a.extent for a in self.kernel.parallel))
-        first = ints.div(ints.mul(self.task, rows), self.tasks)
-        last = ints.div(ints.mul(ints.add(self.task, i64(1)), rows), self.tasks)
+        lanes = lanes_of(self.keys) if self.plan.by_lanes else 1
+        units = ints.div(ints.add(rows, i64(lanes - 1)), i64(lanes))
+        first = ints.div(ints.mul(self.task, units), self.tasks)
+        last = ints.div(ints.mul(ints.add(self.task, i64(1)), units), self.tasks)
         self.extent, self.count = ints.dim(self.kernel.row.extent), ints.dim(self.kernel.count)
-        with counted_loop(self.b, first, last, i64(1)) as row, self.scalar.scope():
-            for axis in reversed(self.kernel.parallel):
-                extent = ints.dim(axis.extent)
-                ints.symbols[axis.symbol.name] = ints.mod(row, extent)
-                row = ints.div(row, extent)
-            self._write(self._selected() if self.plan.selects else self._sorted())
+        with counted_loop(self.b, first, last, i64(1)) as unit, self.scalar.scope():
+            if self.plan.by_lanes:
+                self._sort_lanes(ints.mul(unit, i64(lanes)), rows, lanes)
+            else:
+                self._bind(unit)
+                found = self._selected() if self.plan.selects else self._sorted()
+                self._write(lambda i: self._at(found, i))
         self.b.ret_void()
+
+    def _bind(self, row: ir.Value) -> None:
+        """Give the parallel axes the values of a row."""
+        for axis in reversed(self.kernel.parallel):
+            extent = self.ints.dim(axis.extent)
+            self.ints.symbols[axis.symbol.name] = self.ints.mod(row, extent)
+            row = self.ints.div(row, extent)
+
+    def _sort_lanes(self, first: ir.Value, rows: ir.Value, lanes: int) -> None:
+        """The rows from `first` on, one in each lane; beyond the last row the last again, which is not written."""
+        b, pitch = self.b, self.plan.pitch
+        with counted_loop(b, i64(0), i64(lanes), i64(1)) as lane, self.scalar.scope():
+            self._bind(self.ints.min(self.ints.add(first, lane), self.ints.sub(rows, i64(1))))
+            self._fill(b.gep(self.one, [self.ints.mul(lane, i64(pitch))], source_etype=self.element), self.extent)
+        columns = Columns(b, self.keys, self.other, pitch)
+        columns.fill(self.one, pitch, self.extent)
+        if self.plan.keeps_first:
+            assert isinstance(self.kernel.count, int)
+            columns.select(self.extent, self.kernel.count)
+        else:
+            columns.sort(self.extent)
+        with counted_loop(b, i64(0), least(b, i64(lanes), self.ints.sub(rows, first)), i64(1)) as lane:
+            self._bind(self.ints.add(first, lane))
+            self._write(lambda i: columns.element(i, lane))
 
     def _load_arguments(self) -> None:
         b, kernel = self.b, self.kernel
@@ -154,7 +211,7 @@ class _Sort:
             keys = self.keys.of(emitter.scalars, emitter.emit(self.kernel.value))
             yield keys, self.keys.elements(self.b, keys, start, width), mask
 
-    def _fill(self, stop: ir.Value) -> None:
+    def _fill(self, base: ir.Value, stop: ir.Value) -> None:
         """The elements of the row up to `stop`, and some of no meaning after them."""
         whole = self.ints.mul(self.ints.div(stop, i64(self.width)), i64(self.width))
         for start, end, limit in ((i64(0), whole, None), (whole, stop, stop)):
@@ -162,7 +219,7 @@ class _Sort:
                 counted_loop(self.b, start, end, i64(self.width)) as i,
                 self._vector(i, limit) as (_, elements, _),
             ):
-                self._put(self.one, i, elements)
+                self._put(base, i, elements)
 
     def _put(self, base: ir.Value, at: ir.Value, value: ir.Value) -> None:
         size = self.element.width // 8
@@ -175,7 +232,7 @@ class _Sort:
 
     def _sorted(self) -> ir.Value:
         """Where the row's elements are, in order."""
-        self._fill(self.extent)
+        self._fill(self.one, self.extent)
         n = self.kernel.row.extent
         if isinstance(n, int):
             return self._by_insertion() if n <= _FEW else self._by_digits(self.one, self.other, self.extent)
@@ -200,7 +257,7 @@ class _Sort:
         """Where the first `count` elements are, in order."""
         b, first = self.b, i64(self.plan.first)
         taken = least(b, self.extent, first)
-        self._fill(taken)
+        self._fill(self.one, taken)
         self.here, self.spare, self.taken = (stack(b, kind, block=self.entry) for kind in (PTR, PTR, I64))
         self.last = stack(b, self.keys.key, block=self.entry)
         for value, slot in ((self.one, self.here), (self.other, self.spare), (taken, self.taken)):
@@ -258,10 +315,11 @@ class _Sort:
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def _write(self, found: ir.Value) -> None:
+    def _write(self, element_at: Callable[[ir.Value], ir.Value]) -> None:
+        """Store the results of the present row, whose elements in order are `element_at(i)`."""
         b, keys, name = self.b, self.keys, self.kernel.row.symbol.name
         with counted_loop(b, i64(0), self.count, i64(1)) as i, self.scalar.scope():
-            element = self._at(found, i)
+            element = element_at(i)
             place = keys.place_of(b, element)
             for store in self.kernel.stores:
                 lane = place
