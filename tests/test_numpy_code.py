@@ -640,3 +640,17 @@ def test_loops_return_python_numbers():
         return n, x
 
     check(count, np.array([1.5, 2.0]))
+
+
+def test_methods_of_tensors_that_write_in_place_write_the_array(rng):
+    x = rng.standard_normal((3, 4)).astype(np.float32)
+    given, row = x.copy(), x.copy()
+
+    total = tjit.compile(lambda x: x.cumsum_(0))(given)
+    tjit.compile(lambda x: x[1].mul_(2))(row)
+
+    np.testing.assert_allclose(given, x.cumsum(0), rtol=1e-6)
+    np.testing.assert_array_equal(total, given)
+    np.testing.assert_array_equal(row, x * np.array([[1], [2], [1]], np.float32))
+    with pytest.raises(TypeRuleError, match="result type f32 can't be cast to the type written to, i32"):
+        tjit.compile(lambda x: x.div_(2))(np.ones(3, np.int32))

@@ -143,13 +143,14 @@ def write_into(target: Tensor, result: Tensor) -> Tensor:
             user_location(),
         )
     kinds = ("bool", "int", "float")
-    if kinds.index(result.dtype.kind) > kinds.index(target.dtype.kind):
+    given, wanted = result.type_.dtype, target.type_.dtype  # the `dtype` of a captured ndarray is NumPy's
+    if kinds.index(given.kind) > kinds.index(wanted.kind):
         raise TypeRuleError(
-            f"result type {result.dtype} can't be cast to the type written to, {target.dtype}",
+            f"result type {given} can't be cast to the type written to, {wanted}",
             user_location(),
             hint="convert one with .to(dtype), or use the out-of-place form",
         )
-    return assign(target, cast(result, target.dtype))
+    return assign(target, cast(result, wanted))
 
 
 def attach_methods() -> None:
