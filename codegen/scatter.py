@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tjit.codegen.kernel import Axis, Index, Load, ScatterKernel, walk
-from tjit.ir.dims import Dim, Symbol, coefficient, maximum, minimum, product, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, is_one, maximum, minimum, product, symbols
 
 __all__ = ["arrange_scatter", "keeps_apart"]
 
-_FEWEST_LANES = 8
 _TASK_POINTS = 16384
 _MOST_TASKS = 64
 _LINE = 64  # elements: tasks that share an axis of neighbours meet in no line of a cache
@@ -35,7 +34,7 @@ def arrange_scatter(kernel: ScatterKernel) -> ScatterKernel:
 
 def _is_line(kernel: ScatterKernel, axis: Axis) -> bool:
     """Whether points along `axis` are neighbours in the target, and are so for one value of each binding."""
-    if isinstance(axis.extent, int) and axis.extent < _FEWEST_LANES:
+    if is_one(axis.extent):
         return False
     offset = kernel.target.offset(kernel.index)
     return coefficient(offset, axis.symbol) == 1 and not any(_reads(kernel, axis.symbol))

@@ -10,6 +10,7 @@ import llvmlite.ir as ir
 
 from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Scanned, Store, fold_up
+from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
@@ -539,27 +540,19 @@ class ExprEmitter:
         return y if x is None else x if y is None else self.b.and_(x, y)
 
     def bind(self, value: Expr, extent: Dim, valid: ir.Value | None) -> ir.Value:
-        """An index computed per element: checked, and clamped into [0, extent)."""
-        s = self.scalars
-        index = s.cast(self.emit(value), int64)
-        n = self._broadcast(Lane(self.ints.dim(extent), int64))
-        zero = s.constant(0, int64)
-        outside = s.bit_or(s.lt(index, zero), s.ge(index, n)).value
+        """An index computed per element: checked, and 0 where it is not in [0, extent)."""
+        index = self.scalars.cast(self.emit(value), int64).value
+        n = self._broadcast(Lane(self.ints.dim(extent), int64)).value
+        outside = self.b.icmp_unsigned(">=", index, n)  # negative ones too: extents are not negative
         active = self._both(valid, self.lanes.mask)
         self._report(outside if active is None else self.b.and_(outside, active))
-        last = s.sub(n, s.constant(1, int64))
-        clamped = s.maximum(s.minimum(index, last), zero)
-        return clamped.value
+        return self.b.select(outside, self.scalars.constant(0, int64).value, index)
 
     def _report(self, failed: ir.Value) -> None:
         if self.error is None:
             return
-        width = self.lanes.width
-        if width > 1:
-            bits = ir.IntType(width)
-            failed = self.b.icmp_unsigned("!=", self.b.bitcast(failed, bits), ir.Constant(bits, 0))
-        at = self.b.select(failed, self.error, self._dummy())
-        self.b.store(ir.Constant(I32, 1), at)
+        with self.b.if_then(any_lane(self.b, failed), likely=False):
+            self.b.store(ir.Constant(I32, 1), self.error)
 
     def store(self, store: Store) -> None:
         """Write the active lanes."""

@@ -11,7 +11,7 @@ from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, i64
+from tjit.codegen.llvm.vectors import I64, PTR, i64, numbers, splat
 
 __all__ = ["emit_scatter"]
 
@@ -78,12 +78,29 @@ class _Scatter:
             self._point(scalar)
             return
         first, last = self.ranges[vector.symbol]
-        width = self.target.lanes(self.kernel.target.dtype.itemsize)
+        width = self._width(vector)
         whole = ints.add(first, ints.mul(ints.div(ints.sub(last, first), i64(width)), i64(width)))
-        for start, stop, lanes in ((first, whole, width), (whole, last, 1)):
-            with ints.loop(start, stop, lanes) as i:
+        with ints.loop(first, whole, width) as i:
+            ints.symbols[vector.symbol.name] = i
+            self._point(self._emitter(Lanes(vector.symbol, width)))
+        if width > 1 and not self._is_whole(vector, width):
+            with ints.loop(whole, last, width) as i:
                 ints.symbols[vector.symbol.name] = i
-                self._point(self._emitter(Lanes(vector.symbol if lanes > 1 else None, lanes)))
+                left = splat(self.b, ints.sub(last, i), width)
+                inside = self.b.icmp_signed("<", numbers(range(width), I64), left)
+                self._point(self._emitter(Lanes(vector.symbol, width, inside)))
+
+    def _width(self, vector: Axis) -> int:
+        """The lanes of a vector: no more than there are points."""
+        width = self.target.lanes(max(4, self.kernel.target.dtype.itemsize))
+        while isinstance(vector.extent, int) and width > 1 and vector.extent <= width // 2:
+            width //= 2
+        return width
+
+    def _is_whole(self, vector: Axis, width: int) -> bool:
+        """Whether every task's points along the lanes are whole vectors."""
+        extent = vector.extent
+        return vector is not self.kernel.shared and isinstance(extent, int) and extent % width == 0
 
     def _emitter(self, lanes: Lanes) -> ExprEmitter:
         return ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error)
