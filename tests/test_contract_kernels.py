@@ -267,6 +267,22 @@ def test_all_edges_of_the_register_tile(target, rng):
             check(matmul(m, n, k, transposed=transposed), rng, target)
 
 
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", [f32, f64, i32], ids=str)
+def test_edges_of_half_a_vector(dtype, target, rng):
+    for n in (4, 8, 12, 17, 24, 37, 40):
+        for transposed in ("", "b"):
+            check(matmul(33, n, 19, dtype, transposed=transposed), rng, target)
+
+
+def test_a_last_vector_that_is_half_empty_has_half_of_the_lanes():
+    _, wide = emit_contract(matmul(33, 25, 65), TARGETS["x86-64-v4"])
+    _, narrow = emit_contract(matmul(33, 17, 65), TARGETS["x86-64-v4"])
+
+    assert not any("half" in d.name for d in wide)
+    assert any("half" in d.name for d in narrow)
+
+
 @pytest.mark.parametrize("shape", [(0, 5, 5), (5, 0, 5), (5, 5, 0), (0, 0, 0), (1, 1, 0)])
 def test_empty_extents(shape, rng):
     check(matmul(*shape), rng, host_target())

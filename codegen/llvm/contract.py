@@ -269,7 +269,7 @@ class _Contract:
                 return self.shared.depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
             stream = StreamTile(dtype, source, height.rows, self.plan.is_far)
             return self.shared.depend(stream.name(target), MICROKERNEL, lambda: emit_stream_kernel(stream, target))
-        tile = Tile(dtype, height.rows, width.vectors, width.masked, self.plan.dot)
+        tile = Tile(dtype, height.rows, width.vectors, width.masked, self.plan.dot, width.half)
         return self.shared.depend(tile.name(target), MICROKERNEL, lambda: emit_microkernel(tile, target))
 
     def _variable(self, start: ir.Value) -> ir.Value:

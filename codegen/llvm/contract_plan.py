@@ -83,6 +83,7 @@ class ColumnClass:
     vectors: int
     masked: bool
     exact: bool
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +165,19 @@ class Plan:
         edge = extent % self.columns
         if not edge:
             return (full,)
-        return (self._edge_columns(edge, exact=edge % self.lanes == 0), *((full,) if extent > edge else ()))
+        return (self._known_edge(edge), *((full,) if extent > edge else ()))
 
-    def _edge_columns(self, most: int, exact: bool = False) -> ColumnClass:
+    def _edge_columns(self, most: int) -> ColumnClass:
+        return ColumnClass(most, -(-most // self.lanes), masked=self.target.masks, exact=self.target.masks)
+
+    def _known_edge(self, columns: int) -> ColumnClass:
+        """The class of tiles with just so many columns."""
+        vectors, half = ceil_div(columns, self.lanes), self.lanes // 2
+        last = columns - (vectors - 1) * self.lanes
+        is_half = last <= half and self.target.vector_bytes == 64 and self.dot is None
+        exact = last == (half if is_half else self.lanes)
         masked = self.target.masks and not exact
-        return ColumnClass(most, -(-most // self.lanes), masked=masked, exact=exact or masked)
+        return ColumnClass(columns, vectors, masked, exact or masked, is_half)
 
     @property
     def is_exact(self) -> bool:

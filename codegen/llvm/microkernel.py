@@ -47,6 +47,7 @@ class Tile:
     Attributes:
         rows, vectors: rows x (vectors of lanes along n) sums.
         masked: the last vector has `columns` - (vectors - 1) * lanes valid lanes; no other memory is touched.
+        half: the last vector has half of the lanes, which a processor works off in half the time.
         dot: the instruction that multiplies, if it is not multiply and add.
     """
 
@@ -55,9 +56,10 @@ class Tile:
     vectors: int
     masked: bool
     dot: LaneDot | None = None
+    half: bool = False
 
     def name(self, target: Target) -> str:
-        mask = "_masked" if self.masked else ""
+        mask = "_half" * self.half + "_masked" * self.masked
         terms = f"{self.dtype}.{self.dot}" if self.dot else str(self.dtype)
         return f"tjit.contract.{terms}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}{mask}"
 
@@ -91,8 +93,9 @@ class _Microkernel:
         self.tile, self.target = tile, target
         self.lanes = target.lanes(tile.dtype.itemsize)
         self.element = element_type(tile.dtype)
-        self.vector = ir.VectorType(self.element, self.lanes)
         self.factor = self.element if tile.dot is None else I32  # of products, or several in one lane
+        self.widths = [self.lanes] * (tile.vectors - 1) + [self.lanes // 2 if tile.half else self.lanes]
+        self.vectors = [ir.VectorType(self.element, width) for width in self.widths]
         self.function = function
         self.builder = Builder(function.append_basic_block("entry"))
         self.args = dict(zip(_NAMES, function.args, strict=True))
@@ -112,13 +115,15 @@ class _Microkernel:
         b.position_at_end(loop)
         left = b.phi(I64, "left")
         a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
-        sums = [[b.phi(self.vector) for _ in range(self.tile.vectors)] for _ in range(self.tile.rows)]
+        sums = [[b.phi(kind) for kind in self.vectors] for _ in range(self.tile.rows)]
         columns = [self._load_factors(bp, j, mask) for j in range(self.tile.vectors)]
         self._prefetch(byte_gep(b, bp, b.mul(b_k, i64(_AHEAD))))
         updated = []
         for i in range(self.tile.rows):
-            x = self._splat(b.load(byte_gep(b, a, rows[i]), typ=self.factor))
-            updated.append([self._multiply_add(x, y, s) for y, s in zip(columns, sums[i], strict=True)])
+            x = b.load(byte_gep(b, a, rows[i]), typ=self.factor)
+            wide = {width: splat(b, x, width) for width in self.widths}
+            factors = zip(self.widths, columns, sums[i], strict=True)
+            updated.append([self._multiply_add(wide[width], y, s) for width, y, s in factors])
         next_left = b.sub(left, ir.Constant(I64, 1))
         next_a, next_b = byte_gep(b, a, a_k), byte_gep(b, bp, b_k)
         b.cbranch(b.icmp_signed(">", next_left, ir.Constant(I64, 0)), loop, done)
@@ -138,8 +143,8 @@ class _Microkernel:
         finals = []
         for i in range(self.tile.rows):
             finals.append([])
-            for j in range(self.tile.vectors):
-                final = b.phi(self.vector)
+            for j, kind in enumerate(self.vectors):
+                final = b.phi(kind)
                 final.add_incoming(starts[j], entry)
                 final.add_incoming(updated[i][j], loop)
                 finals[i].append(final)
@@ -148,7 +153,7 @@ class _Microkernel:
     def _starts(self, b_k: ir.Value, mask: ir.Value | None) -> list[ir.Value]:
         """What the sums of each vector of columns start from: zero, or what panels of b hold behind the last step."""
         if self.tile.dot is None or not self.tile.dot.unsigned_a:
-            return [ir.Constant(self.vector, None)] * self.tile.vectors
+            return [ir.Constant(kind, None) for kind in self.vectors]
         offsets = byte_gep(self.builder, self.args["b"], self.builder.mul(b_k, self.args["k"]))
         return [self._load_factors(offsets, j, mask) for j in range(self.tile.vectors)]
 
@@ -180,18 +185,15 @@ class _Microkernel:
         """Lane j is on where j < columns - (vectors - 1) * lanes."""
         b = self.builder
         valid = b.sub(self.args["columns"], ir.Constant(I64, (self.tile.vectors - 1) * self.lanes))
-        lanes = numbers(range(self.lanes))
-        limit = splat(b, b.trunc(valid, I32), self.lanes)
+        lanes = numbers(range(self.widths[-1]))
+        limit = splat(b, b.trunc(valid, I32), self.widths[-1])
         return b.icmp_signed("<", lanes, limit, "mask")
 
-    def _splat(self, scalar: ir.Value) -> ir.Value:
-        return splat(self.builder, scalar, self.lanes)
-
     def _load_factors(self, row: ir.Value, j: int, mask: ir.Value | None) -> ir.Value:
-        return self._load(row, j, mask, ir.VectorType(self.factor, self.lanes))
+        return self._load(row, j, mask, ir.VectorType(self.factor, self.widths[j]))
 
     def _load(self, row: ir.Value, j: int, mask: ir.Value | None, kind: ir.VectorType | None = None) -> ir.Value:
-        b, kind = self.builder, kind or self.vector
+        b, kind = self.builder, kind or self.vectors[j]
         pointer = b.gep(row, [ir.Constant(I64, j * self.lanes)], source_etype=self.element) if j else row
         if mask is None or j < self.tile.vectors - 1:
             return b.load(pointer, typ=kind, align=self.tile.dtype.itemsize)
