@@ -172,7 +172,7 @@ class Plan:
 
     def _known_edge(self, columns: int) -> ColumnClass:
         """The class of tiles with just so many columns."""
-        vectors, half = ceil_div(columns, self.lanes), self.lanes // 2
+        vectors, half = -(-columns // self.lanes), self.lanes // 2
         last = columns - (vectors - 1) * self.lanes
         is_half = last <= half and self.target.vector_bytes == 64 and self.dot is None
         exact = last == (half if is_half else self.lanes)
