@@ -33,6 +33,8 @@ _LONG = 4096  # steps of k
 _WORK = 1 << 19  # multiplications: less is done sooner than shared
 _PARTS = 16
 _STEPS = 1024  # of a part at least
+_ROWS = 32  # enough for all threads
+_FEW_ROWS = 4  # of the other operand
 
 
 def split_contraction(
@@ -62,7 +64,20 @@ def _should_split(kernel: ContractKernel, extent: int) -> bool:
     results = product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
     if not isinstance(results, int) or results > _FEW_RESULTS or extent < _LONG or results * extent < _WORK:
         return False
+    if results >= _ROWS and _has_rows_along_k(kernel):
+        return False
     return all(_is_strided(side, kernel.k.symbol) for side in (kernel.a, kernel.b))
+
+
+def _has_rows_along_k(kernel: ContractKernel) -> bool:
+    """Whether each result, or a few, is of a row of its own, contiguous along k: threads then take whole rows."""
+    few, many = sorted((kernel.m, kernel.n), key=lambda axis: axis.extent)
+    side = kernel.a if many is kernel.m else kernel.b
+    while isinstance(side, Compute) and side.op.name == "cast":
+        (side,) = side.operands
+    if not isinstance(side, Load) or few.extent > _FEW_ROWS:
+        return False
+    return coefficient(side.buffer.offset(side.index), kernel.k.symbol) == 1
 
 
 def _is_strided(expr: Expr, k: Symbol) -> bool:

@@ -265,9 +265,9 @@ class _Contract:
             assert self.plan.b is not None
             source = self.plan.b.buffer.dtype
             if self.plan.style is Style.DOTS:
-                dots = DotTile(dtype, source, height.rows)
+                dots = DotTile(dtype, source, height.rows, self.plan.in_order)
                 return self.shared.depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
-            stream = StreamTile(dtype, source, height.rows, self.plan.is_far)
+            stream = StreamTile(dtype, source, height.rows, self.plan.is_far, self.plan.in_order)
             return self.shared.depend(stream.name(target), MICROKERNEL, lambda: emit_stream_kernel(stream, target))
         tile = Tile(dtype, height.rows, width.vectors, width.masked, self.plan.dot, width.half)
         return self.shared.depend(tile.name(target), MICROKERNEL, lambda: emit_microkernel(tile, target))

@@ -21,7 +21,7 @@ from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.stream_kernel import STREAM_ROWS
 from tjit.codegen.llvm.target import Target
 from tjit.dtypes import DType
-from tjit.ir.dims import Dim, maximum, minimum, product
+from tjit.ir.dims import Dim, maximum, minimum, product, symbols
 
 __all__ = ["FEW_ROWS", "ColumnClass", "Pack", "Plan", "RowClass", "Style", "plan_contract"]
 
@@ -32,6 +32,7 @@ _M_EVEN = 128  # rows: of more, an edge is a small part
 _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
 _CACHE_BYTES = 16 << 20  # of b: more is read from memory each time
+_SHORT_ROW = 4096  # bytes: a page, beyond which no prefetcher looks
 _B_BYTES = 2 << 20  # of b: more is worth packing
 FEW_ROWS = 64
 _PASSES = 2  # over b, for fewer tiles of rows packing never pays
@@ -191,9 +192,21 @@ class Plan:
 
     @property
     def is_far(self) -> bool:
-        """Whether b is known to be larger than caches."""
-        size = self.kernel.k.extent * self.kernel.n.extent * self.kernel.b.dtype.itemsize
+        """Whether b, that of all batches together, is known to be larger than caches."""
+        used = () if self.b is None else symbols(self.b.base)
+        batch = product(axis.extent for axis in self.kernel.batch if axis.symbol in used)
+        size = batch * self.kernel.k.extent * self.kernel.n.extent * self.kernel.b.dtype.itemsize
         return isinstance(size, int) and size > _CACHE_BYTES
+
+    @property
+    def in_order(self) -> bool:
+        """Whether rows of b are read one after the other, as they lie in memory: prefetchers follow no short ones that
+        are read side by side."""
+        if self.style is Style.DOTS:
+            row, most = self.kernel.k.extent, _SHORT_ROW
+        else:  # which ask for later rows themselves
+            row, most = self.kernel.n.extent, _SHORT_ROW // 4
+        return self.is_far and _at_most(row * self.kernel.b.dtype.itemsize, most)
 
     @property
     def m_cells(self) -> Dim:

@@ -43,19 +43,22 @@ class DotTile:
     Attributes:
         dtype: of a, c and the sums.
         source: dtype of b.
+        in_order: whether rows of b are read one after the other rather than side by side.
     """
 
     dtype: DType
     source: DType
     rows: int
+    in_order: bool = False
 
     @property
     def group(self) -> int:
-        """Rows of b that are read side by side."""
+        """Rows of b that are read for one step of the columns."""
         return 8 if self.rows <= 2 else 4
 
     def name(self, target: Target) -> str:
-        return f"tjit.dot.{self.dtype}.{self.source}.{self.rows}x{target.lanes(self.dtype.itemsize)}"
+        order = ".ordered" if self.in_order else ""
+        return f"tjit.dot.{self.dtype}.{self.source}.{self.rows}x{target.lanes(self.dtype.itemsize)}{order}"
 
 
 def emit_dot_kernel(tile: DotTile, target: Target) -> ir.Module:
@@ -93,7 +96,7 @@ class _DotKernel:
             source = self._memory_element()
             rows_b = [b.gep(self.rows_b, [b.mul(n, self.b_row)], source_etype=source) for n in columns]
             rows_a = [self._at(self.a, b.mul(i64(i), self.a_row)) for i in range(tile.rows)]
-            sums = self._sum(rows_a, rows_b)
+            sums = self._sum_in_order(rows_a, rows_b) if tile.in_order else self._sum(rows_a, rows_b)
             self._keep(sums)
             self._write(j, least(b, b.sub(self.columns, j), i64(tile.group)))
         b.ret_void()
@@ -107,6 +110,11 @@ class _DotKernel:
         if self.target.masks:
             return self._loop(whole, self.k, self.lanes, sums, rows_a, rows_b, self._load_tail, self._load_b_tail)
         return self._loop(whole, self.k, 1, sums, rows_a, rows_b, self._load_one, self._load_b_one)
+
+    def _sum_in_order(self, rows_a: list[ir.Value], rows_b: list[ir.Value]) -> list[ir.Value]:
+        """As `_sum`, which takes the steps of each pair in the same order."""
+        sums = [self._sum(rows_a, [row]) for row in rows_b]
+        return [of_row[i] for i in range(len(rows_a)) for of_row in sums]
 
     def _loop(
         self,

@@ -45,15 +45,22 @@ class StreamTile:
         dtype: of a, c and the sums.
         source: dtype of b.
         is_far: whether b is read from memory rather than from a cache: then later rows are asked for early.
+        in_order: whether rows of b are read one after the other rather than side by side.
     """
 
     dtype: DType
     source: DType
     rows: int
     is_far: bool
+    in_order: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Rows of b that are read side by side."""
+        return 1 if self.in_order else _STEPS // self.rows
 
     def name(self, target: Target) -> str:
-        far = ".far" if self.is_far else ""
+        far = ".ordered" if self.in_order else ".far" if self.is_far else ""
         return f"tjit.stream.{self.dtype}.{self.source}.{self.rows}x{target.lanes(self.dtype.itemsize)}{far}"
 
 
@@ -92,7 +99,7 @@ class _StreamKernel:
         self.is_first = self.b.icmp_signed("==", add, i64(0))
 
     def emit(self) -> None:
-        b, steps = self.b, _STEPS // self.tile.rows
+        b, steps = self.b, self.tile.steps
         with b.if_then(self.is_first):
             self._each_piece(self._clear)
         whole = b.and_(self.k, i64(-steps))
@@ -138,7 +145,7 @@ class _StreamKernel:
 
         def update(piece: _Piece) -> None:
             places = [b.gep(row, [piece.j], source_etype=source) for row in rows_b]
-            if tile.is_far and piece.width > 1 and piece.mask is None:
+            if tile.is_far and not tile.in_order and piece.width > 1 and piece.mask is None:
                 # a piece ends where the next rows' begins: no processor foresees that
                 for place in places:
                     prefetch(b, b.gep(place, [ahead], source_etype=source), _SECOND_LEVEL)
