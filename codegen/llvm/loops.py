@@ -477,7 +477,8 @@ class _Loops:
                 self._column_vectors(i, unroll, None, scalar)
         if left != 0:
             # the last columns together: a pass down their rows for each vector would read every cache line again
-            count = -(-left // width) if left is not None and any(loop.axes for loop in self.loops) else 1
+            down = any(loop.axes for loop in self.loops) and self.tiles is None
+            count = -(-left // width) if left is not None and down else 1
             with self.ints.loop(whole, stop, count * width) as i, scalar.scope():
                 last = self.ints.add(i, i64((count - 1) * width))
                 self._column_vectors(i, count, self._mask(last, stop, width) if width > 1 else None, scalar)

@@ -123,8 +123,7 @@ class _Sort:
         self.plan = _Plan(kernel)
         self.keys = self.plan.keys
         self.element = self.keys.element
-        self.by_digits = emit_digit_sort(module, f"{kernel.name}.digits", self.keys)
-        self.by_insertion = emit_insertion_sort(module, f"{kernel.name}.insert", self.element)
+        self.module = module
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
         self.args, self.task, self.tasks = function.args
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
@@ -245,11 +244,16 @@ class _Sort:
         return self.b.load(slot, typ=PTR)
 
     def _by_insertion(self) -> ir.Value:
-        self.b.call(self.by_insertion, [self.one, self.extent])
+        function = emit_insertion_sort(self.module, f"{self.kernel.name}.insert", self.element)
+        self.b.call(function, [self.one, self.extent])
         return self.one
 
+    @cached_property
+    def _digit_sort(self) -> ir.Function:
+        return emit_digit_sort(self.module, f"{self.kernel.name}.digits", self.keys)
+
     def _by_digits(self, one: ir.Value, other: ir.Value, n: ir.Value) -> ir.Value:
-        return self.b.call(self.by_digits, [one, other, self.counts, n])
+        return self.b.call(self._digit_sort, [one, other, self.counts, n])
 
     # -- the first few -------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ __all__ = ["Tiles"]
 _WIDTH, _HEIGHT = 64, 128  # of a block, in elements: what is read ahead of a row is used by the next block
 _SCRATCH = 64 * 1024  # bytes of all of a block's scratch, at most where that leaves a tile
 _TILE = 16  # vectors that are transposed together, at most
-_LEAST_TILE = 8
+_ROW_TILE = 8  # the same, of rows that are short: theirs would be filled in part
 
 Body = Callable[[ir.Value, ir.Value, "ir.Value | None"], None]
 
@@ -90,14 +90,11 @@ class Tiles:
 
     def _whole_height(self) -> int:
         assert isinstance(self.cross.extent, int)
-        return -(-self.cross.extent // _TILE) * _TILE
+        return -(-self.cross.extent // _ROW_TILE) * _ROW_TILE
 
     def transposed_together(self, dtype: DType) -> int:
         """How many vectors of as many elements are transposed at once."""
-        most = min(_TILE, self.target.lanes(dtype.itemsize))
-        while self.whole and most > _LEAST_TILE and self.cross.extent <= most // 2:
-            most //= 2
-        return most
+        return min(_ROW_TILE if self.whole else _TILE, self.target.lanes(dtype.itemsize))
 
     @property
     def scratch(self) -> list[Buffer]:
