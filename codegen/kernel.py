@@ -16,7 +16,7 @@ Axes are symbols of `ir.dims`, so an index is a `Dim`. The loops of a kernel run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, Union
 
@@ -340,18 +340,13 @@ class ContractKernel:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class AttentionKernel:
-    """Weights over n for each (batch, m), and the sums over n of weight * value; no weights are in memory.
-
-    acc = sum over k of query * key; weight = exp(score) / sum over n of exp(score).
+class _Attention:
+    """What attention and its gradients share.
 
     Attributes:
         query, key, value: expressions over batch and (m, k), (n, k), (n, v).
         score: expression over batch, m and n, that reads `Accumulator`; -inf where n is not seen.
         causal: n > m is not seen.
-        zero_blind: a row that sees nothing is zero, and its log-sum-exp inf; else they are what arithmetic gives.
-        output: at (batch, m, v), of `Accumulator`.
-        log_sum: the log of the sum over n of exp(score), at (batch, m); None where nothing reads it.
     """
 
     name: str
@@ -366,16 +361,13 @@ class AttentionKernel:
     value: Expr
     score: Expr
     causal: bool
-    zero_blind: bool
     accumulate: DType
-    output: Store
-    log_sum: Store | None
     tasks: Dim = 1
     location: Location | None = None
 
     @property
     def stores(self) -> tuple[Store, ...]:
-        return (self.output,) if self.log_sum is None else (self.output, self.log_sum)
+        raise NotImplementedError
 
     @property
     def outputs(self) -> tuple[Buffer, ...]:
@@ -383,7 +375,7 @@ class AttentionKernel:
 
     @property
     def reads(self) -> tuple[Expr, ...]:
-        return self.query, self.key, self.value, self.score
+        raise NotImplementedError
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -391,58 +383,59 @@ class AttentionKernel:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class AttentionGradientKernel:
+class AttentionKernel(_Attention):
+    """Weights over n for each (batch, m), and the sums over n of weight * value; no weights are in memory.
+
+    acc = sum over k of query * key; weight = exp(score) / sum over n of exp(score).
+
+    Attributes:
+        zero_blind: a row that sees nothing is zero, and its log-sum-exp inf; else they are what arithmetic gives.
+        output: at (batch, m, v), of `Accumulator`.
+        log_sum: the log of the sum over n of exp(score), at (batch, m); None where nothing reads it.
+    """
+
+    zero_blind: bool
+    output: Store
+    log_sum: Store | None
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        return (self.output,) if self.log_sum is None else (self.output, self.log_sum)
+
+    @property
+    def reads(self) -> tuple[Expr, ...]:
+        return self.query, self.key, self.value, self.score
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class AttentionGradientKernel(_Attention):
     """The cotangents of an attention's query, key and value, from that of its output; the weights are computed again.
 
     weight = exp(score - log_sum); ds = weight * (sum over v of gradient * value - delta) * scale;
     of query: the sum over n of ds * key; of key: that over m of ds * query; of value: that over m of weight * gradient.
 
     Attributes:
-        query, key, value, score, causal: as in `AttentionKernel`.
         gradient: of the output: expression over batch, m and v.
         log_sum, delta: expressions over batch and m.
         scale: the derivative of the score by acc, where it is not -inf.
         query_gradient, key_gradient, value_gradient: at (batch, m, k), (batch, n, k), (batch, n, v), of `Accumulator`.
     """
 
-    name: str
-    buffers: tuple[Buffer, ...] = ()
-    batch: tuple[Axis, ...]
-    m: Axis
-    n: Axis
-    k: Axis
-    v: Axis
-    query: Expr
-    key: Expr
-    value: Expr
     gradient: Expr
     log_sum: Expr
     delta: Expr
-    score: Expr
     scale: float
-    causal: bool
-    accumulate: DType
     query_gradient: Store
     key_gradient: Store
     value_gradient: Store
-    tasks: Dim = 1
-    location: Location | None = None
 
     @property
     def stores(self) -> tuple[Store, ...]:
         return self.query_gradient, self.key_gradient, self.value_gradient
 
     @property
-    def outputs(self) -> tuple[Buffer, ...]:
-        return tuple(dict.fromkeys(store.buffer for store in self.stores))
-
-    @property
     def reads(self) -> tuple[Expr, ...]:
         return self.query, self.key, self.value, self.gradient, self.log_sum, self.delta, self.score
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        return (*self.batch, self.m, self.n, self.k, self.v)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -688,86 +681,86 @@ def _parts(expr: Expr) -> tuple[Expr, ...]:
 
 def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:
     """The program's symbols that a kernel uses, by name: what `args[0]` of its function holds."""
-    found: set[Symbol] = set()
-    bound: set[Symbol] = set()
+    uses = _Uses()
+    uses.dims(kernel.tasks)
+    if isinstance(kernel, NestKernel):
+        uses.nest(kernel)
+    elif isinstance(kernel, LoopKernel):
+        uses.loops(kernel)
+    elif isinstance(kernel, Attention):
+        uses.all(kernel.axes, kernel.reads, kernel.stores)
+    elif isinstance(kernel, ContractKernel):
+        axes = (*kernel.batch, kernel.m, kernel.n, kernel.k)
+        uses.all(axes, (kernel.a, kernel.b), kernel.epilogue)
+    elif isinstance(kernel, SortKernel):
+        uses.dims(kernel.count)
+        uses.all((*kernel.parallel, kernel.row), (kernel.value,), kernel.stores)
+    else:
+        uses.dims(*kernel.index, *kernel.target.strides)
+        uses.bindings(kernel.bindings)
+        uses.all(kernel.axes, (kernel.value, *(value for _, value, _ in kernel.bindings)), ())
+    return tuple(sorted(uses.found - uses.bound, key=lambda s: s.name))
 
-    def note(*dims: Dim) -> None:
+
+class _Uses:
+    """Collects the symbols of what a kernel is made of.
+
+    Attributes:
+        found: in any dim.
+        bound: by the kernel itself, through axes and bindings.
+    """
+
+    def __init__(self) -> None:
+        self.found: set[Symbol] = set()
+        self.bound: set[Symbol] = set()
+
+    def all(self, axes: Iterable[Axis], exprs: Iterable[Expr], stores: Iterable[Store]) -> None:
+        for axis in axes:
+            self.axis(axis)
+        for expr in exprs:
+            self.expr(expr)
+        for store in stores:
+            self.dims(*store.index, *store.buffer.strides)
+            self.expr(store.value)
+
+    def dims(self, *dims: Dim) -> None:
         for d in dims:
-            found.update(symbols(d))
+            self.found.update(symbols(d))
 
-    def note_axis(axis: Axis) -> None:
-        bound.add(axis.symbol)
-        note(axis.extent)
+    def axis(self, axis: Axis) -> None:
+        self.bound.add(axis.symbol)
+        self.dims(axis.extent)
 
-    def note_expr(root: Expr) -> None:
+    def bindings(self, bindings: Iterable[tuple[Symbol, Expr, Dim]]) -> None:
+        for symbol, _, extent in bindings:
+            self.bound.add(symbol)
+            self.dims(extent)
+
+    def expr(self, root: Expr) -> None:
         for expr in walk(root):
             if isinstance(expr, Load):
-                note(*expr.index, *expr.buffer.strides, *(d for pair in expr.conditions for d in pair))
-                bound.update(s for s, _, _ in expr.bindings)
-                note(*(extent for _, _, extent in expr.bindings))
+                self.dims(*expr.index, *expr.buffer.strides, *(d for pair in expr.conditions for d in pair))
+                self.bindings(expr.bindings)
             elif isinstance(expr, Index):
-                note(expr.value)
+                self.dims(expr.value)
 
-    def note_store(store: Store) -> None:
-        note(*store.index, *store.buffer.strides)
-        note_expr(store.value)
+    def loops(self, kernel: LoopKernel) -> None:
+        statements = [s for loop in kernel.loops for s in loop.body]
+        stores = [s for s in statements if isinstance(s, Store)]
+        axes = (*kernel.parallel, *(a for loop in kernel.loops for a in loop.axes))
+        self.all(axes, (s.value for s in statements if not isinstance(s, Store)), stores)
 
-    def note_nest(nest: NestKernel) -> None:
-        for statement in nest_statements(nest.body):
+    def nest(self, kernel: NestKernel) -> None:
+        for statement in nest_statements(kernel.body):
             if isinstance(statement, Counted):
-                note_axis(statement.axis)
-                note(statement.start, statement.end)
+                self.axis(statement.axis)
+                self.dims(statement.start, statement.end)
             elif isinstance(statement, Fold):
-                for axis in statement.axes:
-                    note_axis(axis)
+                self.all(statement.axes, (), ())
             elif isinstance(statement, Bind):
-                bound.add(statement.symbol)
-                note(statement.high if statement.high is not None else 0)
+                self.bound.add(statement.symbol)
+                self.dims(0 if statement.high is None else statement.high)
             elif isinstance(statement, Store):
-                note(*statement.index, *statement.buffer.strides)
-            for expr in statement_exprs(statement):
-                note_expr(expr)
-        note(*(most for _, most in nest.scratch))
-
-    note(kernel.tasks)
-    if isinstance(kernel, NestKernel):
-        note_nest(kernel)
-    elif isinstance(kernel, LoopKernel):
-        for axis in (*kernel.parallel, *(a for loop in kernel.loops for a in loop.axes)):
-            note_axis(axis)
-        for statement in (s for loop in kernel.loops for s in loop.body):
-            if isinstance(statement, Store):
-                note_store(statement)
-            else:
-                note_expr(statement.value)
-    elif isinstance(kernel, Attention):
-        for axis in kernel.axes:
-            note_axis(axis)
-        for expr in kernel.reads:
-            note_expr(expr)
-        for store in kernel.stores:
-            note_store(store)
-    elif isinstance(kernel, ContractKernel):
-        for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k):
-            note_axis(axis)
-        note_expr(kernel.a)
-        note_expr(kernel.b)
-        for store in kernel.epilogue:
-            note_store(store)
-    elif isinstance(kernel, SortKernel):
-        for axis in (*kernel.parallel, kernel.row):
-            note_axis(axis)
-        note(kernel.count)
-        note_expr(kernel.value)
-        for store in kernel.stores:
-            note_store(store)
-    else:
-        for axis in kernel.axes:
-            note_axis(axis)
-        note(*kernel.index, *kernel.target.strides)
-        note_expr(kernel.value)
-        for symbol, value, extent in kernel.bindings:
-            bound.add(symbol)
-            note(extent)
-            note_expr(value)
-    return tuple(sorted(found - bound, key=lambda s: s.name))
+                self.dims(*statement.index, *statement.buffer.strides)
+            self.all((), statement_exprs(statement), ())
+        self.dims(*(most for _, most in kernel.scratch))
