@@ -93,7 +93,7 @@ def running_on(kernel: LoopKernel) -> LoopKernel | None:
     if len(stores) < len(statements) or any(loop.axes for loop in kernel.loops):
         return None
     axes = _stored_order(kernel, [s.buffer.offset(s.index) for s in stores])
-    if len(axes) < 2:
+    if len(axes) < 2 or any(axis.extent == 0 for axis in axes):
         return None
     parallel = (*(a for a in kernel.parallel if a not in axes), *reversed(axes))
     found = replace(kernel, parallel=parallel, vector=axes[0], beyond=axes[1:])

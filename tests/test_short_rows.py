@@ -11,7 +11,7 @@ import tjit
 from tjit.codegen.llvm.module import print_assembly
 from tjit.codegen.llvm.target import TARGETS
 
-SHAPES = ((1, 3), (5, 3), (16, 3), (1000, 3), (67, 5), (33, 7), (40, 16), (21, 17), (9, 63))
+SHAPES = ((0, 3), (3, 0), (1, 3), (5, 3), (16, 3), (1000, 3), (67, 5), (33, 7), (40, 16), (21, 17), (9, 63))
 DTYPES = (np.float64, np.float16, np.uint8, np.int16, np.int64, np.bool_)
 
 
@@ -124,3 +124,10 @@ def test_short_rows_compile_for_every_target(rng):
 
     for target in TARGETS.values():
         assert print_assembly(plan, target)
+
+
+@pytest.mark.parametrize("shape", [(5, 0, 3), (5, 3, 0), (0, 5, 3)], ids=str)
+def test_no_rows_at_all(rng, shape):
+    x = _array(rng, shape)
+
+    assert _compiled(lambda x: x.permute(2, 0, 1).contiguous() * 2, x).shape == (shape[2], *shape[:2])
