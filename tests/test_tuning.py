@@ -75,6 +75,30 @@ def test_small_and_symbolic_contractions_are_not_measured(measured, rng):
     assert not measured
 
 
+@pytest.mark.parametrize("seconds", [0.001, 0.1, 5.0])
+def test_measuring_ends_after_about_a_second_of_runs(seconds, rng, monkeypatch):
+    """By a clock that runs with the runs."""
+    now = [0.0]
+    ways: list[Blocking] = []
+
+    class Program:
+        def run(self, inputs):
+            now[0] += seconds
+
+    def program(kernel):
+        ways.append(kernel.blocking)
+        return Program()
+
+    monkeypatch.setattr(tuning, "_program", program)
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: now[0])
+
+    chosen = tuning._measured(untuned(*matrices(rng, (1100, 300), (300, 700))))
+
+    assert chosen == Blocking()
+    assert len(ways) > 4 if seconds < 0.1 else len(ways) >= 2
+    assert now[0] <= 1 + 6 * seconds
+
+
 def test_the_choice_is_remembered(measured, rng, monkeypatch):
     a, b = matrices(rng, (150, 300), (300, 200))
     kernel = untuned(a, b)

@@ -71,7 +71,7 @@ def compile(
         checkpoint: the gradient of the function, taken from outside, keeps its arguments alone and computes the rest
             again. `tjit.checkpointed` does the same for a loop, `tjit.utils.checkpoint.checkpoint` for a call.
         tune: measure a few ways to cut each large contraction at the first call, and keep the fastest: in the disk
-            cache, and in exports of the function. That takes a fraction of a second for each. Contractions of other
+            cache, and in exports of the function. That takes one to two seconds for each. Contractions of other
             shapes than were seen at compile time (symbolic dims) are cut as without it.
 
     Raises:

@@ -37,7 +37,9 @@ _MOST_BYTES = 1 << 30
 _ROUNDS = 5
 _SECONDS = 0.002  # of a way to cut in each round
 _MOST_RUNS = 20
+_MOST_SECONDS = 1.0  # of runs: a contraction that takes long is tried in fewer ways, fewer times
 _GAIN = 0.97  # of the time of the best so far: less is noise
+_HOPELESS = 1.1
 _LARGEST = 1 << 20  # of a block
 
 # the decisions, in the order in which they are made
@@ -109,13 +111,17 @@ def _parsed(data: bytes | None) -> Blocking | None:
 
 
 def _measured(kernel: ContractKernel) -> Blocking:
-    """The fastest of the ways to cut `kernel` that differ from the backend's in a decision or several."""
+    """The fastest of the ways to cut `kernel` that differ from the backend's in a decision or several.
+
+    Of those that there is time for: runs take about `_MOST_SECONDS`, and one comparison at least.
+    """
     run = _Runner(kernel)
     best = kernel.blocking
     for name, values in _TRIALS:
         for trial in [replace(best, **{name: value}) for value in values]:
             known = (_plan(kernel, best), _plan(kernel, kernel.blocking))
-            if _plan(kernel, trial) not in known and run.is_faster(trial, best, _ROUNDS):
+            is_new = _plan(kernel, trial) not in known
+            if is_new and run.seconds < _MOST_SECONDS and run.is_faster(trial, best, _ROUNDS):
                 best = trial
     return best if best == kernel.blocking or run.is_faster(best, kernel.blocking, 4 * _ROUNDS) else kernel.blocking
 
@@ -133,33 +139,45 @@ def _plan(kernel: ContractKernel, blocking: Blocking) -> Any:
 
 
 class _Runner:
-    """Runs a kernel in memory of its size."""
+    """Runs a kernel in memory of its size.
+
+    Attributes:
+        seconds: that all runs have taken.
+    """
 
     def __init__(self, kernel: ContractKernel) -> None:
         self.kernel = kernel
         self.inputs = [_memory(buffer) for buffer in kernel.buffers]
         self.programs: dict[Blocking, Program] = {}
+        self.seconds = 0.0
 
     def is_faster(self, new: Blocking, old: Blocking, rounds: int) -> bool:
         """Whether the shortest run of one is clearly shorter: what else the machine does only adds to a run."""
         best = {new: float("inf"), old: float("inf")}
         for _ in range(rounds):  # by turns: a machine that is busy for a while is so for both
             for blocking in best:
-                best[blocking] = min(best[blocking], self._seconds(blocking))
+                best[blocking] = min(best[blocking], self._shortest(blocking))
+            if best[new] > best[old] * _HOPELESS or self.seconds > _MOST_SECONDS:
+                break
         return best[new] < best[old] * _GAIN
 
-    def _seconds(self, blocking: Blocking) -> float:
-        """The shortest of a few runs."""
+    def _shortest(self, blocking: Blocking) -> float:
+        """The seconds of the shortest of a few runs."""
         if blocking not in self.programs:
             self.programs[blocking] = _program(_with(self.kernel, blocking))
-        program, best, start = self.programs[blocking], float("inf"), time.perf_counter()
-        for n in range(_MOST_RUNS):
-            before = time.perf_counter()
-            program.run(self.inputs)
-            best = min(best, time.perf_counter() - before)
-            if n > 0 and time.perf_counter() - start > _SECONDS:
-                break
-        return best
+            self._time(blocking)  # memory that is touched for the first time
+        taken: list[float] = []
+        while len(taken) < _MOST_RUNS and sum(taken) <= _SECONDS:
+            taken.append(self._time(blocking))
+        return min(taken)
+
+    def _time(self, blocking: Blocking) -> float:
+        """The seconds of one run."""
+        start = time.perf_counter()
+        self.programs[blocking].run(self.inputs)
+        taken = time.perf_counter() - start
+        self.seconds += taken
+        return taken
 
 
 def _program(kernel: ContractKernel) -> Program:
