@@ -365,16 +365,25 @@ _Range = tuple[Dim, Dim, int]  # start, stop, step
 
 
 def _read_at_several_places(graph: Graph) -> set[Value]:
-    """Values of which one element is needed at several places, as in a stencil: by slices that overlap."""
+    """Values of which one element is needed at several places, as in a stencil: by slices or windows that overlap."""
     parts: dict[Value, set[tuple[_Range, ...]]] = {}
     for node in graph.nodes:
         for operand in node.operands:
             if isinstance(operand, Value):
-                part = tuple((0, extent, 1) for extent in operand.type.shape)
-                if node.op.name == "slice":
-                    part = tuple(zip(*(node.attrs[k] for k in ("starts", "stops", "steps")), strict=True))
-                parts.setdefault(operand, set()).add(part)
+                parts.setdefault(operand, set()).add(_part_read(node, operand))
     return {v for v, found in parts.items() if any(_overlap(a, b) for a, b in combinations(found, 2))}
+
+
+def _part_read(node: Node, operand: Value) -> tuple[_Range, ...]:
+    """The range of each dim that a node reads; of windows, the range that their first elements are in."""
+    whole = tuple((0, extent, 1) for extent in operand.type.shape)
+    if node.op.name == "slice":
+        return tuple(zip(*(node.attrs[k] for k in ("starts", "stops", "steps")), strict=True))
+    if node.op.name == "windows":
+        low, strides, out = (node.attrs[k] for k in ("low", "strides", "out"))
+        firsts = ((-p, (n - 1) * s + 1 - p, s) for p, s, n in zip(low, strides, out, strict=True))
+        return (*whole[: len(whole) - len(low)], *firsts)
+    return whole
 
 
 def _overlap(a: tuple[_Range, ...], b: tuple[_Range, ...]) -> bool:

@@ -18,7 +18,7 @@ from math import gcd
 
 from tjit.codegen.digits import split_digits
 from tjit.codegen.kernel import Axis, Expr, Index, Load, LoopKernel, Store, walk
-from tjit.ir.dims import Dim, Symbol, coefficient, product
+from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
 __all__ = ["MOST_WINDOWS", "RunOn", "run_on", "running_on", "split_axes", "windows"]
 
@@ -129,7 +129,12 @@ def _is_worth(stores: Sequence[Store], run: RunOn) -> bool:
     loads = [e for e in exprs if isinstance(e, Load)]
     if any(e.bindings for e in loads):  # what an index picks is read row by row
         return False
-    return all(_is_near(e.buffer.offset(e.index), run, count) for e in loads)
+    return all(_is_decided(e, run) and _is_near(e.buffer.offset(e.index), run, count) for e in loads)
+
+
+def _is_decided(load: Load, run: RunOn) -> bool:
+    """Whether it is known which lanes meet the conditions: none is about the row."""
+    return not any(run.axes[-1].symbol in symbols(d) for pair in load.conditions for d in pair)
 
 
 def _dims(expr: Expr) -> list[Dim]:

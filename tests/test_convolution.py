@@ -91,6 +91,15 @@ def test_poolings(k, options):
         )
 
 
+@pytest.mark.parametrize(("size", "stride", "padding", "dilation"), [(3, 2, 1, 2), (2, 3, 1, 4), (7, 3, 3, 1)])
+def test_max_pooling_of_windows_with_holes_and_of_large_ones(size, stride, padding, dilation):
+    compared(
+        lambda x: F.max_pool2d(x, size, stride, padding, dilation),
+        lambda x: torch.nn.functional.max_pool2d(x, size, stride, padding, dilation),
+        *draw((2, 3, 17, 15)),
+    )
+
+
 def test_max_pooling_tells_where():
     (x,) = draw((2, 3, 7, 8))
     y, where = F.max_pool2d(tjit.tensor(x), 3, 2, 1, return_indices=True)

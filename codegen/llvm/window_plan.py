@@ -280,17 +280,16 @@ def _strides(extents: tuple[int, ...], itemsize: int, lanes: int) -> tuple[int, 
 
 
 def _along(windows: WindowMap, m: int, lanes: int) -> str:
-    """The axis of the lanes: neighbours in a row of the image where they fill the lanes better than few filters."""
+    """The axis of the lanes: where filters are few, the one that fills them best of those that neighbours lie along."""
     first = windows.axes[-1]
     if m > _FEW_FILTERS:
         return "m"
-    row = windows.k[0].extent
-    if first.k == 0 and first.scale_k <= _MOST_STEP and lanes // 2 <= row <= _LONG_K_BLOCK:
-        return "k"
-    if first.n != 0 or first.scale_n > _MOST_STEP:
-        return "m"
-    extent = windows.n[0].extent
-    return "n" if extent / round_up(extent, lanes) >= m / round_up(m, lanes) else "m"
+    extents = {"m": m}
+    if first.n == 0 and first.scale_n <= _MOST_STEP:
+        extents["n"] = windows.n[0].extent
+    if first.k == 0 and first.scale_k <= _MOST_STEP and windows.k[0].extent <= _LONG_K_BLOCK:
+        extents["k"] = windows.k[0].extent
+    return max(sorted(extents, reverse=True), key=lambda axis: extents[axis] / round_up(extents[axis], lanes))
 
 
 def _apart(kernel: ContractKernel) -> int:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
 
+from tjit.dtypes import i32
 from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim
 from tjit.ir.op import OPS, Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
+from tjit.ops.bounds import maximum
 from tjit.ops.compare import where
 from tjit.ops.convolution import per_dim
 from tjit.ops.creation import arange, full
 from tjit.ops.join import stack
 from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.public import public
-from tjit.ops.windows import Sizes, lie_apart, side_by_side, spread, windows
+from tjit.ops.windows import Sizes, given_back, lie_apart, side_by_side, windows
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -82,8 +84,21 @@ def _max_pool_reference(x: np.ndarray, sizes: Sizes, **attrs: Any) -> np.ndarray
     return seen.max(tuple(range(-len(sizes), 0)))
 
 
-def _max_pool_decompose(x: Tensor, **attrs: Any) -> Tensor:
-    return _seen(x, **attrs).amax(-1)
+def _max_pool_decompose(x: Tensor, sizes: Sizes, **attrs: Any) -> Tensor:
+    if math.prod(sizes) > _SPELT_OUT:
+        return _seen(x, sizes, **attrs).amax(-1)
+    return reduce(maximum, (tap for _, tap in _taps(x, sizes, **attrs)))
+
+
+def _taps(
+    x: Tensor, sizes: Sizes, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...]
+) -> Iterator[tuple[int, Tensor]]:
+    """The offsets of the windows, numbered, with what each reads: [*b, *out]."""
+    ones = (1,) * len(sizes)
+    for n, offset in enumerate(np.ndindex(*sizes)):
+        first = tuple(p - t * d for p, t, d in zip(low, offset, dilations, strict=True))
+        seen = windows(x, ones, strides, ones, first, out, _lowest(x))
+        yield n, reshape(seen, seen.shape[: x.ndim])
 
 
 def _max_pool_vjp(
@@ -96,18 +111,25 @@ def _max_pool_vjp(
     low: Sizes,
     out: tuple[Dim, ...],
 ) -> tuple[Tensor]:
-    seen = _seen(x, sizes=sizes, strides=strides, dilations=dilations, low=low, out=out)
-    picks = seen.argmax(-1)
+    picks = _picks(x, y, sizes=sizes, strides=strides, dilations=dilations, low=low, out=out)
     if lie_apart(sizes, strides, dilations):
-        single, taps = (*g.shape, *(1,) * len(sizes)), reshape(arange(math.prod(sizes)), sizes)
+        single, taps = (*g.shape, *(1,) * len(sizes)), reshape(arange(math.prod(sizes), dtype=picks.dtype), sizes)
         return (side_by_side(where(reshape(picks, single) == taps, reshape(g, single), 0.0), x, sizes, strides, low),)
-    parts: list[Tensor] = []
-    for n, offset in enumerate(np.ndindex(*sizes)):
-        place = (offset, strides, dilations, low)
-        parts.append(where(spread(picks, x, *place) == n, spread(g, x, *place), 0.0))
-    return (reduce(add, parts),)
+    return (given_back(g, x, sizes, strides, dilations, low, lambda n, at: where(at(picks, -1) == n, at(g), 0.0)),)
 
 
+def _picks(x: Tensor, y: Tensor, sizes: Sizes, **attrs: Any) -> Tensor:
+    """Which element of each window, [*b, *out], is the first that is the largest, or nan."""
+    if math.prod(sizes) > _SPELT_OUT:
+        return _seen(x, sizes, **attrs).argmax(-1)
+    first, *others = reversed(list(_taps(x, sizes, **attrs)))
+    picks = full(y.shape, first[0], dtype=i32, device=y.device)
+    for n, tap in others:
+        picks = where((tap == y) | (tap != tap), n, picks)
+    return picks
+
+
+_SPELT_OUT = 32  # elements of a window
 _WINDOW = {"sizes": (2,), "strides": (2,), "dilations": (1,), "low": (0,), "out": (3,)}
 MAX_POOL = register(
     Op(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tjit.errors import TypeRuleError
-from tjit.ir.dims import Dim
+from tjit.ir.dims import Dim, at_least
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.ops.apply import apply
-from tjit.ops.movement import dilate, pad_constant, permute, reshape, slice_dims
+from tjit.ops.creation import full
+from tjit.ops.index import slice_update
+from tjit.ops.movement import pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "lie_apart", "side_by_side", "spread", "windows"]
+__all__ = ["Sizes", "given_back", "lie_apart", "side_by_side", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -66,7 +67,7 @@ def _windows_index(
     reach = [
         (o - 1) * s + (t - 1) * d + 1 - p for o, s, t, d, p in zip(out, strides, sizes, dilations, low, strict=True)
     ]
-    outside = [bool(p) or r != e for p, r, e in zip(low, reach, x.shape[lead:], strict=True)]
+    outside = [p > 0 or not at_least(e - r, 0) for p, r, e in zip(low, reach, x.shape[lead:], strict=True)]
     return (*i[:lead], *places), tuple(
         (place, e) for place, e, may in zip(places, x.shape[lead:], outside, strict=True) if may
     )
@@ -78,12 +79,13 @@ def _windows_vjp(
     """Windows that lie apart give back x block by block, others a strided part of x for each of their offsets."""
     if lie_apart(sizes, strides, dilations):
         return (side_by_side(g, x, sizes, strides, low),)
-    parts: list[Tensor] = []
-    for offset in np.ndindex(*sizes):
+
+    def given(n: int, at: Callable[..., Tensor]) -> Tensor:
+        offset = tuple(map(int, np.unravel_index(n, sizes)))
         starts, stops = (*(0,) * x.ndim, *offset), (*g.shape[: x.ndim], *(t + 1 for t in offset))
-        part = reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: x.ndim])
-        parts.append(spread(part, x, offset, strides, dilations, low))
-    return (reduce(add, parts),)
+        return at(reshape(slice_dims(g, starts, stops, (1,) * g.ndim), g.shape[: x.ndim]))
+
+    return (given_back(g, x, sizes, strides, dilations, low, given),)
 
 
 def lie_apart(sizes: Sizes, strides: Sizes, dilations: Sizes) -> bool:
@@ -108,24 +110,46 @@ def side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes)
     return slice_dims(flat, (*(0,) * lead, *starts), (*x.shape[:lead], *stops), (1,) * x.ndim)
 
 
-def spread(part: Tensor, x: Tensor, offset: Sizes, strides: Sizes, dilations: Sizes, low: Sizes) -> Tensor:
-    """Zeros of x's shape with `part` where an offset of the windows reads."""
-    lead = x.ndim - len(offset)
-    steps = (*(1,) * lead, *strides)
-    reach = tuple((o - 1) * s + 1 for o, s in zip(part.shape[lead:], strides, strict=True))
-    wide = dilate(part, steps, (*part.shape[:lead], *reach))
-    first = [t * d - p for t, d, p in zip(offset, dilations, low, strict=True)]
-    before = [max(0, f) for f in first]
-    after = [max(0, e - f - r) for e, f, r in zip(x.shape[lead:], first, reach, strict=True)]
-    padded = pad_constant(wide, (*(0,) * lead, *before), (*(0,) * lead, *after), 0)
-    starts = [max(0, -f) for f in first]
-    bounds = [(s, s + e) for s, e in zip(starts, x.shape[lead:], strict=True)]
-    return slice_dims(
-        padded,
-        (*(0,) * lead, *(a for a, _ in bounds)),
-        (*padded.shape[:lead], *(b for _, b in bounds)),
-        (1,) * x.ndim,
-    )
+def given_back(
+    g: Tensor,
+    x: Tensor,
+    sizes: Sizes,
+    strides: Sizes,
+    dilations: Sizes,
+    low: Sizes,
+    given: Callable[[int, Callable[..., Tensor]], Tensor],
+) -> Tensor:
+    """[*b, *s] of x: for each element the sum of what the offsets of windows give that read it.
+
+    An offset reads elements of one phase, position modulo stride. `given(n, at)` is what offset n gives to those;
+    `at(v, value)` is v, [*b, *out], at the windows that read them, and `value` where there are none.
+    """
+    k = len(sizes)
+    lead, ones = x.ndim - k, (1,) * k
+
+    def phase(first: Sizes) -> Tensor | None:
+        extents = tuple((e - i + s - 1) // s for e, i, s in zip(x.shape[lead:], first, strides, strict=True))
+        total: Tensor | None = None
+        for n, offset in enumerate(np.ndindex(*sizes)):
+            places = [i + p - t * d for i, p, t, d in zip(first, low, offset, dilations, strict=True)]
+            if all(place % s == 0 for place, s in zip(places, strides, strict=True)):
+                before = tuple(-place // s for place, s in zip(places, strides, strict=True))
+                part = given(n, lambda v, value=0, before=before: _shifted(v, before, extents, value))
+                total = part if total is None else total + part
+        return total
+
+    def _shifted(v: Tensor, before: Sizes, extents: tuple[Dim, ...], value: float) -> Tensor:
+        seen = windows(v, ones, ones, ones, before, extents, value)
+        return reshape(seen, seen.shape[: x.ndim])
+
+    result = full(x.shape, 0, dtype=g.dtype, device=g.device)
+    for first in np.ndindex(*strides):
+        empty = any(isinstance(e, int) and e <= i for e, i in zip(x.shape[lead:], first, strict=True))
+        part = None if empty else phase(first)
+        if part is not None:
+            steps = (*(1,) * lead, *strides)
+            result = part if max(strides) == 1 else slice_update(result, part, (*(0,) * lead, *first), x.shape, steps)
+    return result
 
 
 _SAMPLE = {"sizes": (3,), "strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "value": 0}
