@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from on_threads import assert_same_bits
 
 import tjit
 from tjit.codegen import split
@@ -240,3 +241,33 @@ def test_what_is_stored_across_the_lanes_goes_through_tiles(rng):
         assert " across " in fn.lower(tjit.from_numpy(x).T).text("schedule")
         result = fn(tjit.from_numpy(x).T)
         np.testing.assert_allclose(result.numpy(), _softmax(x.T.astype(np.float64), dim), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint8])
+@pytest.mark.parametrize("shape", [(40, 513), (33, 2049), (35, 700, 3), (300, 1000)])
+def test_wide_columns_are_right(shape, dtype, rng):
+    x = (rng.standard_normal(shape) * 9).astype(dtype)
+    w = np.arange(shape[0]).astype(dtype).reshape(-1, *[1] * (len(shape) - 1))
+    fn = tjit.compile(lambda x, w: (x.sum(0), x.amax(0), x.amin(0), (x * w).sum(0)))
+
+    found = fn(tjit.from_numpy(x), tjit.from_numpy(w))
+
+    for result, expected in zip(found, (x.sum(0), x.max(0), x.min(0), (x * w).sum(0)), strict=True):
+        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-2)
+
+
+def test_wide_columns_of_two_dims_and_of_16_bits_are_right(rng):
+    x = rng.standard_normal((7, 9, 601), np.float32)
+
+    total, rough = tjit.compile(lambda x: (x.sum((0, 1)), x.to(tjit.bfloat16).sum((0, 1))))(tjit.from_numpy(x))
+
+    np.testing.assert_allclose(total.numpy(), x.sum((0, 1)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(rough.float().numpy(), x.sum((0, 1)), rtol=2e-2, atol=0.2)
+
+
+def test_bits_do_not_depend_on_threads(rng):
+    x = tjit.from_numpy(rng.standard_normal((1000, 1500), np.float32))
+    fn = tjit.compile(lambda x: (x.sum(0), x.sum(1), x.var(0), tjit.softmax(x, 0), tjit.softmax(x.T, 1), x.sum()))
+
+    assert_same_bits(fn, x)
+    assert_same_bits(tjit.compile(lambda x: (tjit.softmax(x, 1), x.argmax(1))), x.reshape(-1, 10))

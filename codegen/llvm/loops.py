@@ -19,6 +19,7 @@ from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
+from tjit.codegen.llvm.wide_columns import WideColumns, block_of_columns, goes_by_rows
 from tjit.codegen.run_on import run_on
 from tjit.codegen.segments import segments
 from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
@@ -65,6 +66,7 @@ class _Loops:
         self.run = run_on(kernel)
         self.strided = self.columns and self.run is None and self._has_strides()
         self.by_rows = self.columns and self._scans_columns()
+        self.wide = goes_by_rows(kernel)
         self.past_caches = False
         self.shape = self._choose_shape()
         self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if kernel.cross is not None else None
@@ -224,6 +226,9 @@ class _Loops:
                 stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(along.extent))
                 if self.run is not None:
                     Rows(self.b, self.ints, self.kernel, self.run, self.shape.width, self._lanes).emit(start, stop)
+                elif self.wide:
+                    width = self.shape.width
+                    WideColumns(self.b, self.ints, self.kernel, width, self._lanes, self.entry).emit(start, stop)
                 elif self.by_rows:
                     self._block_by_rows(start, stop, block)
                 else:
@@ -255,6 +260,9 @@ class _Loops:
             block = max(1, _BLOCK // (rows * self.run.inner)) * rows
             return self.kernel.parallel[: -len(self.run.axes)], (self.run.axes[-1].extent + (block - 1)) // block, block
         *outer, inner = self.kernel.parallel
+        if self.wide:
+            block = block_of_columns(self.kernel, self.shape.width)
+            return outer, (inner.extent + (block - 1)) // block, block
         step = self.shape.width * self.shape.unroll
         reduces = any(loop.axes for loop in self.kernel.loops)
         size = _NARROW_BLOCK if self.strided and not self.by_rows else _BLOCK  # scans: long runs in memory
