@@ -88,7 +88,8 @@ class _Loops:
         many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
         many = 2 if self.by_rows else 4 if self.kernel.cross is not None else many
         many = min(many, max(1, self.target.registers * 3 // 4 // self._running_vectors()))
-        unroll = (many if reduces else 2) if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
+        light = many if reduces or self.kernel.cross is not None else 2
+        unroll = light if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             unroll = 1
         if self.run is not None:
