@@ -137,6 +137,15 @@ def test_modules_have_pytorchs_parameters():
         assert repr(ours) == repr(theirs)
 
 
+def test_pooling_modules_are_pytorchs():
+    x = np.random.default_rng(0).normal(size=(2, 3, 9, 10))
+    for name, arguments in (("MaxPool2d", (3, 2, 1, 1)), ("AvgPool2d", (2, None, 1, True, False))):
+        ours, theirs = getattr(nn, name)(*arguments), getattr(torch.nn, name)(*arguments)
+
+        assert repr(ours) == repr(theirs)
+        np.testing.assert_allclose(ours(tjit.tensor(x)).numpy(), theirs(torch.tensor(x)).numpy(), rtol=1e-12)
+
+
 def test_convolution_of_other_batch_sizes_is_compiled_once():
     layer = nn.Conv2d(3, 4, 3, padding=1)
     f = tjit.compile(layer)

@@ -6,12 +6,13 @@ A `Line` stands wherever an instruction of llvmlite's does; what is rare (phis, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.ir as ir
 
-__all__ = ["Builder", "Line"]
+__all__ = ["Builder", "Line", "function_module"]
 
 _I1 = ir.IntType(1)
 _VOID = ir.VoidType()
@@ -211,3 +212,19 @@ def _ordered(cmpop: str, prefix: str) -> str:
 
 def _aligned(align: int | None) -> str:
     return "" if align is None else f", align {align}"
+
+
+@contextmanager
+def function_module(
+    name: str, type_: ir.FunctionType, triple: str
+) -> Iterator[tuple[ir.Module, ir.IRBuilder, ir.Function]]:
+    """A module of one function, none of whose pointers overlap, while it is written; it then returns nothing."""
+    module = ir.Module(name=name, context=ir.Context())
+    module.triple = triple
+    function = ir.Function(module, type_, name)
+    for argument in function.args:
+        if isinstance(argument.type, ir.PointerType):
+            argument.add_attribute("noalias")
+    b = Builder(function.append_basic_block("entry"))
+    yield module, b, function
+    b.ret_void()

@@ -6,14 +6,12 @@ A microkernel's text depends on its dtype, its tile and where the tile's rows li
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import llvmlite.ir as ir
 
-from tjit.codegen.llvm.builder import Builder
+from tjit.codegen.llvm.builder import function_module
 from tjit.codegen.llvm.packing import transposed
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
@@ -81,22 +79,9 @@ class WindowTile:
 
 def emit_window_tile(tile: WindowTile, target: Target) -> ir.Module:
     """A module with the one function `tile.name(target)` of type `WINDOW_TILE`."""
-    with _module(tile.name(target), WINDOW_TILE, target) as (module, b, function):
+    with function_module(tile.name(target), WINDOW_TILE, target.triple) as (module, b, function):
         _WindowTile(b, function, tile, target).emit()
     return module
-
-
-@contextmanager
-def _module(name: str, type_: ir.FunctionType, target: Target) -> Iterator[tuple[ir.Module, ir.IRBuilder, ir.Function]]:
-    module = ir.Module(name=name, context=ir.Context())
-    module.triple = target.triple
-    function = ir.Function(module, type_, name)
-    for argument in function.args:
-        if argument.type == PTR:
-            argument.add_attribute("noalias")
-    b = Builder(function.append_basic_block("entry"))
-    yield module, b, function
-    b.ret_void()
 
 
 class _Accumulating:
@@ -218,7 +203,7 @@ class RowsTile:
 
 def emit_rows_tile(tile: RowsTile, target: Target) -> ir.Module:
     """A module with the one function `tile.name(target)` of type `WINDOW_TILE`: sums by filter, line and position."""
-    with _module(tile.name(target), WINDOW_TILE, target) as (module, b, function):
+    with function_module(tile.name(target), WINDOW_TILE, target.triple) as (module, b, function):
         _RowsTile(b, function, tile, target).emit()
     return module
 
@@ -294,7 +279,7 @@ DOTS_TILE = ir.FunctionType(ir.VoidType(), [I64, PTR, PTR, PTR, I64, PTR, I64])
 
 def emit_dots_tile(tile: DotsTile, target: Target) -> ir.Module:
     """A module with the one function `tile.name(target)` of type `DOTS_TILE`: vectors of sums by filter and offset."""
-    with _module(tile.name(target), DOTS_TILE, target) as (module, b, function):
+    with function_module(tile.name(target), DOTS_TILE, target.triple) as (module, b, function):
         _DotsTile(b, function, tile, target).emit()
     return module
 
@@ -379,7 +364,7 @@ class Total:
 
 def emit_total(total: Total, target: Target) -> ir.Module:
     """A module with the one function `total.name(target)` of type `TURN`: (vectors, sums)."""
-    with _module(total.name(target), TURN, target) as (module, b, function):
+    with function_module(total.name(target), TURN, target.triple) as (module, b, function):
         source, result = function.args
         lanes, size = target.lanes(total.dtype.itemsize), total.dtype.itemsize
         element = element_type(total.dtype)
@@ -416,7 +401,7 @@ class Turn:
 
 def emit_turn(turn: Turn, target: Target) -> ir.Module:
     """A module with the one function `turn.name(target)` of type `TURN`: (tile, transposed tile)."""
-    with _module(turn.name(target), TURN, target) as (module, b, function):
+    with function_module(turn.name(target), TURN, target.triple) as (module, b, function):
         source, result = function.args
         lanes = target.lanes(turn.dtype.itemsize)
         element, width = element_type(turn.dtype), turn.vectors * lanes

@@ -168,9 +168,29 @@ class ConvTranspose3d(_ConvTranspose):
     _dims = 3
 
 
-class _MaxPool(Module):
+class _Pool(Module):
+    """What poolings of windows have in common.
+
+    Attributes:
+        kernel_size, stride, padding: an int, or one for each dim; the stride is the kernel's size where None is given.
+    """
+
     _dims = 2
 
+    def __init__(self, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.ceil_mode = padding, ceil_mode
+
+    def _pooled(self, kind: str, input: Tensor, *options: Any) -> Any:
+        pool = getattr(pooling, f"{kind}_pool{self._dims}d")
+        return pool(input, self.kernel_size, self.stride, self.padding, *options)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class _MaxPool(_Pool):
     def __init__(
         self,
         kernel_size: Any,
@@ -180,23 +200,15 @@ class _MaxPool(Module):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation = padding, dilation
-        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation, self.return_indices = dilation, return_indices
 
     def forward(self, input: Tensor) -> Any:
         """The largest element of each window, and where it is if `return_indices`."""
-        fn = getattr(pooling, f"max_pool{self._dims}d")
-        return fn(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
-        )
+        return self._pooled("max", input, self.dilation, self.ceil_mode, self.return_indices)
 
     def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
-            f"ceil_mode={self.ceil_mode}"
-        )
+        return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
 
 class MaxPool1d(_MaxPool):
@@ -217,9 +229,7 @@ class MaxPool3d(_MaxPool):
     _dims = 3
 
 
-class _AvgPool(Module):
-    _dims = 2
-
+class _AvgPool(_Pool):
     def __init__(
         self,
         kernel_size: Any,
@@ -229,26 +239,12 @@ class _AvgPool(Module):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode = padding, ceil_mode
+        super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
         """The mean of each window."""
-        fn = getattr(pooling, f"avg_pool{self._dims}d")
-        return fn(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        return self._pooled("avg", input, self.ceil_mode, self.count_include_pad, self.divisor_override)
 
 
 class AvgPool1d(_AvgPool):

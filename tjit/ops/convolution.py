@@ -220,12 +220,7 @@ def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int, k: int
 ) -> Tensor:
     name = f"conv{k}d"
-    if x.ndim not in (k + 1, k + 2) or weight.ndim != k + 2:
-        raise TypeRuleError(
-            f"{name} needs an input [n, c, *s] or [c, *s] and a weight [f, c, *t] with {k} dims of space, not "
-            f"{x.type_} and {weight.type_}",
-            user_location(),
-        )
+    _check_ranks(name, x, weight, "[f, c, *t]", k)
     if x.ndim == k + 1:
         return _conv(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups, k).squeeze(0)
     c = x.shape[1]
@@ -251,6 +246,15 @@ def _conv(
     return y if bias is None else y + reshape(bias, (f, *(1,) * k))
 
 
+def _check_ranks(name: str, x: Tensor, weight: Tensor, layout: str, k: int) -> None:
+    if x.ndim not in (k + 1, k + 2) or weight.ndim != k + 2:
+        raise TypeRuleError(
+            f"{name} needs an input [n, c, *s] or [c, *s] and a weight {layout} with {k} dims of space, not "
+            f"{x.type_} and {weight.type_}",
+            user_location(),
+        )
+
+
 def _conv_transpose(
     x: Tensor,
     weight: Tensor,
@@ -264,12 +268,7 @@ def _conv_transpose(
 ) -> Tensor:
     """The gradient of a convolution by its input."""
     name = f"conv_transpose{k}d"
-    if x.ndim not in (k + 1, k + 2) or weight.ndim != k + 2:
-        raise TypeRuleError(
-            f"{name} needs an input [n, c, *s] or [c, *s] and a weight [c, f, *t] with {k} dims of space, not "
-            f"{x.type_} and {weight.type_}",
-            user_location(),
-        )
+    _check_ranks(name, x, weight, "[c, f, *t]", k)
     if x.ndim == k + 1:
         inner = _conv_transpose(x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation, k)
         return inner.squeeze(0)
