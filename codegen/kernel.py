@@ -346,7 +346,8 @@ class _Attention:
     Attributes:
         query, key, value: expressions over batch and (m, k), (n, k), (n, v).
         score: expression over batch, m and n, that reads `Accumulator`; -inf where n is not seen.
-        causal: n > m is not seen.
+        causal: n + first_key > m is not seen.
+        first_key: what stands before the kernel's own keys, over batch.
     """
 
     name: str
@@ -361,6 +362,7 @@ class _Attention:
     value: Expr
     score: Expr
     causal: bool
+    first_key: Dim = 0
     accumulate: DType
     tasks: Dim = 1
     location: Location | None = None

@@ -135,7 +135,7 @@ class _Printer:
             self.store(store, 2)
 
     def weights(self, kernel: Attention) -> None:
-        seen = f" to {kernel.m.symbol}" if kernel.causal else ""
+        seen = f" to {kernel.m.index - kernel.first_key}" if kernel.causal else ""
         self.line(1, f"parallel ({', '.join(map(str, (*kernel.batch, kernel.m)))}) tasks {kernel.tasks}")
         a, b = self.expr(kernel.query, 2), self.expr(kernel.key, 2)
         self.line(2, f"for ({kernel.n}){seen}: acc: {kernel.accumulate} = sum over ({kernel.k}) of {a} * {b}")

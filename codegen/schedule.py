@@ -19,6 +19,8 @@ from tjit.codegen.fusion import fuse
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import (
+    Attention,
+    AttentionGradientKernel,
     Blocking,
     Buffer,
     Const,
@@ -42,6 +44,7 @@ from tjit.codegen.scans import split_scan
 from tjit.codegen.scatter import arrange_scatter
 from tjit.codegen.sorts import build_sort
 from tjit.codegen.split import split_loops, split_reduction
+from tjit.codegen.split_attention import split_attention_gradient
 from tjit.codegen.split_k import split_contraction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
@@ -491,6 +494,16 @@ class Scheduler:
 
     def _composite(self, group: Group, name: str) -> None:
         kernel = build_attention(self.program, group.items[0], self._buffer_of, self._needed(group), name)
+        split = split_attention_gradient(kernel, self._partial) if isinstance(kernel, AttentionGradientKernel) else None
+        if split is None:
+            self._attention_step(kernel)
+            return
+        parts, join = split
+        for part in parts:
+            self._attention_step(part)
+        self._loop_step(join)
+
+    def _attention_step(self, kernel: Attention) -> None:
         exprs = [e for root in kernel.reads for e in walk(root)]
         self._step(replace(kernel, buffers=kernel_buffers(exprs, list(kernel.stores))))
 

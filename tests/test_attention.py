@@ -296,3 +296,29 @@ def test_a_package_gives_the_same_bits(rng, tmp_path):
 
     for a, b in zip(tjit.load(path)["step"](*xs), fn(*xs), strict=True):
         assert_same(a, b)
+
+
+@pytest.mark.parametrize("how", ["plain", "causal", "masked"])
+@pytest.mark.parametrize(("heads", "queries", "keys"), [(1, 70, 1037), (2, 530, 523), (3, 600, 600)])
+@pytest.mark.parametrize("dtype", [tjit.float32, tjit.bfloat16], ids=str)
+def test_gradients_of_few_heads_are_made_of_parts_of_the_keys(heads, queries, keys, how, dtype, rng):
+    arrays = [rng.standard_normal((heads, n, 16)) for n in (queries, keys, keys, queries)]
+    seen = rng.random((queries, keys)) < 0.7
+    seen[:, 0] = True
+    mask = tjit.from_numpy(seen) if how == "masked" else None
+
+    def gradients(q, k, v, g):
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=how == "causal")
+        return tjit.autograd.grad(y, (q, k, v), g)
+
+    def given(to: Any) -> tuple[Any, Any, Any, Any]:
+        q, k, v, g = (tjit.from_numpy(a).to(dtype).to(to) for a in arrays)
+        return q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), g
+
+    compiled = tjit.compile(gradients)
+    found, wanted = compiled(*given(dtype)), gradients(*given(tjit.float64))
+
+    kernels = [step.kernel for step in kernel_steps(compiled.lower(*given(dtype)).schedule())]
+    assert any(isinstance(k, AttentionGradientKernel) and len(k.batch) == 2 for k in kernels)
+    for a, b in zip(found, wanted, strict=True):
+        assert_close(a.numpy(), b.numpy().astype(dtype.numpy), 5)

@@ -144,7 +144,8 @@ class _Emission:
         extent = ints.dim(self.kernel.n.extent)
         if not self.kernel.causal:
             return extent
-        last = ints.add(queries.start, i64(plan.queries + plan.rows - 1))
+        beyond = ints.sub(i64(plan.queries + plan.rows - 1), ints.dim(self.kernel.first_key))
+        last = ints.max(ints.add(queries.start, beyond), i64(0))
         return ints.min(extent, ints.mul(ints.div(last, i64(plan.rows)), i64(plan.rows)))
 
     # -- products ------------------------------------------------------------------------------------------------------
