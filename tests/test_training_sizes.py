@@ -68,3 +68,25 @@ def test_later_batch_sizes_build_nothing(make, kind, monkeypatch, rng):
     assert counts[3:] == [counts[2]] * len(counts[3:])
     for p, q in zip(ours.parameters(), eager.parameters(), strict=True):
         np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, w: x.sum() * w,
+        lambda x, w: (x * 3).mean() - w,
+        lambda x, w: x[1:].sum(0) @ tjit.ones(2) + w,
+        lambda x, w: (x.reshape(-1) * w).sum(),
+    ],
+)
+def test_gradients_whose_sizes_no_saved_value_has(fn):
+    compiled = tjit.compile(fn)
+    for rows in (3, 4, 5, 2):
+        leaves = []
+        for f in (fn, compiled):
+            x = tjit.arange(2.0 * rows).reshape(rows, 2).requires_grad_(True)
+            w = tjit.tensor(2.0, requires_grad=True)
+            f(x, w).backward()
+            leaves.append((x.grad.numpy(), w.grad.numpy()))
+        for eager, ours in zip(*leaves, strict=True):
+            np.testing.assert_allclose(ours, eager, rtol=1e-6)

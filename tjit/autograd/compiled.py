@@ -17,8 +17,8 @@ from tjit.autograd.split import Parts
 from tjit.capture.function import Captured
 from tjit.capture.trace import Trace
 from tjit.ir.clone import reading_nodes
-from tjit.ir.dims import Dim
-from tjit.ir.graph import Graph, Operand, Value
+from tjit.ir.dims import Dim, symbols
+from tjit.ir.graph import Graph, Node, Operand, Value
 from tjit.ir.op import Op
 from tjit.ir.scope import bound_names
 from tjit.ops.apply import TapeNode, state
@@ -144,6 +144,7 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     else:
         saved = parts.choose_saved(inputs, written, first, second, gradients)
     again = parts.recomputed(first, second, gradients, {*saved, *cotangents})
+    saved = _with_sizes(saved, cotangents, sorted(inputs, key=written.__contains__), (*again, *second), gradients)
     produced = [v for v in saved if v not in set(inputs) or v in written]
     forward = Graph(joint.name, inputs, tuple(first), (*outputs, *produced), captured.graph.writes)
     # what is saved comes in as a fresh input: the forward's values belong to the forward
@@ -157,6 +158,25 @@ def split_joint(captured: Captured, joint: Graph) -> Joint:
     ]
     seeded = sorted({r.position for r in captured.results if r.kind == "output" and r.requires_grad})
     return Joint(captured, forward, backward, places, seeded)
+
+
+def _with_sizes(
+    saved: Sequence[Value],
+    cotangents: Sequence[Value],
+    inputs: Sequence[Value],
+    nodes: Sequence[Node],
+    gradients: Sequence[Operand],
+) -> list[Value]:
+    """What is saved, and the inputs that give sizes which nothing else of the backward program's inputs gives."""
+    found = list(saved)
+    known = {str(d) for v in (*saved, *cotangents) for d in v.type.shape} | bound_names(nodes)
+    values = (*(v for node in nodes for v in node.results), *gradients)
+    for name in dict.fromkeys(s.name for v in values for d in v.type.shape for s in symbols(d)):
+        source = next((v for v in inputs if any(str(d) == name for d in v.type.shape)), None)
+        if name not in known and source is not None:
+            found.append(source)
+            known.update(map(str, source.type.shape))
+    return found
 
 
 def _use(operand: Operand, fresh: dict[Value, Operand]) -> Operand:
