@@ -16,6 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MOST_TAPS = 8  # steps of k that are spelt out in a microkernel
+_MOST_PRODUCTS = 256  # of vectors, in a microkernel with lanes along k
 _MOST_ROWS = 32
 _LINE, _PERIOD, _WAYS = 64, 4096, 8  # bytes of a line of the first-level cache and to one on the same set; lines there
 _NEAR_STORE, _FAR_STORE = 4, 24  # cycles for a line
@@ -147,9 +148,12 @@ def rows_tile(windows: WindowMap, filters: int, k: Blocks, target: Target, lanes
     return spelt, Blocks(windows.n, 1, even(windows.n[1].extent, most // vectors, 1))
 
 
-def dots_tile(windows: WindowMap, most: int) -> Blocks:
-    """The tile with the least columns that are not there."""
-    return min(_tiles(windows.n, windows.own, most), key=lambda tile: (tile.count * (tile.size + 1), tile.count))
+def dots_tile(windows: WindowMap, filters: int, k: Blocks, target: Target) -> tuple[int, Blocks]:
+    """How many of k's lowest digits are spelt out, lanes included, and the tile with the least columns not there."""
+    found = _tiles(windows.n, windows.own, (target.registers - 4) // filters)
+    tile = min(found, key=lambda tile: (tile.count * (tile.size + 1), tile.count))
+    rows = k.span_of(1) if k.level > 1 or (k.level == 1 and k.span == k.digits[1].extent) else _MOST_PRODUCTS
+    return 1 + (rows * tile.size * filters < _MOST_PRODUCTS), tile
 
 
 def _tiles(digits: tuple[Digit, ...], own: int, most: int) -> list[Blocks]:

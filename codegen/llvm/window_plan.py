@@ -214,7 +214,7 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     if along == "n":
         spelt, tile = rows_tile(windows, m, k, target, lanes)
     elif along == "k":
-        tile = dots_tile(windows, (target.registers - 4) // m)
+        spelt, tile = dots_tile(windows, m, k, target)
     else:
         tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel))
         width, spelt = vectors * lanes, int(k.taps > 1)

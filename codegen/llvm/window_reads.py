@@ -67,10 +67,11 @@ class TileReads:
         They leave out padding, where that does not take too many microkernels.
         """
         starts = range(0, self.tile.digits[self.tile.level].extent, self.tile.span)
-        found = tuple(tuple(self._tap(t, start) for t in range(self.taps)) for start in starts)
+        steps = range(0, self.taps, self.k.span_of(0) if self.along == "k" else 1)
+        found = tuple(tuple(self._tap(t, start) for t in steps) for start in starts)
         if len(set(found)) == 1:
             return found[:1]
-        return found if len(set(found)) <= _MOST_VARIANTS else (tuple(self._tap(t, None) for t in range(self.taps)),)
+        return found if len(set(found)) <= _MOST_VARIANTS else (tuple(self._tap(t, None) for t in steps),)
 
     def _tap(self, t: int, start: int | None) -> Tap:
         values = [self._value(t, digit) for digit in range(self.spelt)]
@@ -88,11 +89,11 @@ class TileReads:
 
     def _counts(self, line: int, start: int, values: list[int]) -> bool:
         """Whether a tap reads more than padding at a line of a tile at `start` of the digit `tile.level`."""
-        lanes = 0 if self.along == "n" else None
         for axis in self.windows.axes:
             if axis.inside is None or axis.n is None or axis.k is None or axis.k >= self.spelt:
                 continue
-            if axis.n <= self.tile.level and axis.n != lanes:
+            are_lanes = (axis.n if self.along == "n" else axis.k if self.along == "k" else None) == 0
+            if axis.n <= self.tile.level and not are_lanes:
                 value = self.tile.value_of(self.positions[line], axis.n) + (start if axis.n == self.tile.level else 0)
                 first, end = inside_of(axis, value, value)
                 if not first <= values[axis.k] < end:

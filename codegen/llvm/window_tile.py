@@ -84,6 +84,15 @@ def emit_window_tile(tile: WindowTile, target: Target) -> ir.Module:
     return module
 
 
+def places_read(taps: tuple[Tap, ...], offsets: tuple[int, ...]) -> dict[int, list[tuple[int, int]]]:
+    """The pairs of a tap and a line that read at a place of the image, by place."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for t, tap in enumerate(taps):
+        for line in tap.lines:
+            found.setdefault(tap.place + offsets[line], []).append((t, line))
+    return found
+
+
 class _Accumulating:
     """A microkernel under construction: a loop over k around sums in registers."""
 
@@ -219,27 +228,19 @@ class _RowsTile(_Accumulating):
     def _products(
         self, image: ir.Value, panel: ir.Value, later: ir.Value, sums: list[list[ir.Value]]
     ) -> list[list[ir.Value]]:
-        b, filters = self.b, self.tile.filters
+        b, filters, vectors = self.b, self.tile.filters, self.tile.vectors
         sums = [list(line) for line in sums]
-        for place, uses in sorted(self._uses().items()):
-            pixels = self._lanes_at(b.gep(image, [i64(place)], source_etype=self.element))
-            for t, n in uses:
-                for f in range(filters):
-                    at = b.gep(panel, [i64(t * filters + f)], source_etype=self.element)
-                    weight = splat(b, b.load(at, typ=self.element), self.lanes)
-                    sums[f][n] = self._multiply_add(weight, pixels, sums[f][n])
+        for place, uses in sorted(places_read(self.tile.taps, self.tile.offsets).items()):
+            for v in range(vectors):
+                at = i64(place + v * self.lanes * self.tile.step)
+                pixels = self._lanes_at(b.gep(image, [at], source_etype=self.element))
+                for t, line in uses:
+                    for f in range(filters):
+                        at = b.gep(panel, [i64(t * filters + f)], source_etype=self.element)
+                        weight = splat(b, b.load(at, typ=self.element), self.lanes)
+                        n = line * vectors + v
+                        sums[f][n] = self._multiply_add(weight, pixels, sums[f][n])
         return sums
-
-    def _uses(self) -> dict[int, list[tuple[int, int]]]:
-        """The taps, with the numbers of their sums, that take a vector at a place of the image."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        vectors, step = self.tile.vectors, self.lanes * self.tile.step
-        for t, tap in enumerate(self.tile.taps):
-            for line in tap.lines:
-                for v in range(vectors):
-                    place = tap.place + self.tile.offsets[line] + v * step
-                    found.setdefault(place, []).append((t, line * vectors + v))
-        return found
 
     def _lanes_at(self, pointer: ir.Value) -> ir.Value:
         """A vector of every `step`-th element."""
@@ -254,11 +255,12 @@ class _RowsTile(_Accumulating):
 
 @dataclass(frozen=True, slots=True)
 class DotsTile:
-    """A microkernel with lanes along rows of k: for `filters` and each offset a vector of sums.
+    """A microkernel with lanes along runs of k: for `filters` and each offset a vector of sums.
 
     Attributes:
-        length: steps of k in a row.
+        length: steps of k in a run.
         step: how far apart in the image neighbouring lanes are.
+        taps: the runs in each row of the table.
     """
 
     dtype: DType
@@ -266,11 +268,12 @@ class DotsTile:
     offsets: tuple[int, ...]
     length: int
     step: int
+    taps: tuple[Tap, ...]
 
     def name(self, target: Target) -> str:
-        where = hashlib.sha256(str(self.offsets).encode()).hexdigest()[:12]
+        where = hashlib.sha256(f"{self.offsets}{self.taps}".encode()).hexdigest()[:12]
         shape = f"{self.filters}x{len(self.offsets)}x{self.length}x{target.lanes(self.dtype.itemsize)}"
-        return f"tjit.dots.{self.dtype}.{shape}.{self.step}x{where}"
+        return f"tjit.dots.{self.dtype}.{len(self.taps)}x{shape}.{self.step}x{where}"
 
 
 # (rows, image, table, a, a_row, sums, add): the table has a place in the image and in a for each row of k
@@ -321,18 +324,21 @@ class _DotsTile:
             b.store(b.select(later, add(before, value), value), at, align=size)
 
     def _products(self, image: ir.Value, a: ir.Value, x: ir.Value, slots: list[ir.Value], valid: int) -> None:
+        """Of `valid` steps from x on of each run: each vector of the image is read once for all of them."""
         b, tile = self.b, self.tile
         pixels = b.gep(image, [b.mul(x, i64(tile.step))], source_etype=self.element)
-        lefts = [
-            self._load(b.gep(a, [b.add(x, b.mul(i64(f), self.a_row))], source_etype=self.element), 1, valid)
-            for f in range(tile.filters)
-        ]
-        for j, offset in enumerate(tile.offsets):
-            right = self._load(b.gep(pixels, [i64(offset)], source_etype=self.element), tile.step, valid)
-            for f, left in enumerate(lefts):
-                slot = slots[f * len(tile.offsets) + j]
-                total = multiply_add(b, left, right, b.load(slot, typ=self.vector), fused=self.target.fma)
-                b.store(total, slot)
+        lefts: dict[tuple[int, int], ir.Value] = {}
+        for place, uses in sorted(places_read(tile.taps, tile.offsets).items()):
+            right = self._load(b.gep(pixels, [i64(place)], source_etype=self.element), tile.step, valid)
+            for t, line in uses:
+                for f in range(tile.filters):
+                    left = lefts.get((t, f))
+                    if left is None:
+                        row = b.add(b.add(x, i64(t * tile.length)), b.mul(i64(f), self.a_row))
+                        left = lefts[t, f] = self._load(b.gep(a, [row], source_etype=self.element), 1, valid)
+                    slot = slots[f * len(tile.offsets) + line]
+                    total = multiply_add(b, left, right, b.load(slot, typ=self.vector), fused=self.target.fma)
+                    b.store(total, slot)
 
     def _load(self, pointer: ir.Value, step: int, valid: int) -> ir.Value:
         """`valid` lanes `step` apart; zeros in the others, whatever is in memory."""

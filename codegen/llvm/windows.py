@@ -414,9 +414,6 @@ class _Windows:
     def _microkernel(self, n: list[Range], digits: list[ir.Value]) -> ir.Value:
         """The function for a tile."""
         ints, plan = self.ints, self.plan
-        if plan.along == "k":
-            dots = DotsTile(self.kernel.accumulate, plan.filters, plan.reads.offsets, plan.reads.taps, plan.step)
-            return self.shared.depend(dots.name(plan.target), DOTS_TILE, lambda: emit_dots_tile(dots, plan.target))
         variants = plan.reads.variants
         level = plan.tile.level
         number = ints.div(ints.add(n[level].start, digits[level]), i64(plan.tile.span))
@@ -429,6 +426,9 @@ class _Windows:
 
     def _variant(self, taps: tuple[Tap, ...]) -> ir.Function:
         plan, target, dtype, offsets = self.plan, self.plan.target, self.kernel.accumulate, self.plan.reads.offsets
+        if plan.along == "k":
+            dots = DotsTile(dtype, plan.filters, offsets, plan.k.span_of(0), plan.step, taps)
+            return self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
         if plan.along == "n":
             rows = RowsTile(dtype, plan.filters, offsets, plan.vectors, plan.step, taps)
             return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
