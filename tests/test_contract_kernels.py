@@ -268,6 +268,13 @@ def test_all_edges_of_the_register_tile(target, rng):
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", [f32, f64, f16, bf16], ids=str)
+def test_rows_of_long_dot_products(dtype, target, rng):
+    for m, n, k in [(17, 37, 256), (23, 9, 500), (32, 70, 4500), (33, 20, 300), (20, 40, 255)]:
+        check(matmul(m, n, k, dtype, transposed="b"), rng, target)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
 @pytest.mark.parametrize("dtype", [f32, f64, i32], ids=str)
 def test_edges_of_half_a_vector(dtype, target, rng):
     for n in (4, 8, 12, 17, 24, 37, 40):

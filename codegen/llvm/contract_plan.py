@@ -39,6 +39,8 @@ _PASSES = 2  # over b, for fewer tiles of rows packing never pays
 _FEW_PRODUCTS = 8  # steps of k: adding up the lanes of a dot product would take longer
 _NEAR = 8192  # elements of b: the first-level cache holds it, sums stay in registers
 _DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost as much
+_LONG_DOT_ROWS = 32  # with at least _LONG_DOT steps of k: adding up the lanes is then a small part
+_LONG_DOT = 256
 _LONG_K_BLOCK = 4096
 _STREAM_VECTORS = 128  # of c at most: a fourth of the first-level cache
 _FEW_STEPS = 256
@@ -283,8 +285,9 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     if not _at_most(kernel.k.extent, _FEW_PRODUCTS):
         kernel = few_rows(kernel, target.lanes(kernel.accumulate.itemsize))
     a, b = plain_operand(kernel, kernel.a, kernel.m), plain_operand(kernel, kernel.b, kernel.n)
-    style = _style(kernel, b)
-    dot = _dot(kernel, a, b, target) if style is Style.TILES else None
+    dot = _dot(kernel, a, b, target)
+    style = _style(kernel, b, target, dot)
+    dot = dot if style is Style.TILES else None
     group = dot.group if dot else 1
     rows, vectors = _tile(kernel, target, style)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
@@ -336,9 +339,11 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     return plan
 
 
-def _style(kernel: ContractKernel, b: Operand | None) -> Style:
+def _style(kernel: ContractKernel, b: Operand | None, target: Target, dot: LaneDot | None) -> Style:
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
-    if b is not None and b.order == "k" and _at_most(m, _DOT_ROWS) and not _at_most(k, _FEW_PRODUCTS):
+    is_long = isinstance(k, int) and k >= _LONG_DOT and target.registers >= 32 and dot is None
+    most = _LONG_DOT_ROWS if is_long else _DOT_ROWS
+    if b is not None and b.order == "k" and _at_most(m, most) and not _at_most(k, _FEW_PRODUCTS):
         return Style.DOTS
     if b is not None and b.order == "rows" and _at_most(m, STREAM_ROWS) and not _at_most(k * n, _NEAR):
         return Style.STREAMS
