@@ -13,6 +13,7 @@ from tjit.nn.layers import *  # noqa: F403
 from tjit.nn.losses import *  # noqa: F403
 from tjit.nn.module import Module as Module
 from tjit.nn.module import name_parameters as name_parameters
+from tjit.nn.padding import *  # noqa: F403
 from tjit.nn.parameter import Buffer as Buffer
 from tjit.nn.parameter import Parameter as Parameter
 from tjit.nn.recurrent import *  # noqa: F403

@@ -22,6 +22,7 @@ from tjit.ops.dropout import dropout
 from tjit.ops.dropout import feature_dropout as dropout1d
 from tjit.ops.dropout import feature_dropout as dropout2d
 from tjit.ops.dropout import feature_dropout as dropout3d
+from tjit.ops.edges import pad, pixel_shuffle, pixel_unshuffle
 from tjit.ops.elementwise import sigmoid, tanh
 from tjit.ops.embedding import embedding
 from tjit.ops.index import one_hot
@@ -45,7 +46,7 @@ from tjit.ops.margin import (
     soft_margin_loss,
     triplet_margin_loss,
 )
-from tjit.ops.movement import pad, reshape
+from tjit.ops.movement import reshape
 from tjit.ops.nonlinear import (
     celu,
     elu,
@@ -103,10 +104,10 @@ __all__ = [
     "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm",
     "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "log_softmax", "logsigmoid",
     "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool3d", "mish", "mse_loss", "multi_margin_loss",
-    "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss",
-    "prelu", "relu", "relu6", "relu_", "rms_norm", "scaled_dot_product_attention", "selu", "sigmoid", "silu",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
-    "tanhshrink", "threshold", "triplet_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle",
+    "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm",
+    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax",
+    "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss",
 ]  # fmt: skip
 
 
