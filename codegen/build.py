@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from math import copysign
 from typing import Any
 
-from tjit.codegen.axes import column_axis, stores_across
 from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, pieces
 from tjit.codegen.kernel import (
     Accumulator,
@@ -29,6 +28,7 @@ from tjit.codegen.kernel import (
     Statement,
     Store,
 )
+from tjit.codegen.lanes import column_axis, stores_across
 from tjit.dtypes import DType, bool_, f32, f64, i32, i64
 from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, product, substitute, symbols
 from tjit.ir.graph import Literal, Node, Value

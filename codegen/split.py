@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tjit.codegen.axes import column_axis, rebuild, stores_across
+from tjit.codegen.axes import rebuild
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -26,6 +26,7 @@ from tjit.codegen.kernel import (
     fold_up,
     walk,
 )
+from tjit.codegen.lanes import column_axis, stores_across
 from tjit.dtypes import bf16, f16, f32
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import llvmlite.ir as ir
 
-from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Scanned, Store, fold_up
+from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.axes import NEAR
 from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
+from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, varies
 from tjit.codegen.llvm.integers import Integers

@@ -14,7 +14,7 @@ from typing import Any
 
 import llvmlite.ir as ir
 
-from tjit.codegen.axes import crosses, expressions, statements
+from tjit.codegen.axes import expressions, statements
 from tjit.codegen.kernel import (
     Buffer,
     Compute,
@@ -28,6 +28,7 @@ from tjit.codegen.kernel import (
     Store,
     fold_up,
 )
+from tjit.codegen.lanes import crosses
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target

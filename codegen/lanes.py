@@ -1,0 +1,139 @@
+"""Which axis suits the lanes of a kernel with loops: along a loop, along columns, or over short rows of one each."""
+
+from __future__ import annotations
+
+from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Statement, Store, walk
+from tjit.ir.dims import Dim, coefficient, symbols
+from tjit.passes.costs import EXPENSIVE
+
+__all__ = ["NEAR", "column_axis", "contiguous_count", "crosses", "loop_accesses", "short_rows", "stores_across"]
+
+_LONGEST_ROW = 128  # elements: of a tile's rows, which fit in the first-level cache
+_LEAST_ROWS = 64
+_ROWS = 16  # of a tile: lanes of a vector
+_TRANSPOSE = 9  # instructions for each vector of a tile that is transposed
+_JOIN = {"max": (3, 20), "min": (3, 20), "argmax": (8, 80), "argmin": (8, 80), "logaddexp": (50, 200)}
+_CHEAP = (1, 8)  # instructions that join two vectors, and the lanes of one: of other reductions
+_WAIT = 30  # instructions that could be done while one loop of a row waits for another's reduction
+_DEAR = 16  # instructions of an expensive operation
+NEAR = 4  # elements: lanes this far from each other are read with what lies between, and picked out
+
+
+def column_axis(kernel: LoopKernel) -> Axis | None:
+    """The parallel axis along which more of what the loops access lies close than along their own; None: none."""
+    inner = dict.fromkeys(loop.axes[-1] for loop in kernel.loops if loop.axes)
+    if not inner or not kernel.parallel:
+        return None
+    accesses = [place for loop in kernel.loops if loop.axes for place in _places(loop)]
+    columns = {a: _closeness(a, accesses) for a in kernel.parallel}
+    best = max(reversed(kernel.parallel), key=columns.__getitem__)
+    runs, last = zip(*(_closeness(a, accesses) for a in inner), strict=True)
+    return best if columns[best] > (sum(runs), sum(last)) and _points_enough(best) else None
+
+
+def stores_across(kernel: LoopKernel) -> bool:
+    """Whether the last loop only stores, along another axis than lanes run for the reductions before it."""
+    looped = [loop for loop in kernel.loops if loop.axes]
+    if len(looped) < 2 or not kernel.parallel:
+        return False
+    *before, last = looped
+    stores = [s for s in last.body if isinstance(s, Store) and not s.buffer.row]
+    if len(stores) < len(last.body) or not any(isinstance(s, Reduce) for loop in before for s in loop.body):
+        return False
+    lanes = column_axis(kernel) or last.axes[-1]
+    others = [a for a in (*kernel.parallel, *last.axes) if a.symbol != lanes.symbol]
+    return any(crosses(s, lanes, other) for s in stores for other in others)
+
+
+def loop_accesses(loop: Loop) -> list[Load | Store]:
+    """What a loop loads and stores at each of its points."""
+    axes = {a.symbol for a in loop.axes}
+    seen: set[int] = set()
+    found: list[Load | Store] = [e for s in loop.body for e in walk(s.value, seen) if isinstance(e, Load)]
+    found += [s for s in loop.body if isinstance(s, Store)]
+    return [a for a in found if not axes.isdisjoint(symbols(a.buffer.offset(a.index)))]
+
+
+def _places(loop: Loop) -> dict[tuple[Dim, Dim], None]:
+    """The offset and the last index of what a loop loads and stores at each of its points."""
+    return dict.fromkeys((a.buffer.offset(a.index), a.index[-1]) for a in loop_accesses(loop))
+
+
+def _closeness(axis: Axis, accesses: list[tuple[Dim, Dim]]) -> tuple[int, int]:
+    """How many accesses run along an axis, and in how many it steps the last dim: the least stride, as a rule."""
+    last = sum(coefficient(d, axis.symbol) not in (0, None) for _, d in accesses)
+    return contiguous_count(axis, [offset for offset, _ in accesses]), last
+
+
+def short_rows(kernel: LoopKernel) -> Axis | None:
+    """The axis of all loops where each lane is to have a row of its own, which passes through transposed tiles.
+
+    None where rows are long, or to be read otherwise than along them.
+    """
+    loop_axes = {loop.axes for loop in kernel.loops if loop.axes}
+    if len(loop_axes) != 1 or not kernel.parallel:
+        return None
+    axis, *others = loop_axes.pop()
+    lanes = kernel.parallel[-1]
+    few = isinstance(lanes.extent, int) and lanes.extent < _LEAST_ROWS
+    if others or few or not isinstance(axis.extent, int) or axis.extent > _LONGEST_ROW:
+        return None
+    accesses = [a for loop in kernel.loops for a in loop_accesses(loop)]
+    if not all(_suits_lanes(a, lanes, axis) for a in accesses) or _reads_what_it_stored(kernel):
+        return None
+    return axis if _is_cheaper_by_lanes(kernel, axis.extent, [a for a in accesses if crosses(a, lanes, axis)]) else None
+
+
+def _suits_lanes(access: Load | Store, lanes: Axis, axis: Axis) -> bool:
+    """Whether an access is of whole vectors when rows are lanes: through a tile, or as it is."""
+    if isinstance(access, Load) and access.bindings:
+        return False
+    step = coefficient(access.buffer.offset(access.index), lanes.symbol)
+    return access.buffer.row or crosses(access, lanes, axis) or (isinstance(step, int) and abs(step) <= NEAR)
+
+
+def _reads_what_it_stored(kernel: LoopKernel) -> bool:
+    """Whether a loop reads memory that an earlier one has written, which tiles write last."""
+    written: set[str] = set()
+    for loop in kernel.loops:
+        loads = (e for s in loop.body for e in walk(s.value) if isinstance(e, Load) and not e.buffer.row)
+        if any(e.buffer.name in written for e in loads):
+            return True
+        written.update(s.buffer.name for s in loop.body if isinstance(s, Store))
+    return False
+
+
+def _is_cheaper_by_lanes(kernel: LoopKernel, length: int, crossing: list[Load | Store]) -> bool:
+    """Whether vectors of rows take fewer instructions than rows of vectors, whose lanes have to be joined."""
+    tiles = len({(a.buffer.name, a.buffer.offset(a.index)) for a in crossing})
+    element = sum(_instructions(s) for loop in kernel.loops if loop.axes for s in loop.body)
+    point = sum(_instructions(s) for loop in kernel.loops if not loop.axes for s in loop.body)
+    joins = [sum(_JOIN.get(s.kind, _CHEAP)[1] for s in loop.body if isinstance(s, Reduce)) for loop in kernel.loops]
+    waits = _WAIT * max(0, sum(join > 0 for join in joins) - 1)
+    by_rows = _ROWS * (-(-length // _ROWS) * element + sum(joins) + waits + point)
+    return length * (element + _TRANSPOSE * tiles) + point < by_rows
+
+
+def _instructions(statement: Statement) -> int:
+    """Of a vector, about."""
+    computed = sum(_DEAR if e.op.name in EXPENSIVE else 1 for e in walk(statement.value) if isinstance(e, Compute))
+    return computed + (1 if isinstance(statement, Store) else 1 + _JOIN.get(statement.kind, _CHEAP)[0])
+
+
+def _points_enough(axis: Axis) -> bool:
+    return not isinstance(axis.extent, int) or axis.extent >= 4
+
+
+def contiguous_count(axis: Axis, accesses: list[Dim]) -> int:
+    """How many accesses, given by their offsets, run along an axis."""
+    return sum(isinstance(k, int) and k == 1 for k in (coefficient(o, axis.symbol) for o in accesses))
+
+
+def crosses(access: Load | Store, vector: Axis, cross: Axis) -> bool:
+    """Whether an access steps over elements from lane to lane, but not along `cross`."""
+    if isinstance(access, Load) and access.bindings:
+        return False
+    offset = access.buffer.offset(access.index)
+    along = coefficient(offset, vector.symbol)
+    near = isinstance(along, int) and abs(along) <= NEAR
+    return along is not None and not near and coefficient(offset, cross.symbol) == 1
