@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, normals
+from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, normals, shared
 
 __all__ = ["ROWS"]
 
@@ -229,6 +231,40 @@ def transposed(compile: Compile) -> Any:
     return compile(transposed_add)
 
 
+# -- rows shorter than a vector, and places beyond the edge ------------------------------------------------------------
+
+
+def everywhere(write: Callable[[Any], Callable[..., Any]]) -> dict[str, Any]:
+    """Factories of a function that reads the same in all array libraries: `write` is given the library's module."""
+
+    def factory(name: str) -> Callable[[Compile], Any]:
+        return lambda compile: compile(write(import_module(name)))
+
+    return {**shared(write), **by_inputs(jax=factory("jax.numpy"), numpy=factory("numpy"))}
+
+
+def scaled_rows(library: Any) -> Any:
+    def scale_rows(x: Any, y: Any) -> Any:
+        return x * y
+
+    return scale_rows
+
+
+def point_pairs(library: Any) -> Any:
+    def differences(x: Any) -> Any:
+        return x[:, None, :] - x[None, :, :]
+
+    return differences
+
+
+def torus(library: Any) -> Any:
+    def neighbours(x: Any) -> Any:
+        down, up = library.roll(x, 1, 0), library.roll(x, -1, 0)
+        return down + up + library.roll(x, 1, 1) + library.roll(x, -1, 1) - 4 * x
+
+    return neighbours
+
+
 ROWS = [
     Row(
         "gelu of 1 M",
@@ -264,5 +300,29 @@ ROWS = [
         lambda x, y: x.T * 2 + y,
         by_inputs(tjit=transposed, torch=transposed, jax=transposed, numpy=transposed),
         Floor("memory: x, y and the output", streamed=48e6),
+    ),
+    Row(
+        "x y, 300,001 x 3 and a column",
+        normals([300_001, 3], [300_001, 1]),
+        scaled_rows(np),
+        everywhere(scaled_rows),
+        Floor("memory: x, y and the output", streamed=4 * 300_001 * 7),
+        quick=False,
+    ),
+    Row(
+        "differences of 700 points with each other",
+        normals([700, 3]),
+        point_pairs(np),
+        everywhere(point_pairs),
+        Floor("memory: the output", streamed=4 * 700 * 700 * 3),
+        quick=False,
+    ),
+    Row(
+        "neighbours on a torus of 1000 x 1000",
+        normals([1000, 1000]),
+        torus(np),
+        everywhere(torus),
+        Floor("memory: x and the output", streamed=8e6),
+        quick=False,
     ),
 ]

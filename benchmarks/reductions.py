@@ -185,6 +185,32 @@ def embed(framework: Any) -> Any:
     return rows
 
 
+def additions(rng: np.random.Generator, scale: float) -> Arrays:
+    rows, count, width = extent(5000, scale), extent(100_000, scale), extent(64, scale)
+    target, source = rng.standard_normal((rows, width), np.float32), rng.standard_normal((count, width), np.float32)
+    return target, rng.integers(0, rows, count), source
+
+
+def add_rows_reference(target: Any, index: Any, source: Any) -> Any:
+    out = target.copy()
+    np.add.at(out, index, source)
+    return out
+
+
+def add_rows(framework: Any) -> Any:
+    def added(target: Any, index: Any, source: Any) -> Any:
+        return framework.index_add(target, 0, index, source)
+
+    return added
+
+
+def add_rows_jax(compile: Compile) -> Any:
+    def added(target: Any, index: Any, source: Any) -> Any:
+        return target.at[index].add(source)
+
+    return compile(added)
+
+
 def take_rows(compile: Compile) -> Any:
     def rows(table: Any, tokens: Any) -> Any:
         return table[tokens]
@@ -231,5 +257,13 @@ ROWS = [
         lambda table, tokens: table[tokens],
         {**shared(embed), **by_inputs(jax=take_rows, numpy=take_rows)},
         Floor("memory: the rows and the output", streamed=2 * 4 * 8192 * 256),
+    ),
+    Row(
+        "index_add of 100,000 rows to 5,000 x 64",
+        additions,
+        add_rows_reference,
+        {**shared(add_rows), **by_inputs(jax=add_rows_jax)},
+        Floor("memory: the rows, and the target read and written", streamed=4 * 64 * (100_000 + 3 * 5000)),
+        quick=False,
     ),
 ]
