@@ -50,9 +50,8 @@ class Parts:
         assert isinstance(kernel, AttentionKernel)
         part = self._part("weights", ("scores", "state", "m", "rows", "n", "keys"))
 
-        def column(e: ExprEmitter, i: ir.Value) -> None:
-            s, lanes = e.scalars, _Lanes(part, e, self._dtype)
-            part.ints.symbols[kernel.m.symbol.name] = part.ints.add(part["m"], i)
+        def column(e: ExprEmitter, lanes: _Lanes, i: ir.Value) -> None:
+            s = e.scalars
             first = s.splat(part.b.icmp_signed("==", part["n"], i64(0)), bool_)
             top, total, factor = (lanes.at("state", part.ints.add(i64(k * self._block), i)) for k in range(3))
             lowest, zero = s.constant(_LOWEST, self._dtype), s.constant(0.0, self._dtype)
@@ -83,7 +82,9 @@ class Parts:
                 lanes.store(s.add(lanes.load(sums), weight), sums)
             lanes.store(s.add(old, lanes.load(sums)), total)
 
-        return self._over_queries(part, column)
+        self._over_queries(part, column)
+        part.b.ret_void()
+        return part.function
 
     def rescale(self) -> ir.Function:
         """(sums, state, rows): bring the sums of earlier blocks to the present maxima."""
@@ -108,9 +109,8 @@ class Parts:
         assert isinstance(kernel, AttentionKernel)
         part = self._part("finish", ("sums", "state", "m", "rows"))
 
-        def row(e: ExprEmitter, i: ir.Value) -> None:
-            s, lanes = e.scalars, _Lanes(part, e, self._dtype)
-            part.ints.symbols[kernel.m.symbol.name] = part.ints.add(part["m"], i)
+        def row(e: ExprEmitter, lanes: _Lanes, i: ir.Value) -> None:
+            s = e.scalars
             top, total, factor = (lanes.at("state", part.ints.add(i64(k * self._block), i)) for k in range(3))
             sum_, zero = lanes.load(total), s.constant(0.0, self._dtype)
             share = s.div(s.constant(1.0, self._dtype), sum_)
@@ -128,7 +128,7 @@ class Parts:
                     e.accumulator = log_sum
                     e.store(kernel.log_sum)
 
-        part.lanes(kernel.m.symbol, part["rows"], self.plan.lanes, row)
+        self._over_queries(part, row)
         self._write_rows(part, kernel.output, kernel.m, kernel.v, scaled=True)
         part.b.ret_void()
         return part.function
@@ -139,9 +139,8 @@ class Parts:
         assert isinstance(kernel, AttentionGradientKernel)
         part = self._part("gradients", ("scores", "cotangents", "m", "rows", "n", "keys"))
 
-        def column(e: ExprEmitter, i: ir.Value) -> None:
-            s, lanes = e.scalars, _Lanes(part, e, self._dtype)
-            part.ints.symbols[kernel.m.symbol.name] = part.ints.add(part["m"], i)
+        def column(e: ExprEmitter, lanes: _Lanes, i: ir.Value) -> None:
+            s = e.scalars
             with e.scope():
                 log_sum, delta = (s.cast(e.emit(x), self._dtype) for x in (kernel.log_sum, kernel.delta))
                 scale = s.constant(kernel.scale, self._dtype)
@@ -155,7 +154,9 @@ class Parts:
                     change = s.sub(lanes.load(other), delta)
                     lanes.store(s.mul(s.mul(weight, change), scale), other)
 
-        return self._over_queries(part, column)
+        self._over_queries(part, column)
+        part.b.ret_void()
+        return part.function
 
     def write(self, name: str, store: Store, row: Axis, column: Axis) -> ir.Function:
         """(sums, m, rows): write rows of sums where `store` says."""
@@ -182,10 +183,15 @@ class Parts:
         full = isinstance(extent, int) and extent % self.plan.lanes == 0
         part.lanes(column.symbol, ints.dim(extent), self.plan.lanes, piece, full=full)
 
-    def _over_queries(self, part: Part, column: Callable[[ExprEmitter, ir.Value], None]) -> ir.Function:
-        part.lanes(self.plan.kernel.m.symbol, part["rows"], self.plan.lanes, column)
-        part.b.ret_void()
-        return part.function
+    def _over_queries(self, part: Part, body: Callable[[ExprEmitter, _Lanes, ir.Value], None]) -> None:
+        """Emit `body` for the queries of a block, a vector of them at a time, from `i` on."""
+        symbol = self.plan.kernel.m.symbol
+
+        def vector(e: ExprEmitter, i: ir.Value) -> None:
+            part.ints.symbols[symbol.name] = part.ints.add(part["m"], i)
+            body(e, _Lanes(part, e, self._dtype), i)
+
+        part.lanes(symbol, part["rows"], self.plan.lanes, vector)
 
     @contextmanager
     def _keys(self, part: Part, i: ir.Value) -> Iterator[ir.Value]:
