@@ -7,39 +7,27 @@ depend on k's extent only: the number of tasks changes no bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from math import prod
-
 import llvmlite.ir as ir
 
-from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.contract_lanes import emit_call_for, emit_epilogue, emit_fill, emit_image, load_arguments
-from tjit.codegen.llvm.contract_operands import Operand
+from tjit.codegen.llvm.contract_lanes import emit_call_for, emit_epilogue
 from tjit.codegen.llvm.contract_sides import Emission, Range
-from tjit.codegen.llvm.integers import Integers
-from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
-from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, plain_function, stack, while_loop
+from tjit.codegen.llvm.vectors import I64, i64, stack, while_loop
 from tjit.codegen.llvm.window_blocks import Blocks
-from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, packs_taps
+from tjit.codegen.llvm.window_filling import Filling
 from tjit.codegen.llvm.window_plan import WindowPlan
 from tjit.codegen.llvm.window_tile import (
     DOTS_TILE,
     TABLE_ROW,
-    TURN,
     WINDOW_TILE,
     DotsTile,
     RowsTile,
     Tap,
-    Total,
-    Turn,
     WindowTile,
     emit_dots_tile,
     emit_rows_tile,
-    emit_total,
-    emit_turn,
     emit_window_tile,
 )
+from tjit.codegen.llvm.window_turn import TURN, Total, Turn, emit_total, emit_turn
 
 __all__ = ["emit_windows"]
 
@@ -51,30 +39,8 @@ def emit_windows(module: ir.Module, plan: WindowPlan) -> Emission:
     return emitter.shared
 
 
-class _Windows:
+class _Windows(Filling):
     """The one emission of a kernel."""
-
-    def __init__(self, module: ir.Module, plan: WindowPlan) -> None:
-        self.plan, self.kernel, self.windows = plan, plan.kernel, plan.windows
-        # these loops only call: optimising them doubles LLVM's time and gains nothing
-        function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
-        args, self.task, self.tasks = function.args
-        self.b = Builder(function.append_basic_block("entry"))
-        self.ints = Integers(self.b)
-        pointers = load_arguments(self.b, self.ints, args, self.kernel)
-        self.shared = Emission(self.kernel, plan.target, module, self.b, self.ints, args, pointers)
-        self.packed = stack(self.b, I64)
-        self._place_scratch(self.b.load(self.b.gep(args, [i64(2)], source_etype=PTR), typ=PTR))
-
-    def _place_scratch(self, scratch: ir.Value) -> None:
-        places = []
-        for size in self.plan.slots():
-            places.append(scratch)
-            scratch = self.shared.at(scratch, i64(size))
-        self.image, self.panels, self.matrix, self.sums, self.turned = places
-        self.table = scratch
-
-    # -- cells ---------------------------------------------------------------------------------------------------------
 
     def emit(self) -> None:
         """The cells of this task: filters first, then positions, then groups."""
@@ -138,150 +104,6 @@ class _Windows:
                 if plan.packs_whole:
                     panels = self.shared.at(panels, ints.mul(block.start, i64(plan.k.size)))
                 self._tiles(block, i, n, k, panels, later, final)
-
-    # -- what tiles read -----------------------------------------------------------------------------------------------
-
-    def _copy_image(self, n: list[Range], k: list[Range]) -> None:
-        e, ints, plan = self.shared, self.ints, self.plan
-        fill = e.parts.get("image")
-        if fill is None:
-            symbols = tuple(axis.symbol for axis in self.windows.axes)
-            batch = self.windows.batch
-            fill = emit_image(e.module, self.kernel, plan.target, self.windows.image, symbols, plan.strides, batch)
-            e.parts["image"] = fill
-        places: list[ir.Value] = []
-        for axis in self.windows.axes:
-            start, size = i64(0), i64(1)
-            for digit, ranges, scale in ((axis.n, n, axis.scale_n), (axis.k, k, axis.scale_k)):
-                if digit is not None:
-                    start = ints.add(start, ints.mul(ranges[digit].start, i64(scale)))
-                    size = ints.add(size, ints.mul(ints.sub(ranges[digit].size, i64(1)), i64(scale)))
-            places += [start, size]
-        self.b.call(fill, [e.args, *self._batch(), self.image, *places])
-
-    def _batch(self) -> list[ir.Value]:
-        return [self.ints.symbols[axis.symbol.name] for axis in self.windows.batch]
-
-    def _fill_table(self, k: list[Range]) -> None:
-        """How many bytes into the image and into a panel each row of k is."""
-        ints, b, plan = self.ints, self.b, self.plan
-        size = self.kernel.accumulate.itemsize
-        image = [0] * len(k)
-        for axis, stride in zip(self.windows.axes, plan.strides, strict=True):
-            if axis.k is not None:
-                image[axis.k] = axis.scale_k * stride * size
-        step = i64(size * (1 if plan.along == "k" else plan.filters))
-        row = stack(b, I64, block=b.function.entry_basic_block)
-        b.store(i64(0), row)
-        with self._each(k, plan.rows) as digits:
-            p = b.load(row, typ=I64)
-            place = i64(0)
-            for d in plan.rows:
-                value = ints.sub(ints.sub(k[d].size, i64(1)), digits[d]) if plan.reads.backwards[d] else digits[d]
-                place = ints.add(place, ints.mul(value, i64(image[d])))
-            for field, where in enumerate((place, ints.mul(self._linear(digits, k), step))):
-                b.store(where, b.gep(self.table, [p, I32(field)], source_etype=TABLE_ROW))
-            b.store(ints.add(p, i64(1)), row)
-
-    @contextmanager
-    def _each(self, ranges: list[Range], order: Sequence[int], step: int = 1) -> Iterator[list[ir.Value]]:
-        """A loop over some digits of a block, outermost first: how far each is from its start, by `step` the last."""
-        found = [i64(0)] * len(ranges)
-        with ExitStack() as loops:
-            for digit in order:
-                by = step if digit == order[-1] else 1
-                found[digit] = loops.enter_context(self.ints.loop(i64(0), ranges[digit].size, by))
-            yield found
-
-    def _linear(self, digits: list[ir.Value], ranges: list[Range]) -> ir.Value:
-        """Where in a block an element is."""
-        ints, total, below = self.ints, i64(0), i64(1)
-        for digit, r in zip(digits, ranges, strict=True):
-            total = ints.add(total, ints.mul(digit, below))
-            below = ints.mul(below, r.size)
-        return total
-
-    def _size(self, ranges: list[Range]) -> ir.Value:
-        total = i64(1)
-        for r in ranges:
-            total = self.ints.mul(total, r.size)
-        return total
-
-    def _pack(self, m: Range, k: list[Range]) -> None:
-        """The filters of a block into panels, each with all of the block's k."""
-        ints, plan = self.ints, self.plan
-        steps = self._size(k)
-        if plan.along == "k":
-            self._evaluate(m, k, steps)
-            return
-        with ints.loop(i64(0), m.size, plan.filters) as i:
-            rows = Range(ints.add(m.start, i), ints.min(i64(plan.filters), ints.sub(m.size, i)))
-            to = self.shared.at(self.panels, ints.mul(i, steps))
-            if plan.panels is None:
-                self._pack_evaluated(rows, k, steps, to)
-            else:
-                self._pack_runs(rows, k, to)
-
-    def _pack_runs(self, rows: Range, k: list[Range], to: ir.Value) -> None:
-        """One run of k after another, straight from memory."""
-        ints, plan = self.ints, self.plan
-        panels = plan.panels
-        assert panels is not None
-        operand = panels.operand
-        row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
-        base = ints.add(ints.dim(operand.base), ints.mul(rows.start, row))
-        for digit, by, backward in zip(k, panels.steps, panels.reversed, strict=True):
-            last = ints.sub(ints.add(digit.start, digit.size), i64(1))
-            base = ints.add(base, ints.mul(last, i64(-by)) if backward else ints.mul(digit.start, i64(by)))
-        run = self._size(k[: panels.run])
-        packing = self._runs_packing(operand, panels.run)
-        with self._each(k, range(plan.k.level, panels.run - 1, -1)) as digits:
-            at = base
-            for digit, by in zip(digits, panels.steps, strict=True):
-                at = ints.add(at, ints.mul(digit, i64(by)))
-            source = self.shared.at(
-                self.shared.pointers[operand.buffer.name], at, ir.IntType(operand.buffer.dtype.bits)
-            )
-            place = self.shared.at(to, ints.mul(self._linear(digits, k), i64(plan.filters)))
-            self.b.call(packing, [rows.size, run, source, row, step, place])
-
-    def _runs_packing(self, operand: Operand, run: int) -> ir.Function:
-        """The packing function for runs of the lowest `run` digits of k."""
-        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
-        taps = prod(plan.k.span_of(i) for i in range(run))
-        whole = run <= plan.k.level or plan.k.digits[plan.k.level].extent % plan.k.span == 0
-        if plan.along == "m" and whole and packs_taps(operand.k_stride, taps, target):
-            few = TapsPacking(operand.buffer.dtype, dtype, plan.filters, taps)
-            return self.shared.depend(few.name(target), PACK, lambda: emit_taps_packing(few, target))
-        order = "any" if plan.along == "n" else operand.order  # a few filters: not worth squares of vectors
-        return self._packing(Packing(operand.buffer.dtype, dtype, plan.filters, order))
-
-    def _pack_evaluated(self, rows: Range, k: list[Range], steps: ir.Value, to: ir.Value) -> None:
-        self._evaluate(rows, k, steps)
-        order = "any" if self.plan.along == "n" else "k"
-        packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, self.plan.filters, order))
-        stride = i64(self.plan.matrix_stride)
-        self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to])
-
-    def _evaluate(self, rows: Range, k: list[Range], steps: ir.Value) -> None:
-        """The operand a as a matrix, with k along its lines."""
-        e, ints, plan = self.shared, self.ints, self.plan
-        fill = e.parts.get("a")
-        if fill is None:
-            symbol = self.kernel.m.symbol
-            fill = emit_fill(e.module, self.kernel, plan.target, "fill_a", self.kernel.a, symbol, "k")
-            e.parts["a"] = fill
-        start, below = i64(0), 1
-        for digit, r in zip(plan.k.digits, k, strict=True):
-            start = ints.add(start, ints.mul(r.start, i64(below)))
-            below *= digit.extent
-        batch = [ints.symbols.get(axis.symbol.name, i64(0)) for axis in self.kernel.batch]
-        stride = i64(plan.matrix_stride)
-        self.b.call(fill, [e.args, *batch, self.matrix, stride, rows.start, rows.size, start, steps])
-
-    def _packing(self, packing: Packing) -> ir.Function:
-        target = self.plan.target
-        return self.shared.depend(packing.name(target), PACK, lambda: emit_packing(packing, target))
 
     # -- tiles ---------------------------------------------------------------------------------------------------------
 
