@@ -245,7 +245,7 @@ def everywhere(write: Callable[[Any], Callable[..., Any]]) -> dict[str, Any]:
 
 def scaled_rows(library: Any) -> Any:
     def scale_rows(x: Any, y: Any) -> Any:
-        return x * y
+        return x * y[:, None]
 
     return scale_rows
 
@@ -303,7 +303,7 @@ ROWS = [
     ),
     Row(
         "x y, 300,001 x 3 and a column",
-        normals([300_001, 3], [300_001, 1]),
+        normals([300_001, 3], [300_001]),
         scaled_rows(np),
         everywhere(scaled_rows),
         Floor("memory: x, y and the output", streamed=4 * 300_001 * 7),
