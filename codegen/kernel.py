@@ -121,7 +121,7 @@ class Load:
     Attributes:
         index: one expression per dim of the buffer, over axes, program symbols and the symbols of `bindings`.
         bindings: symbols that stand for integers computed per element (gather): symbol, expression, extent. A value
-            v < 0 counts from the end; outside [-extent, extent) the program reports an error and clamps the access.
+            outside of [0, extent) is reported as an error, and the access is moved inside.
         conditions: pairs (e, n): unless 0 <= e < n for all, the element is `fill` and memory is not touched.
     """
 
