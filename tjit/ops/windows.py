@@ -134,11 +134,11 @@ def given_back(
             places = [i + p - t * d for i, p, t, d in zip(first, low, offset, dilations, strict=True)]
             if all(place % s == 0 for place, s in zip(places, strides, strict=True)):
                 before = tuple(-place // s for place, s in zip(places, strides, strict=True))
-                part = given(n, lambda v, value=0, before=before: _shifted(v, before, extents, value))
+                part = given(n, lambda v, value=0, before=before: shifted(v, before, extents, value))
                 total = part if total is None else total + part
         return total
 
-    def _shifted(v: Tensor, before: Sizes, extents: tuple[Dim, ...], value: float) -> Tensor:
+    def shifted(v: Tensor, before: Sizes, extents: tuple[Dim, ...], value: float) -> Tensor:
         seen = windows(v, ones, ones, ones, before, extents, value)
         return reshape(seen, seen.shape[: x.ndim])
 
