@@ -8,6 +8,7 @@ from on_threads import assert_same_bits
 
 import tjit
 from tjit.codegen import split
+from tjit.codegen.llvm.target import TARGETS, host_target
 
 
 def _softmax(x, dim):
@@ -271,3 +272,22 @@ def test_bits_do_not_depend_on_threads(rng):
 
     assert_same_bits(fn, x)
     assert_same_bits(tjit.compile(lambda x: (tjit.softmax(x, 1), x.argmax(1))), x.reshape(-1, 10))
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_every_target_gives_the_same(name, rng, monkeypatch):
+    target, host = TARGETS[name], host_target()
+    if target.architecture != host.architecture or target.vector_bytes > host.vector_bytes:
+        pytest.skip(f"this processor does not run {name}")
+    monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: target)
+    monkeypatch.setenv("TJIT_CACHE", "0")
+    short, wide = rng.standard_normal((133, 11), np.float32), rng.standard_normal((40, 600))
+    fn = tjit.compile(lambda x: (x.sum(0), x.sum(1), x.argmax(1), tjit.softmax(x, 1), *tjit.sort(x[:, :11], 1)))
+
+    for x in (short, wide):
+        found = fn(tjit.from_numpy(x))
+
+        places = np.argsort(x[:, :11], 1, kind="stable")
+        wanted = (x.sum(0), x.sum(1), x.argmax(1), _softmax(x, 1), np.take_along_axis(x, places, 1), places)
+        for result, expected in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-5)
