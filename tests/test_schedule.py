@@ -214,7 +214,7 @@ def test_arena_of_many_lifetimes(longest):
             if a.first <= b.last and b.first <= a.last:
                 assert offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
     alive = [sum(a.nbytes + 64 for a in lives if a.first <= n <= a.last) for n in range(260)]
-    assert size <= 1.5 * max(alive)
+    assert 2 * size <= 3 * max(alive)
 
 
 def test_arena_reuses_symbolic_memory_of_equal_size():
