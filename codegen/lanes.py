@@ -27,8 +27,8 @@ def column_axis(kernel: LoopKernel) -> Axis | None:
     accesses = [place for loop in kernel.loops if loop.axes for place in _places(loop)]
     columns = {a: _closeness(a, accesses) for a in kernel.parallel}
     best = max(reversed(kernel.parallel), key=columns.__getitem__)
-    runs, last = zip(*(_closeness(a, accesses) for a in inner), strict=True)
-    return best if columns[best] > (sum(runs), sum(last)) and _points_enough(best) else None
+    rows = tuple(map(sum, zip(*(_closeness(a, accesses) for a in inner), strict=True)))
+    return best if columns[best] > rows and _points_enough(best) else None
 
 
 def stores_across(kernel: LoopKernel) -> bool:
@@ -59,10 +59,15 @@ def _places(loop: Loop) -> dict[tuple[Dim, Dim], None]:
     return dict.fromkeys((a.buffer.offset(a.index), a.index[-1]) for a in loop_accesses(loop))
 
 
-def _closeness(axis: Axis, accesses: list[tuple[Dim, Dim]]) -> tuple[int, int]:
-    """How many accesses run along an axis, and in how many it steps the last dim: the least stride, as a rule."""
+def _closeness(axis: Axis, accesses: list[tuple[Dim, Dim]]) -> tuple[int, ...]:
+    """How few accesses step far along an axis, how many run along it, and in how many it steps the last dim.
+
+    The last dim's stride is the least, as a rule. What does not depend on the axis is one element for all lanes.
+    """
+    steps = [coefficient(offset, axis.symbol) for offset, _ in accesses]
+    far = sum(not isinstance(k, int) or abs(k) > NEAR for k in steps)
     last = sum(coefficient(d, axis.symbol) not in (0, None) for _, d in accesses)
-    return contiguous_count(axis, [offset for offset, _ in accesses]), last
+    return -far, contiguous_count(axis, [offset for offset, _ in accesses]), last
 
 
 def short_rows(kernel: LoopKernel) -> Axis | None:

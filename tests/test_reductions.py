@@ -234,6 +234,16 @@ def test_the_first_extreme_is_found_whatever_it_is(length, dim, rng):
             np.testing.assert_array_equal(result.numpy(), expected)
 
 
+def test_lanes_run_along_weighted_columns(rng):
+    x, w, v = (rng.standard_normal(shape, np.float32) for shape in ((900, 64), 900, 900))
+    fn = tjit.compile(lambda x, w, v: (x * w[:, None] * v[:, None]).sum(0))
+    arrays = tuple(map(tjit.from_numpy, (x, w, v)))
+
+    kernel = fn.lower(*arrays).schedule().steps[0].kernel
+    assert kernel.vector in kernel.parallel
+    np.testing.assert_allclose(fn(*arrays).numpy(), (x * w[:, None] * v[:, None]).sum(0), rtol=1e-3, atol=1e-3)
+
+
 def test_what_is_stored_across_the_lanes_goes_through_tiles(rng):
     x = rng.standard_normal((170, 190), np.float32)
 
