@@ -27,6 +27,7 @@ _MAX_INLINE = 200  # nodes computed in place under one item; beyond, a value is 
 _MAX_NODES = 400  # in one kernel: LLVM's time grows faster than the kernel, and long programs repeat themselves
 _DEAR = 8  # nodes that an expensive one counts as: it is a hundred instructions
 _CHEAP_AGAIN = 4  # nodes that are computed at several places rather than stored
+_FEW_TIMES = 9  # more repetitions are long enough for what is the same in them to be computed before
 _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
@@ -338,7 +339,7 @@ def _in_order(program: Program) -> list[Group]:
 
 def _recomputed_at_a_loss(program: Program) -> set[Value]:
     """Values needed in several kernels, or at several places of one, that are dearer to compute again than to load."""
-    spread = _read_at_several_places(program.graph)
+    spread = _read_at_several_places(program.graph) | _repeated(program)
     users: dict[Node, set[int]] = {}
     for item in program.items:
         for node in item.inlined:
@@ -372,6 +373,22 @@ def _read_at_several_places(graph: Graph) -> set[Value]:
             if isinstance(operand, Value):
                 parts.setdefault(operand, set()).add(_part_read(node, operand))
     return {v for v, found in parts.items() if any(_overlap(a, b) for a, b in combinations(found, 2))}
+
+
+def _repeated(program: Program) -> set[Value]:
+    """Values of which each element stands a few times side by side, as where an image is enlarged."""
+    found: set[Value] = set()
+    for node in program.graph.nodes:
+        made: Node | None = node
+        if node.op.name == "broadcast_to" and _is_few(node.result.type.size, node.operands[0].type.size):
+            while made is not None and made.op.kind == "movement" and isinstance(value := made.operands[0], Value):
+                made = program.producer.get(value)
+                found.add(value)
+    return found
+
+
+def _is_few(after: Dim, before: Dim) -> bool:
+    return isinstance(after, int) and isinstance(before, int) and before < after <= _FEW_TIMES * before
 
 
 def _part_read(node: Node, operand: Value) -> tuple[_Range, ...]:

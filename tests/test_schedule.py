@@ -156,6 +156,16 @@ def test_a_long_reduction_is_cut_by_shape_alone():
     assert second.parallel == ()
 
 
+def test_what_stands_a_few_times_side_by_side_is_computed_once():
+    def enlarged(x, y):
+        small = ((x * 2 + 1) * x - 3).abs() * x
+        return small.reshape(8, 1, 8, 1).expand(8, 2, 8, 2).reshape(16, 16) * y
+
+    first, second = kernels(enlarged, tjit.randn(8, 8), tjit.randn(16, 16))
+
+    assert [np.prod(b.shape) for b in (*first.outputs, *second.outputs)] == [64, 256]
+
+
 @pytest.mark.parametrize(("size", "window"), [(56, 2), (28, 2), (57, 3)])
 def test_lanes_run_along_windows_not_inside_them(size, window):
     (kernel,) = kernels(lambda x: F.max_pool2d(x, window, 2), tjit.randn(2, 3, size, size))
