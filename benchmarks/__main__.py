@@ -9,7 +9,7 @@
 Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy
 before anything is timed; the frameworks take turns in short rounds, and medians are shown. A short run keeps what peers
 compile and what NumPy answers in ~/.cache/tjit-benchmarks (TJIT_BENCHMARKS_CACHE), and leaves torch.compile out of rows
-that it would compile for too long; every run after the first has more of them. ratio is the best peer's
+that there is no time to compile: --budget 800 has time for all. ratio is the best peer's
 time over tjit's, distance tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and
 with a filled one. Floors of memory count every byte as coming from it: rows that fit in the last cache can be below.
 """
@@ -145,6 +145,7 @@ def describe(options: argparse.Namespace) -> dict[str, Any]:
         "processor": processor(),
         "threads": options.threads,
         "quick": options.quick,
+        "budget": options.budget,
         "python": sys.version.split()[0],
         "versions": {module: framework.version() for module, framework in present.items()},
     }
@@ -175,7 +176,7 @@ def conditions(limits: Limits, about: dict[str, Any]) -> str:
 def readme_block(outcomes: list[harness.Outcome], limits: Limits, about: dict[str, Any]) -> str:
     lines = table.markdown(table.table(outcomes, limits))
     notes = "".join(f"\n* {line}" for line in table.failures(outcomes))
-    command = "python -m benchmarks" + (" --quick" if about["quick"] else "")
+    command = "python -m benchmarks" + (f" --quick --budget {about['budget']:g}" if about["quick"] else "")
     result = table.summary(outcomes)
     return (
         f"{lines}\n\n{result[:1].upper()}{result[1:]}. {LEGEND}{notes}\n\n"
