@@ -560,7 +560,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--show", action="store_true", help="print the graphs")
     parser.add_argument("--trace", action="store_true", help="print the whole error")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("TJIT_CACHE", "0")
     failed = [seed for seed in range(options.start, options.start + options.count) if not _passes(seed, options)]
     print(f"{len(failed)} of {options.count} failed: {failed[:60]}")
     return 1 if failed else 0
@@ -582,4 +581,5 @@ def _passes(seed: int, options: argparse.Namespace) -> bool:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TJIT_CACHE", "0")
     sys.exit(main())
