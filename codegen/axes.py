@@ -346,7 +346,7 @@ def _tasks(kernel: LoopKernel) -> Dim:
     return minimum(cost // int(TASK_COST) + 1, _MAX_TASKS)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # asked for tasks, and for which kernels share a fork-join
 def work(kernel: LoopKernel) -> Dim:
     """The cost of a kernel, in quarters of a nanosecond, roughly."""
     points = product(a.extent for a in kernel.parallel)

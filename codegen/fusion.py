@@ -177,23 +177,23 @@ def _extents(group: Group) -> dict[Symbol, Dim]:
     return {group.axis[s]: d for item in group.items for s, d in zip(item.symbols, item.domain, strict=True)}
 
 
-def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) -> bool:
+def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) -> None:
     """Merge gb into ga if that is right, given gb's symbol to ga's symbol."""
     if _overwrites(program, ga, gb) or _overwrites(program, gb, ga):
-        return False
+        return
     if gb.kind == "contract" or (ga.kind == "contract" and gb.kind != "store"):
-        return False
+        return
     ea, eb = _extents(ga), _extents(gb)
     if any(ea[a] != eb[b] for b, a in pairs.items()):
-        return False
+        return
     parallel = _common_parallel(ga, gb, pairs, ea, eb)
     if parallel is not None and _too_serial(program, ga, gb, parallel, ea):
-        return False
+        return
     if parallel is None or not _reads_line_up(program, ga, gb, pairs, parallel):
-        return False
+        return
     moved = group_order.between(ga, gb)
     if moved is None:
-        return False
+        return
     group_order.merge(ga, gb, moved)
     for symbol, own in gb.axis.items():
         ga.axis[symbol] = pairs.get(own, own)
@@ -205,7 +205,6 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
         ga.kind = "reduce"
     for item in gb.items:
         program.group_of[item] = ga
-    return True
 
 
 def _overwrites(program: Program, ga: Group, gb: Group) -> bool:

@@ -48,8 +48,9 @@ def _units(kernel: Kernel, target: Target) -> Iterator[Unit]:
 
 
 class KernelObjects:
-    """The objects of kernels and of what they are joined with: from the disk cache, else compiled on other threads
-    while the caller goes on, to decide about more kernels for one. A context manager.
+    """The objects of kernels and of what they are joined with, while the caller goes on to decide about more kernels.
+
+    They come from the disk cache, or are compiled on other threads. A context manager.
 
     Args:
         cache: where the objects are kept; None compiles all.
