@@ -31,7 +31,7 @@ from tjit.dtypes import bf16, f16, f32
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
 
-__all__ = ["split_loops", "split_reduction"]
+__all__ = ["parts_axis", "split_loops", "split_reduction"]
 
 _FEW_POINTS = 64
 _LONG = 1 << 16  # elements
@@ -44,6 +44,13 @@ _FEW_ELEMENTS = 1 << 14  # below, another kernel costs more than it saves
 _SPLITTABLE = frozenset({"sum", "prod", "max", "min", "any", "all"})
 
 
+def parts_axis(axis: Axis, parts: Dim) -> Axis:
+    """The axis over parts of `axis`, marked like it where the program has symbols of such names."""
+    name = axis.symbol.name
+    mark = name[: len(name) - len(name.lstrip("_"))]
+    return Axis(Symbol(f"{mark}part", 0, parts - 1), parts)
+
+
 def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffer]) -> list[LoopKernel]:
     """`kernel`, or a kernel of partial reductions over parts of the outermost axis and one that joins them."""
     if not _should_split(kernel):
@@ -52,9 +59,8 @@ def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffe
     axis = first.axes[0]
     length = -(-axis.extent // _PARTS)
     parts = -(-axis.extent // length)
-    name = axis.symbol.name
-    part = Axis(Symbol("_" * (len(name) - len(name.lstrip("_"))) + "part", 0, parts - 1), parts)
-    inside = Axis(Symbol(f"{name}s", 0, length - 1), minimum(length, axis.extent - part.index * length))
+    part = parts_axis(axis, parts)
+    inside = Axis(Symbol(f"{axis.symbol.name}s", 0, length - 1), minimum(length, axis.extent - part.index * length))
     values = {axis.symbol: part.index * length + inside.index}
     at = (part.index, *(a.index for a in kernel.parallel))
     shape: tuple[Dim, ...] = (parts, *(a.extent for a in kernel.parallel))

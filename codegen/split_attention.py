@@ -24,6 +24,7 @@ from tjit.codegen.kernel import (
     Reduced,
     Store,
 )
+from tjit.codegen.split import parts_axis
 from tjit.ir.dims import Dim, Symbol, product, substitute
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
@@ -51,7 +52,7 @@ def split_attention_gradient(
     length = keys // count // _TILE * _TILE
     rest = keys - count * length
     buffer = new_buffer(TensorType(kernel.accumulate, (count + (rest > 0), *shape)))
-    part = Axis(Symbol("part", 0, count - 1), count)
+    part = parts_axis(kernel.n, count)
     kernels = [_part(replace(kernel, batch=(part, *kernel.batch)), buffer, part.index, part.index * length, length)]
     if rest:
         kernels.append(_part(kernel, buffer, count, count * length, rest))
@@ -78,7 +79,7 @@ def _moved(store: Store, values: dict[Symbol, Dim]) -> Store:
 
 def _join(kernel: AttentionGradientKernel, buffer: Buffer, parts: int) -> LoopKernel:
     axes, own = (*kernel.batch, kernel.m, kernel.k), kernel.query_gradient
-    part = Axis(Symbol("part", 0, parts - 1), parts)
+    part = parts_axis(kernel.n, parts)
     at = (part.index, *(axis.index for axis in axes))
     total = Reduce("s0", "sum", Load(buffer, at), kernel.accumulate, own.location)
     value: Any = Reduced(total)

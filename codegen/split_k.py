@@ -22,6 +22,7 @@ from tjit.codegen.kernel import (
     Reduced,
     Store,
 )
+from tjit.codegen.split import parts_axis
 from tjit.ir.dims import Dim, Symbol, coefficient, product, substitute
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
@@ -52,8 +53,7 @@ def split_contraction(
     rest = extent - parts * length
     shape = (parts + (rest > 0), *(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n)))
     buffer = new_buffer(TensorType(kernel.accumulate, shape))
-    name = kernel.k.symbol.name
-    part = Axis(Symbol("_" * (len(name) - len(name.lstrip("_"))) + "part", 0, parts - 1), parts)
+    part = parts_axis(kernel.k, parts)
     kernels = [_partial(replace(kernel, batch=(part, *kernel.batch)), buffer, part.index, part.index * length, length)]
     if rest:
         kernels.append(_partial(kernel, buffer, parts, parts * length, rest))

@@ -322,3 +322,17 @@ def test_gradients_of_few_heads_are_made_of_parts_of_the_keys(heads, queries, ke
     assert any(isinstance(k, AttentionGradientKernel) and len(k.batch) == 2 for k in kernels)
     for a, b in zip(found, wanted, strict=True):
         assert_close(a.numpy(), b.numpy().astype(dtype.numpy), 5)
+
+
+def test_a_dim_may_be_called_like_the_axis_of_parts(rng):
+    def gradients(x: tjit.Tensor[512, tjit.Dim("part", max=64), 8], k, v):
+        q = x[:, 0].reshape(1, 1, 512, 8).detach().requires_grad_(True)
+        k = k.detach().requires_grad_(True)
+        F.scaled_dot_product_attention(q, k, v).square().sum().backward()
+        return q.grad, k.grad
+
+    shapes = ((512, 3, 8), (1, 1, 512, 8), (1, 1, 512, 8))
+    arrays = [tjit.tensor(rng.standard_normal(shape)) for shape in shapes]
+
+    for found, wanted in zip(tjit.compile(gradients)(*arrays), gradients(*arrays), strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-9, atol=1e-12)
