@@ -49,6 +49,10 @@ def test_layers_give_pytorchs_results_and_gradients(make, compile, rng):
     assert repr(make(nn)) == repr(make(torch.nn))
 
 
+def _cut(x: Any, count: Any) -> Any:
+    return F.pad(x[:count], (2, 0), "reflect")
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
@@ -58,6 +62,9 @@ def test_layers_give_pytorchs_results_and_gradients(make, compile, rng):
         ),
         (lambda: F.pad(tjit.ones(2, 3), (0, 4), "circular"), r"takes widths from 0 to 3, not \(0, 4\)"),
         (lambda: F.pad(tjit.ones(2, 3), (-1, 0), "replicate"), r"by replicate takes widths from 0, not \(-1, 0\)"),
+        (lambda: F.pad(tjit.ones(2, 0), (1, 0), "replicate"), r"by replicate takes widths from 0 to 0, not \(1, 0\)"),
+        (lambda: tjit.compile(F.pad)(tjit.ones(2, 0), (1, 0), "replicate"), "replicate takes widths from 0 to 0"),
+        (lambda: tjit.compile(_cut)(tjit.ones(9), tjit.tensor(1)), r"f32\[u0\] by reflect reads 3 elements of dim 0"),
         (lambda: F.pad(tjit.ones(3), (1, 1, 1, 1), "reflect"), r"two widths for each of the last dims of f32\[3\]"),
         (lambda: F.pad(tjit.ones(3), (1, 1), "mirror"), "pad has no mode 'mirror'"),
         (lambda: F.pad(tjit.ones(3), (1, 1), "reflect", 1.0), "doesn't take in value argument"),

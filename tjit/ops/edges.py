@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tjit.errors import ArgumentError
+from tjit.ir.dims import at_least, is_runtime
 from tjit.location import user_location
 from tjit.ops.join import cat
 from tjit.ops.movement import broadcast_to, flip, permute, reshape, slice_dims
@@ -27,7 +28,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
     Raises:
         ArgumentError: an odd number of widths, more than two for each dim, another mode, a width that is negative or
-            longer than what there is to take, or a `value` with a mode that takes none.
+            longer than what there is to take (or maybe longer, of an extent that only the program knows), or a
+            `value` with a mode that takes none.
     """
     if mode == "constant":
         return pad_constants(input, pad, value=value)
@@ -50,11 +52,19 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def _check_widths(x: Tensor, dim: int, widths: tuple[int, int], mode: str, spare: int | None) -> None:
-    extent = x.shape[dim]
-    most = extent - spare if spare is not None and isinstance(extent, int) else None
-    if min(widths) < 0 or (most is not None and max(widths) > most):
+    extent, widest, most = x.shape[dim], max(widths), None
+    if isinstance(extent, int) and (spare is not None or extent == 0):
+        most = max(extent - (spare or 0), 0)
+    if min(widths) < 0 or (most is not None and widest > most):
         limit = "" if most is None else f" to {most}"
         raise ArgumentError(f"pad of {x.type_} by {mode} takes widths from 0{limit}, not {widths}", user_location())
+    needed = 1 if spare is None else widest + spare
+    if widest and is_runtime(extent) and not at_least(extent, needed):
+        raise ArgumentError(
+            f"pad of {x.type_} by {mode} reads {needed} elements of dim {dim}: only the program knows its extent",
+            user_location(),
+            hint="pad before cutting the dim, or pad with constants",
+        )
 
 
 def _part(x: Tensor, dim: int, start: int, stop: int) -> Tensor:
