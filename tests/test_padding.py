@@ -71,6 +71,11 @@ def _cut(x: Any, count: Any) -> Any:
         (lambda: nn.ReflectionPad2d((1, 2)), r"ReflectionPad2d takes a width or 4 of them, not \(1, 2\)"),
         (lambda: F.pixel_shuffle(tjit.ones(3, 2, 2), 2), r"input.size\(-3\)=3 is not divisible by 4"),
         (lambda: F.pixel_shuffle(tjit.ones(3, 2), 2), r"at least 3 dimensions, but got f32\[3, 2\]"),
+        (
+            lambda: F.pixel_shuffle(tjit.ones(4, 2, 2), -2),
+            "pixel_shuffle expects a positive upscale_factor, but got -2",
+        ),
+        (lambda: F.pixel_unshuffle(tjit.ones(1, 2, 2), 0), "expects a positive downscale_factor, but got 0"),
         (lambda: F.pixel_unshuffle(tjit.ones(1, 3, 2), 2), "3 x 2 is not divisible by 2"),
     ],
 )

@@ -105,12 +105,12 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels as places: [*, c r^2, h, w] to [*, c, h r, w r].
 
     Raises:
-        ArgumentError: less than 3 dims, or the number of channels is no multiple of r^2.
+        ArgumentError: less than 3 dims, r is not positive, or the number of channels is no multiple of r^2.
     """
     r = upscale_factor
-    _check_image("pixel_shuffle", input)
+    _check_image("pixel_shuffle", input, "upscale_factor", r)
     *batch, channels, h, w = input.shape
-    if r <= 0 or channels % (r * r):
+    if channels % (r * r):
         raise ArgumentError(
             f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
             f"but input.size(-3)={channels} is not divisible by {r * r}",
@@ -126,12 +126,12 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """Places as channels: [*, c, h r, w r] to [*, c r^2, h, w], what `pixel_shuffle` undoes.
 
     Raises:
-        ArgumentError: less than 3 dims, or height or width is no multiple of r.
+        ArgumentError: less than 3 dims, r is not positive, or height or width is no multiple of r.
     """
     r = downscale_factor
-    _check_image("pixel_unshuffle", input)
+    _check_image("pixel_unshuffle", input, "downscale_factor", r)
     *batch, channels, h, w = input.shape
-    if r <= 0 or h % r or w % r:
+    if h % r or w % r:
         raise ArgumentError(
             f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but {h} x {w} is not "
             f"divisible by {r}",
@@ -143,6 +143,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     return reshape(x, (*batch, channels * r * r, h // r, w // r))
 
 
-def _check_image(name: str, x: Tensor) -> None:
+def _check_image(name: str, x: Tensor, factor: str, r: int) -> None:
     if x.ndim < 3:
         raise ArgumentError(f"{name} expects input to have at least 3 dimensions, but got {x.type_}", user_location())
+    if r <= 0:
+        raise ArgumentError(f"{name} expects a positive {factor}, but got {r}", user_location())
