@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, Loop, LoopKernel, Store, fold_up, walk
-from tjit.dtypes import bool_
-from tjit.ir.dims import Dim, coefficient
+from tjit.dtypes import DType, bool_, i64, iinfo
+from tjit.ir.dims import Dim, coefficient, lower_bound, upper_bound
 
 __all__ = ["Segment", "segments"]
 
@@ -80,8 +80,17 @@ def _difference(expr: Expr) -> Dim | None:
 
 def _place(expr: Expr) -> Dim | None:
     if isinstance(expr, Index):
-        return expr.value
+        return expr.value if _holds(expr.dtype, expr.value) else None
     return expr.value if isinstance(expr, Const) and type(expr.value) is int else None
+
+
+def _holds(dtype: DType, place: Dim) -> bool:
+    """Whether a place is the same number in `dtype`: beyond what that holds, it wraps or is rounded."""
+    if dtype.kind != "int":
+        return False
+    high = upper_bound(place)
+    in_range = high is not None and high <= iinfo(dtype).max and lower_bound(place) >= iinfo(dtype).min
+    return dtype is i64 or in_range
 
 
 def _sign_change(d: Dim, axis: Axis) -> list[int]:

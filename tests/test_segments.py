@@ -62,6 +62,17 @@ def test_choices_by_place_are_numpys(rng, width):
     np.testing.assert_array_equal(got, np.where(i < 64, x, -x))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "float16"])
+def test_places_that_wrap_in_their_dtype_are_compared_wrapped(rng, dtype):
+    x = _array(rng, 70_000)
+
+    def choose(x):
+        return tjit.where(tjit.arange(x.shape[0], dtype=getattr(tjit, dtype)) < 100, x, -x)
+
+    np.testing.assert_array_equal(_compiled(choose, x[:300]), choose(tjit.tensor(x[:300])).numpy())
+    np.testing.assert_array_equal(_compiled(choose, x), choose(tjit.tensor(x)).numpy())
+
+
 def test_every_second_element_of_rows_that_may_be_outside(rng):
     x, pad = _array(rng, 5, 600), tjit.nn.functional.pad
 
