@@ -49,6 +49,20 @@ def test_convolutions(k, options):
     )
 
 
+def test_a_convolution_of_no_images():
+    compared(
+        lambda x, w: F.conv2d(x, w, padding=1),
+        lambda x, w: torch.nn.functional.conv2d(x, w, padding=1),
+        *draw((0, 3, 8, 8), (16, 3, 3, 3)),
+    )
+
+
+def test_a_convolution_with_no_filters():
+    y = tjit.compile(F.conv2d)(tjit.rand(2, 3, 8, 8), tjit.rand(0, 3, 3, 3))
+
+    assert y.shape == (2, 0, 6, 6)
+
+
 @pytest.mark.parametrize(("stride", "dilation"), [(3, 2), (2, 3)])
 def test_strides_and_dilations_that_are_coprime(stride, dilation):
     compared(

@@ -200,7 +200,7 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     """Decide how `kernel` runs with lanes along m; None where that is not for it."""
     kernel = results_along_n(kernel)
     lanes = target.lanes(kernel.accumulate.itemsize)
-    if not isinstance(kernel.m.extent, int):
+    if not isinstance(kernel.m.extent, int) or any(axis.extent == 0 for axis in (kernel.m, *kernel.batch)):
         return None
     if plain_operand(kernel, kernel.b, kernel.n) is not None:
         return None
