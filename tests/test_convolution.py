@@ -105,6 +105,16 @@ def test_poolings(k, options):
         )
 
 
+def test_poolings_beyond_the_end_of_any_size():
+    f = tjit.compile(lambda x: F.avg_pool1d(x, 2, 3, ceil_mode=True))
+    for extent in (7, 8, 9, 10):
+        (x,) = draw((2, 3, extent))
+        wanted = torch.nn.functional.avg_pool1d(torch.tensor(x), 2, 3, ceil_mode=True)
+        np.testing.assert_allclose(f(tjit.tensor(x)).numpy(), wanted.numpy(), rtol=1e-12)
+
+    assert f.cache_info().misses == 2
+
+
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), [(3, 2, 1, 2), (2, 3, 1, 4), (7, 3, 3, 1)])
 def test_max_pooling_of_windows_with_holes_and_of_large_ones(size, stride, padding, dilation):
     compared(

@@ -12,6 +12,7 @@ import numpy as np
 from tjit.dtypes import i32
 from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim
+from tjit.ir.dims import minimum as least_dim
 from tjit.ir.op import OPS, Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
@@ -49,8 +50,8 @@ def _extents(
     for e, t, s, p, d in zip(x.shape[-k:], sizes, strides, low, dilations, strict=True):
         left = e + 2 * p - d * (t - 1) - 1
         extent = (left + (s - 1 if ceil_mode else 0)) // s + 1
-        if ceil_mode and isinstance(extent, int) and (extent - 1) * s >= e + p:
-            extent -= 1  # the last window must start inside
+        if ceil_mode:
+            extent = least_dim(extent, (e + p - 1) // s + 1)  # the last window must start inside
         if isinstance(extent, int) and extent <= 0:
             raise TypeRuleError(f"a pooling kernel of {list(sizes)} does not fit into {x.type_}", user_location())
         out.append(extent)
