@@ -212,7 +212,6 @@ class _Pool:
     def emit_allocate(self) -> None:
         """void *allocate(bytes): in huge pages where it fills one; NULL where there is no memory."""
         b, (wanted,) = self.define("allocate", _PTR, _I64)
-        b.function.attributes.add("noinline")
         is_large = b.icmp_unsigned(">=", wanted, _I64(_HUGE_PAGE))
         unit = b.select(is_large, _I64(_HUGE_PAGE), _I64(_LINE))
         size = b.round_up(wanted, unit)
