@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -43,3 +45,11 @@ def test_rows_that_start_between_lines_are_written_whole(rng):
     got = tjit.compile(lambda x, y: x * y)(tjit.tensor(x), tjit.tensor(y))
 
     np.testing.assert_array_equal(got.numpy(), x * y)
+
+
+def test_no_store_claims_more_than_a_line_of_alignment():
+    text = tjit.compile(lambda x: x.long()).lower(tjit.zeros(N)).text("llvm")
+
+    aligned = [int(n) for n in re.findall(r"align (\d+), !nontemporal", text)]
+    assert aligned
+    assert max(aligned) <= 64

@@ -24,6 +24,7 @@ from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
 __all__ = ["ExprEmitter", "Lanes", "features_of", "varies"]
 
 _NEAR = 4  # elements from lane to lane: the lines between are written anyway
+_LINE = 64  # bytes: buffers that are stored past the caches are aligned to as many
 
 
 def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:
@@ -577,7 +578,7 @@ class ExprEmitter:
             at = self._moved(self._address(pointer, offset, element), self.lanes.first, element)
             if self.lanes.mask is None:
                 past = self.past_caches and store.past_caches
-                stored = self.b.store(value, at, align=width * size if past else size)
+                stored = self.b.store(value, at, align=min(width * size, _LINE) if past else size)
                 if past:
                     stored.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
             else:
