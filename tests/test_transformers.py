@@ -246,6 +246,7 @@ X = (3, 1, 4)
         (lambda: _attend((4,), X, X), r"takes query, key and value of 3 dims, or of 2, not f32\[4\], f32\[3, 1, 4\]"),
         (lambda: _attend((3, 1, 5), X, X), "was expecting 4 columns of query, but got 5"),
         (lambda: _attend(X, X, (4, 1, 4)), r"key shape .*\[3, 1, 4\]\) does not match value shape .*\[4, 1, 4\]\)"),
+        (lambda: _attend((3, 2, 4), X, X), r"one batch: dim 1 of f32\[3, 2, 4\] is not that of f32\[3, 1, 4\]"),
         (
             lambda: _attend(X, X, X, attn_mask=tjit.ones(2, 2)),
             r"shape of the attn_mask is \(2, 2\), but should be \(3, 3\) or \(2, 3, 3\)",

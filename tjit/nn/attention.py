@@ -175,6 +175,12 @@ class MultiheadAttention(Module):
             raise ArgumentError(
                 f"key shape {key.shape} does not match value shape {value.shape} but in the last dim", user_location()
             )
+        batch = 0 if self.batch_first else 1
+        if query.ndim == 3 and query.shape[batch] != key.shape[batch]:
+            raise ArgumentError(
+                f"query and key have one batch: dim {batch} of {query.type_} is not that of {key.type_}",
+                user_location(),
+            )
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """Query, key and value with e columns."""
