@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import llvmlite.ir as ir
@@ -21,7 +21,7 @@ from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
 
-__all__ = ["ExprEmitter", "Lanes", "features_of", "varies"]
+__all__ = ["EmitterOf", "ExprEmitter", "Lanes", "features_of", "scopes", "varies"]
 
 _NEAR = 4  # elements from lane to lane: the lines between are written anyway
 _LINE = 64  # bytes: buffers that are stored past the caches are aligned to as many
@@ -610,6 +610,19 @@ class ExprEmitter:
         kind = ir.VectorType(ir.IntType(1), self.lanes.width)
         mask = ir.Constant(kind, [1] * self.lanes.width) if mask is None else mask
         return self.b.shuffle_vector(mask, ir.Constant(kind, None), _spread_places(self.lanes.width, step))
+
+
+# the emitter of lanes, given that of what is the same in all of them
+EmitterOf = Callable[[Lanes, "ExprEmitter | None"], ExprEmitter]
+
+
+@contextmanager
+def scopes(emitters: Iterable[ExprEmitter]) -> Iterator[None]:
+    """The `scope` of each of several emitters."""
+    with ExitStack() as stack:
+        for emitter in emitters:
+            stack.enter_context(emitter.scope())
+        yield
 
 
 def _spread_places(width: int, step: int) -> ir.Constant:

@@ -11,7 +11,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, varies
+from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes, varies
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.run_on import Rows
@@ -599,19 +599,11 @@ class _Loops:
             if rows > 1:
                 with counted_loop(self.b, i64(0), whole, i64(rows)) as i:
                     for row in range(rows):
-                        with self._scopes(emitters):
+                        with scopes(emitters):
                             self.ints.symbols[inner.symbol.name] = self.ints.add(i, i64(row))
                             yield row
             if rows == 1 or not isinstance(inner.extent, int) or inner.extent % rows:
                 start = i64(0) if rows == 1 else whole
-                with counted_loop(self.b, start, extent, i64(1)) as i, self._scopes(emitters):
+                with counted_loop(self.b, start, extent, i64(1)) as i, scopes(emitters):
                     self.ints.symbols[inner.symbol.name] = self._backwards(i, extent, 1) if loop.reverse else i
                     yield 0
-
-    @contextmanager
-    def _scopes(self, emitters: Sequence[ExprEmitter]) -> Iterator[None]:
-        if not emitters:
-            yield
-            return
-        with emitters[0].scope(), self._scopes(emitters[1:]):
-            yield

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import LoopKernel, Store
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes, scopes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.vectors import I64, counted_loop, i64, numbers, splat
 from tjit.codegen.run_on import RunOn
 
 __all__ = ["Rows"]
-
-Emitter = Callable[[Lanes, "ExprEmitter | None"], ExprEmitter]
 
 
 class Rows:
@@ -27,7 +24,7 @@ class Rows:
     """
 
     def __init__(
-        self, b: ir.IRBuilder, ints: Integers, kernel: LoopKernel, run: RunOn, width: int, emitter: Emitter
+        self, b: ir.IRBuilder, ints: Integers, kernel: LoopKernel, run: RunOn, width: int, emitter: EmitterOf
     ) -> None:
         self.b, self.ints, self.run, self.width, self.emitter = b, ints, run, width, emitter
         self.stores = [s for loop in kernel.loops for s in loop.body if isinstance(s, Store)]
@@ -43,14 +40,14 @@ class Rows:
         scalar.hoist(self.roots, frozenset(axis.symbol for axis in self.run.axes))
         whole = ints.add(start, ints.mul(ints.div(ints.sub(stop, start), i64(rows)), i64(rows)))
         emitters = self._emitters(None, scalar)
-        with _scopes((scalar, *emitters)):
+        with scopes((scalar, *emitters)):
             for emitter in emitters:
                 emitter.hoist(self.roots, frozenset((self.row,)))
-            with counted_loop(self.b, start, whole, i64(rows)) as i, _scopes((scalar, *emitters)):
+            with counted_loop(self.b, start, whole, i64(rows)) as i, scopes((scalar, *emitters)):
                 self._turn(i, emitters)
         extent = self.run.axes[-1].extent
         if not isinstance(extent, int) or extent % rows:
-            with counted_loop(self.b, whole, stop, i64(rows)) as i, _scopes((scalar,)):
+            with counted_loop(self.b, whole, stop, i64(rows)) as i, scopes((scalar,)):
                 left = extent % rows if isinstance(extent, int) else ints.sub(stop, i)
                 self._turn(i, self._emitters(left, scalar))
 
@@ -78,11 +75,3 @@ class Rows:
         for store in self.stores:
             for emitter in emitters:
                 emitter.store(store)
-
-
-@contextmanager
-def _scopes(emitters: Sequence[ExprEmitter]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for emitter in emitters:
-            stack.enter_context(emitter.scope())
-        yield

@@ -6,12 +6,12 @@ it, so that it is read and written once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Store, walk
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import join, neutral
 from tjit.codegen.llvm.scalars import Lane
@@ -28,8 +28,6 @@ _BLOCK = 2048  # columns of one reduction, at most
 _BLOCKS = 8  # of a row, at least where blocks stay wide
 _TOGETHER = 8  # rows
 _LIGHT = 8  # computations of an element: below, memory is what a kernel waits for
-
-Emitter = Callable[[Lanes, "ExprEmitter | None"], ExprEmitter]
 
 
 def goes_by_rows(kernel: LoopKernel) -> bool:
@@ -77,7 +75,7 @@ class WideColumns:
     """
 
     def __init__(
-        self, b: ir.IRBuilder, ints: Integers, kernel: LoopKernel, width: int, emitter: Emitter, entry: ir.Block
+        self, b: ir.IRBuilder, ints: Integers, kernel: LoopKernel, width: int, emitter: EmitterOf, entry: ir.Block
     ) -> None:
         assert kernel.vector is not None
         self.b, self.ints, self.width, self.emitter = b, ints, width, emitter
