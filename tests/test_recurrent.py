@@ -182,6 +182,16 @@ def test_first_values_are_drawn_from_the_width_of_a_state():
         (lambda: nn.GRUCell(2, 3)(tjit.ones(4, 3)), "input has 3 columns, 2 are expected"),
         (lambda: nn.GRUCell(2, 3)(tjit.ones(4, 2, 2)), "GRUCell: Expected input to be 1D or 2D, got 3D instead"),
         (lambda: nn.GRUCell(2, 3)(tjit.ones(4, 2), tjit.ones(4, 2)), "hidden0 has 2 columns, 3 are expected"),
+        (
+            lambda: nn.LSTMCell(2, 3)(tjit.ones(4, 2), (tjit.ones(4, 3), tjit.ones(1, 3))),
+            r"Input batch size \[4\] doesn't match hidden1 batch size \[1\]",
+        ),
+        (
+            lambda: nn.RNNCell(2, 3)(tjit.ones(4, 2), tjit.ones(3)),
+            r"batch size \[4\] doesn't match hidden0 batch size \[",
+        ),
+        (lambda: nn.LSTMCell(2, 3)(tjit.ones(4, 2), tjit.ones(4, 3)), "LSTMCell takes 2 states, not 1"),
+        (lambda: nn.GRU(2, 3)(tjit.ones(4, 2), (tjit.ones(1, 3), tjit.ones(1, 3))), "GRU takes one state, not 2"),
     ],
 )
 def test_messages(act, message):

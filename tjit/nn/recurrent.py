@@ -55,6 +55,14 @@ class _Kind:
     step: Callable[[Tensor, Tensor, States], States]
     adds: bool = True
 
+    def given(self, name: str, hx: Any) -> States:
+        """The states that a caller gives: a tensor, or a tuple of them."""
+        states = tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        if len(states) != self.states:
+            wanted = "one state" if self.states == 1 else f"{self.states} states"
+            raise ArgumentError(f"{name} takes {wanted}, not {len(states)}", user_location())
+        return states
+
     def prepared(self, w: _Weights) -> _Weights:
         """The weights for many steps."""
         if not self.adds or w.ih_bias is None or w.hh_bias is None:
@@ -236,10 +244,7 @@ class RNNBase(Module):
         shapes = [(count, x.shape[1], width) for width in widths]
         if hx is None:
             return tuple(zeros(shape, dtype=x.dtype, device=x.device) for shape in shapes)
-        given = hx if kind.states > 1 else (hx,)
-        if len(given) != kind.states:
-            raise ArgumentError(f"{self.mode} takes {kind.states} states, not {len(given)}", user_location())
-        states = tuple(s.unsqueeze(1) if single and s.ndim == 2 else s for s in given)
+        states = tuple(s.unsqueeze(1) if single and s.ndim == 2 else s for s in kind.given(self.mode, hx))
         for i, (state, shape) in enumerate(zip(states, shapes, strict=True)):
             if tuple(state.shape) != shape:
                 what = f"hidden[{i}]" if kind.states > 1 else "hidden"
@@ -354,13 +359,19 @@ class _Cell(Module):
         """
         kind, weights = _KINDS[self._mode], _Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         self._check(input, "input", self.input_size)
-        shape = (*input.shape[:-1], self.hidden_size)
-        given = hx if kind.states > 1 else (hx,)
+        batch = input.shape[:-1]
         if hx is None:
-            given = (zeros(shape, dtype=input.dtype, device=input.device),) * kind.states
-        for i, state in enumerate(given):
+            states = (zeros((*batch, self.hidden_size), dtype=input.dtype, device=input.device),) * kind.states
+        else:
+            states = kind.given(type(self).__name__, hx)
+        for i, state in enumerate(states):
             self._check(state, f"hidden{i}", self.hidden_size)
-        states = kind.next(input, tuple(given), weights)
+            if state.shape[:-1] != batch:
+                raise ArgumentError(
+                    f"Input batch size {list(batch)} doesn't match hidden{i} batch size {list(state.shape[:-1])}",
+                    user_location(),
+                )
+        states = kind.next(input, states, weights)
         return states if kind.states > 1 else states[0]
 
     def _check(self, x: Tensor, what: str, width: int) -> None:
