@@ -94,6 +94,11 @@ class Integers:
         """The least q with q*y >= x, of numbers that are not negative."""
         return self.div(self.add(x, self.sub(y, self.const(1))), y)
 
+    def whole_steps(self, start: ir.Value, stop: ir.Value, step: int) -> ir.Value:
+        """Where the last whole step from `start` on ends that is not beyond `stop`, which is not before it."""
+        by = self.const(step)
+        return self.add(start, self.mul(self.div(self.sub(stop, start), by), by))
+
     def min(self, x: ir.Value, y: ir.Value) -> ir.Value:
         i, j = _known(x), _known(y)
         if i is not None and j is not None:

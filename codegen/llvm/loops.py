@@ -18,7 +18,7 @@ from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, numbers, splat, stack
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, lanes_below, stack
 from tjit.codegen.llvm.wide_columns import WideColumns, block_of_columns, goes_by_rows
 from tjit.codegen.run_on import run_on
 from tjit.codegen.segments import segments
@@ -412,13 +412,11 @@ class _Loops:
         if isinstance(d, int):
             whole = d // step * step
             return (i64(whole) if whole else None), whole != d
-        return self.ints.mul(self.ints.div(extent, i64(step)), i64(step)), step > 1
+        return self.ints.whole_steps(i64(0), extent, step), step > 1
 
     def _mask(self, start: ir.Value, extent: ir.Value, width: int) -> ir.Value:
         """Lanes whose position is below the extent."""
-        left = self.ints.sub(extent, start)
-        iota = numbers(range(width), I64)
-        return self.b.icmp_signed("<", iota, splat(self.b, left, width))
+        return lanes_below(self.b, self.ints.sub(extent, start), width)
 
     def _position(self, loop: Loop, inner: Axis) -> Dim:
         """The row-major position within the loop's axes, for the arg reductions."""
@@ -480,7 +478,7 @@ class _Loops:
         inner = frozenset({vector.symbol, *(a.symbol for loop in self.loops for a in loop.axes)})
         scalar.hoist(roots, inner, reduced=True)
         left = vector.extent % step if isinstance(vector.extent, int) and not anywhere else None
-        whole = self.ints.add(start, self.ints.mul(self.ints.div(self.ints.sub(stop, start), i64(step)), i64(step)))
+        whole = self.ints.whole_steps(start, stop, step)
         if not isinstance(vector.extent, int) or vector.extent >= step:
             with self.ints.loop(start, whole, step) as i, scalar.scope():
                 self._column_vectors(i, unroll, None, scalar)
@@ -507,8 +505,7 @@ class _Loops:
             Running(emitter, 1, slots, reverse=loop.reverse).begin(scans, emitter)
         with self._nest(loop.axes, loop.reverse), scalar.scope():
             scalar.hoist([s.value for s in loop.body], frozenset({vector.symbol}))
-            steps = self.ints.div(self.ints.sub(stop, start), i64(width * self.shape.unroll))
-            whole = self.ints.add(start, self.ints.mul(steps, i64(width * self.shape.unroll)))
+            whole = self.ints.whole_steps(start, stop, width * self.shape.unroll)
             with counted_loop(self.b, start, whole, i64(width * self.shape.unroll)) as i, scalar.scope():
                 for n in range(self.shape.unroll):
                     self._row_vector(loop, kept, self.ints.add(i, i64(n * width)), start, None, scalar)
@@ -594,7 +591,7 @@ class _Loops:
             return
         *outer, inner = loop.axes
         extent = self.ints.dim(inner.extent)
-        whole = self.ints.mul(self.ints.div(extent, i64(rows)), i64(rows))
+        whole = self.ints.whole_steps(i64(0), extent, rows)
         with self._nest(outer, loop.reverse):
             if rows > 1:
                 with counted_loop(self.b, i64(0), whole, i64(rows)) as i:

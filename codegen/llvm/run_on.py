@@ -38,7 +38,7 @@ class Rows:
             ints.symbols[axis.symbol.name] = i64(0)
         scalar = self.emitter(Lanes(None, 1), None)
         scalar.hoist(self.roots, frozenset(axis.symbol for axis in self.run.axes))
-        whole = ints.add(start, ints.mul(ints.div(ints.sub(stop, start), i64(rows)), i64(rows)))
+        whole = ints.whole_steps(start, stop, rows)
         emitters = self._emitters(None, scalar)
         with scopes((scalar, *emitters)):
             for emitter in emitters:

@@ -11,7 +11,7 @@ from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, i64, numbers, splat
+from tjit.codegen.llvm.vectors import I64, PTR, i64, lanes_below
 
 __all__ = ["emit_scatter"]
 
@@ -79,15 +79,14 @@ class _Scatter:
             return
         first, last = self.ranges[vector.symbol]
         width = self._width(vector)
-        whole = ints.add(first, ints.mul(ints.div(ints.sub(last, first), i64(width)), i64(width)))
+        whole = ints.whole_steps(first, last, width)
         with ints.loop(first, whole, width) as i:
             ints.symbols[vector.symbol.name] = i
             self._point(self._emitter(Lanes(vector.symbol, width)))
         if width > 1 and not self._is_whole(vector, width):
             with ints.loop(whole, last, width) as i:
                 ints.symbols[vector.symbol.name] = i
-                left = splat(self.b, ints.sub(last, i), width)
-                inside = self.b.icmp_signed("<", numbers(range(width), I64), left)
+                inside = lanes_below(self.b, ints.sub(last, i), width)
                 self._point(self._emitter(Lanes(vector.symbol, width, inside)))
 
     def _width(self, vector: Axis) -> int:

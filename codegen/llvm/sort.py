@@ -22,7 +22,7 @@ from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.sort_digits import COUNTS_BYTES, emit_digit_sort, emit_insertion_sort
 from tjit.codegen.llvm.sort_lanes import Columns, lanes_of
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, least, splat, stack
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, lanes_below, least, splat, stack
 from tjit.ir.dims import Dim, minimum, product
 
 __all__ = ["emit_sort", "sort_scratch_bytes", "sort_tasks"]
@@ -198,8 +198,7 @@ class _Sort:
         self.ints.symbols[axis.name] = start
         mask = None
         if stop is not None and width > 1:
-            iota = ir.Constant(ir.VectorType(I64, width), list(range(width)))
-            mask = self.b.icmp_signed("<", iota, splat(self.b, self.ints.sub(stop, start), width))
+            mask = lanes_below(self.b, self.ints.sub(stop, start), width)
         lanes = Lanes(axis if width > 1 else None, width, mask)
         emitter = self.scalar
         if width > 1:
@@ -212,7 +211,7 @@ class _Sort:
 
     def _fill(self, base: ir.Value, stop: ir.Value) -> None:
         """The elements of the row up to `stop`, and some of no meaning after them."""
-        whole = self.ints.mul(self.ints.div(stop, i64(self.width)), i64(self.width))
+        whole = self.ints.whole_steps(i64(0), stop, self.width)
         for start, end, limit in ((i64(0), whole, None), (whole, stop, stop)):
             with (
                 counted_loop(self.b, start, end, i64(self.width)) as i,
@@ -268,9 +267,7 @@ class _Sort:
             b.store(value, slot)
         with b.if_then(b.icmp_signed(">", self.extent, first)):
             self._keep_first()
-            rest = self.ints.sub(self.extent, first)
-            steps = self.ints.mul(self.ints.div(rest, i64(self.width)), i64(self.width))
-            whole = self.ints.add(first, steps)
+            whole = self.ints.whole_steps(first, self.extent, self.width)
             for start, end, limit in ((first, whole, None), (whole, self.extent, self.extent)):
                 with counted_loop(b, start, end, i64(self.width)) as i:
                     self._consider(i, limit)

@@ -19,6 +19,7 @@ __all__ = [
     "declare",
     "element_type",
     "i64",
+    "lanes_below",
     "least",
     "masked_load",
     "masked_store",
@@ -48,6 +49,11 @@ def element_type(dtype: DType) -> ir.Type:
 def numbers(values: tuple[int, ...] | range, element: ir.IntType = I32) -> ir.Constant:
     """A constant vector of integers; made once, because llvmlite makes an object of each lane."""
     return ir.Constant(ir.VectorType(element, len(values)), list(values))
+
+
+def lanes_below(b: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
+    """i1 vector: the first `count` lanes."""
+    return b.icmp_signed("<", numbers(range(lanes), count.type), splat(b, count, lanes))
 
 
 def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:

@@ -15,7 +15,7 @@ from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import join, neutral
 from tjit.codegen.llvm.scalars import Lane
-from tjit.codegen.llvm.vectors import I64, counted_loop, i64, numbers, splat, stack
+from tjit.codegen.llvm.vectors import counted_loop, i64, lanes_below, stack
 from tjit.dtypes import bool_
 from tjit.ir.dims import coefficient, product, symbols, upper_bound
 
@@ -113,8 +113,7 @@ class WideColumns:
     def _vectors(self) -> Iterator[tuple[ExprEmitter, ir.Value]]:
         """Loops over the block: the emitter of a vector, and where it begins."""
         b, ints, width = self.b, self.ints, self.width
-        count = ints.div(ints.sub(self.stop, self.start), i64(width))
-        whole = ints.add(self.start, ints.mul(count, i64(width)))
+        whole = ints.whole_steps(self.start, self.stop, width)
         with counted_loop(b, self.start, whole, i64(width)) as i, self.scalar.scope():
             ints.symbols[self.vector.symbol.name] = i
             yield self.emitter(Lanes(self.vector.symbol, width), self.scalar), i
@@ -122,8 +121,7 @@ class WideColumns:
         if self.vector.extent % width:
             with counted_loop(b, whole, self.stop, i64(width)) as i, self.scalar.scope():
                 ints.symbols[self.vector.symbol.name] = i
-                left = splat(b, ints.sub(self.stop, i), width)
-                mask = b.icmp_signed("<", numbers(range(width), I64), left)
+                mask = lanes_below(b, ints.sub(self.stop, i), width)
                 yield self.emitter(Lanes(self.vector.symbol, width, mask), self.scalar), i
 
     def _rows(self, axes: Sequence[Axis]) -> Iterator[tuple[ir.Value, int]]:
@@ -135,7 +133,7 @@ class WideColumns:
                 self.ints.symbols[first.symbol.name] = i
                 yield from self._rows(inner)
             return
-        whole = self.ints.mul(self.ints.div(extent, i64(_TOGETHER)), i64(_TOGETHER))
+        whole = self.ints.whole_steps(i64(0), extent, _TOGETHER)
         with counted_loop(self.b, i64(0), whole, i64(_TOGETHER)) as i, self.scalar.scope():
             yield i, _TOGETHER
         if not isinstance(first.extent, int) or first.extent % _TOGETHER:
