@@ -11,22 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from tjit.codegen.axes import rebuild
-from tjit.codegen.kernel import (
-    Accumulator,
-    AttentionGradientKernel,
-    Axis,
-    Buffer,
-    Compute,
-    Load,
-    Loop,
-    LoopKernel,
-    Reduce,
-    Reduced,
-    Store,
-)
+from tjit.codegen.kernel import Accumulator, AttentionGradientKernel, Axis, Buffer, LoopKernel, Store
 from tjit.codegen.split import parts_axis
+from tjit.codegen.split_k import join_parts
 from tjit.ir.dims import Dim, Symbol, product, substitute
-from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
 __all__ = ["split_attention_gradient"]
@@ -56,7 +44,10 @@ def split_attention_gradient(
     kernels = [_part(replace(kernel, batch=(part, *kernel.batch)), buffer, part.index, part.index * length, length)]
     if rest:
         kernels.append(_part(kernel, buffer, count, count * length, rest))
-    return kernels, _join(kernel, buffer, count + (rest > 0))
+    own = kernel.query_gradient
+    sums = replace(own, value=Accumulator(own.buffer.dtype))
+    part = parts_axis(kernel.n, count + (rest > 0))
+    return kernels, join_parts(kernel, part, buffer, (*kernel.batch, kernel.m, kernel.k), (sums,))
 
 
 def _part(
@@ -75,15 +66,3 @@ def _part(
 
 def _moved(store: Store, values: dict[Symbol, Dim]) -> Store:
     return replace(store, index=tuple(substitute(d, values) for d in store.index))
-
-
-def _join(kernel: AttentionGradientKernel, buffer: Buffer, parts: int) -> LoopKernel:
-    axes, own = (*kernel.batch, kernel.m, kernel.k), kernel.query_gradient
-    part = parts_axis(kernel.n, parts)
-    at = (part.index, *(axis.index for axis in axes))
-    total = Reduce("s0", "sum", Load(buffer, at), kernel.accumulate, own.location)
-    value: Any = Reduced(total)
-    if own.buffer.dtype is not kernel.accumulate:
-        value = Compute(OPS["cast"], (value,), (("dtype", own.buffer.dtype),), own.buffer.dtype, own.location)
-    loops = (Loop((part,), (total,)), Loop((), (replace(own, value=value),)))
-    return LoopKernel(kernel.name, (), (own.buffer,), axes, loops, None, 1, kernel.location)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from tjit.codegen.axes import rebuild
 from tjit.codegen.kernel import (
     Accumulator,
+    AttentionGradientKernel,
     Axis,
     Buffer,
     Compute,
@@ -21,13 +23,14 @@ from tjit.codegen.kernel import (
     Reduce,
     Reduced,
     Store,
+    fold_up,
 )
 from tjit.codegen.split import parts_axis
-from tjit.ir.dims import Dim, Symbol, coefficient, product, substitute
+from tjit.ir.dims import Dim, Symbol, coefficient, product
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
-__all__ = ["split_contraction"]
+__all__ = ["join_parts", "split_contraction"]
 
 _FEW_RESULTS = 64 * 64
 _LONG = 4096  # steps of k
@@ -57,7 +60,8 @@ def split_contraction(
     kernels = [_partial(replace(kernel, batch=(part, *kernel.batch)), buffer, part.index, part.index * length, length)]
     if rest:
         kernels.append(_partial(kernel, buffer, parts, parts * length, rest))
-    return kernels, _join(kernel, buffer, part, shape[0])
+    axes = (*kernel.batch, kernel.m, kernel.n)
+    return kernels, join_parts(kernel, parts_axis(kernel.k, shape[0]), buffer, axes, kernel.epilogue)
 
 
 def _should_split(kernel: ContractKernel, extent: int) -> bool:
@@ -96,43 +100,40 @@ def _partial(kernel: ContractKernel, buffer: Buffer, part: Dim, start: Dim, leng
     own = [axis.index for axis in (*kernel.batch, kernel.m, kernel.n)]
     results = own[-(len(buffer.shape) - 1) :]
     store = Store(buffer, (part, *results), Accumulator(kernel.accumulate), kernel.location)
-    a, b = _moved(kernel.a, values), _moved(kernel.b, values)
+    a, b = (rebuild(side, values, {}, {}) for side in (kernel.a, kernel.b))
     return replace(kernel, k=k, a=a, b=b, outputs=(buffer,), epilogue=(store,))
 
 
-def _moved(expr: Expr, values: dict[Symbol, Dim]) -> Expr:
-    if isinstance(expr, Compute):
-        return replace(expr, operands=tuple(_moved(o, values) for o in expr.operands))
-    assert isinstance(expr, Load)
-    return replace(expr, index=tuple(substitute(d, values) for d in expr.index))
-
-
-def _join(kernel: ContractKernel, buffer: Buffer, part: Axis, parts: int) -> LoopKernel:
-    axes = (*kernel.batch, kernel.m, kernel.n)
-    part = Axis(Symbol(part.symbol.name, 0, parts - 1), parts)
+def join_parts(
+    kernel: ContractKernel | AttentionGradientKernel,
+    part: Axis,
+    buffer: Buffer,
+    axes: tuple[Axis, ...],
+    stores: tuple[Store, ...],
+) -> LoopKernel:
+    """What adds up the parts of a buffer, [part, *axes], and runs the `stores` of `kernel` on the sums."""
     at = (part.index, *(axis.index for axis in axes))
-    total = Reduce("s0", "sum", Load(buffer, at), kernel.accumulate, kernel.location)
+    total = Reduce("s0", "sum", Load(buffer, at), buffer.dtype, kernel.location)
     memo: dict[int, Expr] = {}
-    stores = tuple(replace(s, value=_with_total(s.value, total, memo)) for s in kernel.epilogue)
-    loops = (Loop((part,), (total,)), Loop((), stores))
-    return LoopKernel(kernel.name, (), kernel.outputs, axes, loops, None, 1, kernel.location)
+    joined = tuple(replace(s, value=_with_total(s.value, total, memo)) for s in stores)
+    loops = (Loop((part,), (total,)), Loop((), joined))
+    outputs = tuple(dict.fromkeys(s.buffer for s in stores))
+    return LoopKernel(kernel.name, (), outputs, axes, loops, None, 1, kernel.location)
 
 
 def _with_total(expr: Expr, total: Reduce, memo: dict[int, Expr]) -> Expr:
-    """The epilogue's expression with the joined sum for the accumulator."""
-    if id(expr) not in memo:
-        memo[id(expr)] = _replaced(expr, total, memo)
-    return memo[id(expr)]
+    """A stored expression with the joined sum for the accumulator."""
 
+    def new(e: Expr) -> Expr:
+        if isinstance(e, Accumulator):
+            whole = Reduced(total)
+            if e.dtype is total.dtype:
+                return whole
+            return Compute(OPS["cast"], (whole,), (("dtype", e.dtype),), e.dtype, total.location)
+        if isinstance(e, Compute):
+            return replace(e, operands=tuple(memo[id(o)] for o in e.operands))
+        if isinstance(e, Load) and e.bindings:
+            return replace(e, bindings=tuple((s, memo[id(v)], n) for s, v, n in e.bindings))
+        return e
 
-def _replaced(expr: Expr, total: Reduce, memo: dict[int, Expr]) -> Expr:
-    if isinstance(expr, Accumulator):
-        whole = Reduced(total)
-        if expr.dtype is total.dtype:
-            return whole
-        return Compute(OPS["cast"], (whole,), (("dtype", expr.dtype),), expr.dtype)
-    if isinstance(expr, Compute):
-        return replace(expr, operands=tuple(_with_total(o, total, memo) for o in expr.operands))
-    if isinstance(expr, Load) and expr.bindings:
-        return replace(expr, bindings=tuple((s, _with_total(e, total, memo), n) for s, e, n in expr.bindings))
-    return expr
+    return fold_up(expr, memo, new)
