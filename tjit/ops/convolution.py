@@ -14,11 +14,9 @@ from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
 from tjit.ops.contract import contract, matmul
-from tjit.ops.creation import full
-from tjit.ops.index import slice_update
 from tjit.ops.movement import flip, permute, reshape, slice_dims
 from tjit.ops.public import public
-from tjit.ops.windows import Sizes, windows
+from tjit.ops.windows import Sizes, by_phase, windows
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -151,7 +149,7 @@ def _input_gradient(
     split = reshape(weight, (groups, f // groups, per_group, *sizes))
     turned = reshape(permute(split, (0, 2, 1, *range(3, 3 + k))), (groups * per_group, f // groups, *sizes))
 
-    def phase(first: Sizes) -> Tensor | None:
+    def phase(first: Sizes, out: tuple[Dim, ...]) -> Tensor | None:
         found = [_taps(*at) for at in zip(first, sizes, strides, dilations, low, strict=True)]
         if not all(run.taps for run in found):
             return None
@@ -159,21 +157,11 @@ def _input_gradient(
         stops = (*turned.shape[:2], *(run.first + run.step * (run.taps - 1) + 1 for run in found))
         taps = slice_dims(turned, starts, stops, (1, 1, *(run.step for run in found)))
         taps = flip(taps, tuple(range(2, 2 + k)))
-        out = tuple((e - i + s - 1) // s for e, i, s in zip(extents, first, strides, strict=True))
         ones = (1,) * k
         apart = tuple(run.apart for run in found)
         return convolution(g, taps, ones, apart, tuple(run.low for run in found), out, groups)
 
-    if all(s == 1 for s in strides):
-        whole = phase((0,) * k)
-        assert whole is not None
-        return whole
-    result = full((g.shape[0], groups * per_group, *extents), 0.0, dtype=g.dtype, device=g.device)
-    for first in np.ndindex(*strides):
-        part = None if any(isinstance(e, int) and e <= i for e, i in zip(extents, first, strict=True)) else phase(first)
-        if part is not None:
-            result = slice_update(result, part, (0, 0, *first), tuple(result.shape), (1, 1, *strides))
-    return result
+    return by_phase(g.type_.with_shape((g.shape[0], groups * per_group, *extents)), strides, phase)
 
 
 class _Taps(NamedTuple):

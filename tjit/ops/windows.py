@@ -17,7 +17,7 @@ from tjit.ops.index import slice_update
 from tjit.ops.movement import pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "given_back", "lie_apart", "side_by_side", "windows"]
+__all__ = ["Sizes", "by_phase", "given_back", "lie_apart", "side_by_side", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -124,11 +124,9 @@ def given_back(
     An offset reads elements of one phase, position modulo stride. `given(n, at)` is what offset n gives to those;
     `at(v, value)` is v, [*b, *out], at the windows that read them, and `value` where there are none.
     """
-    k = len(sizes)
-    lead, ones = x.ndim - k, (1,) * k
+    ones = (1,) * len(sizes)
 
-    def phase(first: Sizes) -> Tensor | None:
-        extents = tuple((e - i + s - 1) // s for e, i, s in zip(x.shape[lead:], first, strides, strict=True))
+    def phase(first: Sizes, extents: tuple[Dim, ...]) -> Tensor | None:
         total: Tensor | None = None
         for n, offset in enumerate(np.ndindex(*sizes)):
             places = [i + p - t * d for i, p, t, d in zip(first, low, offset, dilations, strict=True)]
@@ -142,14 +140,25 @@ def given_back(
         seen = windows(v, ones, ones, ones, before, extents, value)
         return reshape(seen, seen.shape[: x.ndim])
 
-    result = full(x.shape, 0, dtype=g.dtype, device=g.device)
+    return by_phase(g.type_.with_shape(x.shape), strides, phase)
+
+
+def by_phase(type_: TensorType, strides: Sizes, phase: Callable[[Sizes, tuple[Dim, ...]], Tensor | None]) -> Tensor:
+    """A tensor of this type from its phases: its last dims, position modulo stride.
+
+    `phase(first, extents)` is [*b, *extents], of the elements first, first + strides, ...; None where they are zero.
+    """
+    shape, lead = type_.shape, type_.ndim - len(strides)
+    result: Tensor | None = None
     for first in np.ndindex(*strides):
-        empty = any(isinstance(e, int) and e <= i for e, i in zip(x.shape[lead:], first, strict=True))
-        part = None if empty else phase(first)
+        extents = tuple((e - i + s - 1) // s for e, i, s in zip(shape[lead:], first, strides, strict=True))
+        part = None if any(isinstance(e, int) and e <= 0 for e in extents) else phase(first, extents)
+        if part is not None and max(strides) == 1:
+            return part
         if part is not None:
-            steps = (*(1,) * lead, *strides)
-            result = part if max(strides) == 1 else slice_update(result, part, (*(0,) * lead, *first), x.shape, steps)
-    return result
+            result = full(shape, 0, dtype=type_.dtype, device=type_.device) if result is None else result
+            result = slice_update(result, part, (*(0,) * lead, *first), shape, (*(1,) * lead, *strides))
+    return full(shape, 0, dtype=type_.dtype, device=type_.device) if result is None else result
 
 
 _SAMPLE = {"sizes": (3,), "strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "value": 0}
