@@ -68,6 +68,7 @@ __all__ = [
     "kernel_symbols",
     "nest_statements",
     "statement_exprs",
+    "varies",
     "walk",
 ]
 
@@ -672,6 +673,23 @@ def fold_up(expr: Expr, memo: dict[int, T], compute: Callable[[Expr], T]) -> T:
         if id(top) not in memo:
             memo[id(top)] = compute(top)
     return memo[id(expr)]
+
+
+def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:
+    """Whether `expr` depends on one of the symbols `over`. `reduced`: whether results of reductions do."""
+
+    def depends(e: Expr) -> bool:
+        if isinstance(e, Compute):
+            return any(memo[id(o)] for o in e.operands)
+        if isinstance(e, Load):
+            dims = (*e.index, *(d for pair in e.conditions for d in pair))
+            return any(s in over for d in dims for s in symbols(d)) or any(memo[id(v)] for _, v, _ in e.bindings)
+        if isinstance(e, Index):
+            return any(s in over for s in symbols(e.value))
+        return isinstance(e, (Accumulator, Scanned)) or (reduced and isinstance(e, Reduced))
+
+    known = memo.get(id(expr))
+    return fold_up(expr, memo, depends) if known is None else known
 
 
 def _parts(expr: Expr) -> tuple[Expr, ...]:

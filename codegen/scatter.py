@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tjit.codegen.kernel import Axis, Index, Load, ScatterKernel, walk
-from tjit.ir.dims import Dim, Symbol, coefficient, is_one, maximum, minimum, product, symbols
+from tjit.codegen.kernel import Axis, ScatterKernel, varies
+from tjit.ir.dims import coefficient, is_one, maximum, minimum, product
 
 __all__ = ["arrange_scatter", "keeps_apart"]
 
@@ -36,14 +36,6 @@ def _is_line(kernel: ScatterKernel, axis: Axis) -> bool:
     """Whether points along `axis` are neighbours in the target, and are so for one value of each binding."""
     if is_one(axis.extent):
         return False
-    offset = kernel.target.offset(kernel.index)
-    return coefficient(offset, axis.symbol) == 1 and not any(_reads(kernel, axis.symbol))
-
-
-def _reads(kernel: ScatterKernel, symbol: Symbol) -> list[bool]:
-    """For each part of the bindings, whether it depends on the symbol."""
-    parts = [e for _, value, _ in kernel.bindings for e in walk(value)]
-    dims: list[Dim] = [d for e in parts if isinstance(e, Load) for d in e.index]
-    dims += [d for e in parts if isinstance(e, Load) for pair in e.conditions for d in pair]
-    dims += [e.value for e in parts if isinstance(e, Index)]
-    return [symbol in symbols(d) for d in dims]
+    memo: dict[int, bool] = {}
+    picked = any(varies(value, frozenset((axis.symbol,)), memo) for _, value, _ in kernel.bindings)
+    return not picked and coefficient(kernel.target.offset(kernel.index), axis.symbol) == 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Scanned, Store, fold_up
+from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, Reduced, Scanned, Store, varies
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
@@ -21,27 +21,10 @@ from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
 
-__all__ = ["EmitterOf", "ExprEmitter", "Lanes", "features_of", "scopes", "varies"]
+__all__ = ["EmitterOf", "ExprEmitter", "Lanes", "features_of", "scopes"]
 
 _NEAR = 4  # elements from lane to lane: the lines between are written anyway
 _LINE = 64  # bytes: buffers that are stored past the caches are aligned to as many
-
-
-def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:
-    """Whether `expr` depends on one of the symbols `over`. `reduced`: whether results of reductions do."""
-
-    def depends(e: Expr) -> bool:
-        if isinstance(e, Compute):
-            return any(memo[id(o)] for o in e.operands)
-        if isinstance(e, Load):
-            dims = (*e.index, *(d for pair in e.conditions for d in pair))
-            return any(s in over for d in dims for s in symbols(d)) or any(memo[id(v)] for _, v, _ in e.bindings)
-        if isinstance(e, Index):
-            return any(s in over for s in symbols(e.value))
-        return isinstance(e, (Accumulator, Scanned)) or (reduced and isinstance(e, Reduced))
-
-    known = memo.get(id(expr))
-    return fold_up(expr, memo, depends) if known is None else known
 
 
 def features_of(target: Target) -> Features:

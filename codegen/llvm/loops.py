@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
+from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, varies, walk
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes, varies
+from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.run_on import Rows
