@@ -45,6 +45,9 @@ class MultiheadAttention(Module):
         bias_k, bias_v: f[1, 1, e], or None.
         out_proj: Linear of e to e.
 
+    Raises:
+        ArgumentError: e is no multiple of num_heads, or either is not positive.
+
     Source: Vaswani et al. (2017), "Attention is all you need".
     """
 
@@ -132,7 +135,7 @@ class MultiheadAttention(Module):
             None for them.
 
         Raises:
-            ArgumentError: an operand has another shape, or `is_causal` comes without `attn_mask`.
+            ArgumentError: an operand has another shape, a mask another dtype, or `is_causal` comes without `attn_mask`.
         """
         self._check(query, key, value)
         if is_causal and attn_mask is None:

@@ -18,7 +18,11 @@ __all__ = [
 
 
 class _Pad(Module):
-    """Pads the last `dims` dims: by a width, or by two for each dim, the last dim's first."""
+    """Pads the last `dims` dims: by a width, or by two for each dim, the last dim's first.
+
+    Raises:
+        ArgumentError: another number of widths.
+    """
 
     dims = 1
     mode = "constant"
@@ -33,6 +37,11 @@ class _Pad(Module):
             )
 
     def forward(self, input: Tensor) -> Tensor:
+        """[*s, before + n + after] of [*s, n], likewise for each dim that is padded.
+
+        Raises:
+            ArgumentError: a width that the mode cannot take from such an input, as `tjit.nn.functional.pad`.
+        """
         return F.pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:
@@ -40,7 +49,7 @@ class _Pad(Module):
 
 
 class ConstantPad1d(_Pad):
-    """Adds `value` around the last dim."""
+    """Adds `value` around the last dim: [*s, n] to [*s, before + n + after]."""
 
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__(padding)
@@ -63,7 +72,7 @@ class ConstantPad3d(ConstantPad1d):
 
 
 class ZeroPad1d(_Pad):
-    """Adds zeros around the last dim."""
+    """Adds zeros around the last dim: [*s, n] to [*s, before + n + after]."""
 
     value = 0.0
 
@@ -81,7 +90,7 @@ class ZeroPad3d(ZeroPad1d):
 
 
 class ReflectionPad1d(_Pad):
-    """Mirrors what is beside the edges of the last dim."""
+    """Mirrors what is beside the edges of the last dim: [*s, n] to [*s, before + n + after]."""
 
     mode = "reflect"
 
@@ -99,7 +108,7 @@ class ReflectionPad3d(ReflectionPad1d):
 
 
 class ReplicationPad1d(_Pad):
-    """Repeats the edges of the last dim."""
+    """Repeats the edges of the last dim: [*s, n] to [*s, before + n + after]."""
 
     mode = "replicate"
 
@@ -117,7 +126,7 @@ class ReplicationPad3d(ReplicationPad1d):
 
 
 class CircularPad1d(_Pad):
-    """Goes on at the other end of the last dim."""
+    """Goes on at the other end of the last dim: [*s, n] to [*s, before + n + after]."""
 
     mode = "circular"
 
@@ -135,7 +144,10 @@ class CircularPad3d(CircularPad1d):
 
 
 class PixelShuffle(Module):
-    """Channels as places: [*, c r^2, h, w] to [*, c, h r, w r]."""
+    """Channels as places: [*, c r^2, h, w] to [*, c, h r, w r].
+
+    Calls raise ArgumentError as `tjit.nn.functional.pixel_shuffle` does.
+    """
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
@@ -149,7 +161,10 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """Places as channels: [*, c, h r, w r] to [*, c r^2, h, w]."""
+    """Places as channels: [*, c, h r, w r] to [*, c r^2, h, w].
+
+    Calls raise ArgumentError as `tjit.nn.functional.pixel_unshuffle` does.
+    """
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()

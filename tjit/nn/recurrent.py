@@ -122,6 +122,10 @@ class RNNBase(Module):
         weight_ih_l{k}, weight_hh_l{k}, bias_ih_l{k}, bias_hh_l{k}: f[gates * hidden_size, *] of layer k, drawn evenly
             from +-1 / sqrt(hidden_size); those of the way back end in `_reverse`.
         weight_hr_l{k}: f[proj_size, hidden_size], where there is a projection.
+
+    Raises:
+        ArgumentError: another mode, a size that is not positive, a dropout that is no probability, or a proj_size that
+            is not below hidden_size or not an LSTM's.
     """
 
     def __init__(
@@ -211,7 +215,7 @@ class RNNBase(Module):
             The outputs of the last layer f[t, b, ways * columns], laid out as `input`, and the last states as `hx`.
 
         Raises:
-            ArgumentError: an operand has another shape.
+            ArgumentError: an operand has another shape, there is no step, or `hx` another number of states.
         """
         self._check_input(input)
         single = input.ndim == 2
@@ -289,6 +293,9 @@ class RNN(RNNBase):
     """h = tanh(x weight_ih.T + bias_ih + h weight_hh.T + bias_hh), or with relu: `RNN(input_size, hidden_size, ...)`.
 
     Takes RNNBase's arguments, and `nonlinearity` ("tanh" or "relu") behind num_layers.
+
+    Raises:
+        ArgumentError: another nonlinearity, or as RNNBase.
     """
 
     def __init__(
@@ -348,14 +355,14 @@ class _Cell(Module):
             init.uniform_(parameter, -bound, bound)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """The next state, for an LSTM (h, c).
+        """The next state f[b, hidden_size] or f[hidden_size]; for an LSTM (h, c).
 
         Args:
             input: f[b, input_size] or f[input_size].
             hx: the state before (None: zeros), f[b, hidden_size] or f[hidden_size]; for an LSTM (h, c).
 
         Raises:
-            ArgumentError: an operand has another shape.
+            ArgumentError: an operand has another shape, or `hx` another number of states.
         """
         kind, weights = _KINDS[self._mode], _Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         self._check(input, "input", self.input_size)
@@ -387,7 +394,11 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """One step of `RNN`."""
+    """One step of `RNN`: `nonlinearity` is "tanh" or "relu".
+
+    Raises:
+        ArgumentError: another nonlinearity.
+    """
 
     def __init__(
         self,

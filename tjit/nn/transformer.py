@@ -30,19 +30,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F
 
 
 class _Layer(Module):
-    """What layers of encoder and decoder share: a feed-forward network, and sublayers that are added and normed.
-
-    Args:
-        d_model: columns of what the layer takes and gives.
-        nhead: heads of attention.
-        dim_feedforward: columns inside of the feed-forward network.
-        dropout: the probability that an element is dropped in training: of weights, and of what is added.
-        activation: "relu", "gelu" or a function, between the products of the feed-forward network.
-        layer_norm_eps: of the norms.
-        batch_first: operands are f[b, t, d_model], not f[t, b, d_model].
-        norm_first: norms stand before the sublayers, not behind the sums.
-        bias: whether products and norms have one.
-    """
+    """What layers of encoder and decoder share: a feed-forward network, and sublayers that are added and normed."""
 
     attentions: tuple[str, ...] = ()  # the names of the layer's attentions
 
@@ -101,8 +89,19 @@ def _activation(given: Activation) -> Callable[[Tensor], Tensor]:
 class TransformerEncoderLayer(_Layer):
     """Attention of a sequence to itself, then a feed-forward network; each is added to what it takes and normed.
 
-    `TransformerEncoderLayer(d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=relu, layer_norm_eps=1e-5,
-    batch_first=False, norm_first=False, bias=True)`.
+    Args:
+        d_model: columns of what the layer takes and gives.
+        nhead: heads of attention.
+        dim_feedforward: columns inside of the feed-forward network.
+        dropout: the probability that an element is dropped in training: of weights, and of what is added.
+        activation: "relu", "gelu" or a function, between the products of the feed-forward network.
+        layer_norm_eps: of the norms.
+        batch_first: operands are f[b, t, d_model], not f[t, b, d_model].
+        norm_first: norms stand before the sublayers, not behind the sums.
+        bias: whether products and norms have one.
+
+    Raises:
+        ArgumentError: d_model is no multiple of nhead, either is not positive, or `activation` is another string.
 
     Source: Vaswani et al. (2017), "Attention is all you need".
     """
@@ -124,6 +123,9 @@ class TransformerEncoderLayer(_Layer):
 
         Returns:
             f[*src].
+
+        Raises:
+            ArgumentError: an operand has another shape, or `is_causal` comes without `src_mask`.
         """
         masks = src_mask, src_key_padding_mask, is_causal
         x = self._add(1, src, lambda x: self._attend(self.self_attn, x, x, masks))
@@ -159,6 +161,9 @@ class TransformerDecoderLayer(_Layer):
 
         Returns:
             f[*tgt].
+
+        Raises:
+            ArgumentError: an operand has another shape, or a hint that a mask is causal comes without the mask.
         """
         own = tgt_mask, tgt_key_padding_mask, tgt_is_causal
         other = memory_mask, memory_key_padding_mask, memory_is_causal
@@ -196,7 +201,7 @@ class TransformerEncoder(Module):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool | None = None,
     ) -> Tensor:
-        """The last layer's output, of each layer's arguments."""
+        """The last layer's output f[*src], or `norm`'s of it; arguments and errors are each layer's."""
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask, bool(is_causal))
         return src if self.norm is None else self.norm(src)
@@ -221,7 +226,7 @@ class TransformerDecoder(Module):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """The last layer's output, of each layer's arguments."""
+        """The last layer's output f[*tgt], or `norm`'s of it; arguments and errors are each layer's."""
         paddings = tgt_key_padding_mask, memory_key_padding_mask
         for layer in self.layers:
             tgt = layer(tgt, memory, tgt_mask, memory_mask, *paddings, bool(tgt_is_causal), memory_is_causal)
@@ -294,12 +299,16 @@ class Transformer(Module):
         Args:
             src: f[s, b, d_model], f[b, s, d_model] with `batch_first`, or f[s, d_model].
             tgt: f[t, b, d_model], likewise.
+            src_*, tgt_*: the masks of attention in the encoder and, to itself, in the decoder, as MultiheadAttention's
+                attn_mask, key_padding_mask, is_causal.
+            memory_*: those of the decoder's attention to the encoder's output.
 
         Returns:
             f[*tgt].
 
         Raises:
-            ArgumentError: their batches differ, or they have not d_model columns.
+            ArgumentError: their batches differ, they have not d_model columns, a mask has another shape, or a hint that
+                a mask is causal comes without the mask.
         """
         dim = 0 if self.batch_first else 1
         if src.ndim == 3 and tgt.ndim == 3 and src.shape[dim] != tgt.shape[dim]:
