@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tjit.codegen.axes import rebuild
+from tjit.codegen.digits import expression_dims, split_digits
 from tjit.codegen.kernel import (
     Accumulator,
     AttentionGradientKernel,
@@ -24,15 +25,17 @@ from tjit.codegen.kernel import (
     Reduced,
     Store,
     fold_up,
+    walk,
 )
 from tjit.codegen.split import parts_axis
-from tjit.ir.dims import Dim, Symbol, coefficient, product
+from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
 __all__ = ["join_parts", "split_contraction"]
 
 _FEW_RESULTS = 64 * 64
+_FEW_OF_WINDOWS = 10 * _FEW_RESULTS
 _LONG = 4096  # steps of k
 _WORK = 1 << 19  # multiplications: less is done sooner than shared
 _PARTS = 16
@@ -46,14 +49,16 @@ def split_contraction(
 ) -> tuple[list[ContractKernel], LoopKernel] | None:
     """Kernels of partial sums and the one that adds them up and runs the epilogue; None: `kernel` is left as it is.
 
-    k is cut into equal parts, which are one kernel with a batch axis more, and a rest shorter than their number.
+    k is cut into equal parts, which are one kernel with a batch axis more, and a rest shorter than one of them.
     """
     extent = kernel.k.extent
-    if not isinstance(extent, int) or not _should_split(kernel, extent):
+    if not isinstance(extent, int) or extent < _LONG:
         return None
-    parts = min(_PARTS, extent // _STEPS)
-    length = extent // parts
-    rest = extent - parts * length
+    most = min(_PARTS, extent // _STEPS)
+    length = extent // most if _should_split(kernel, extent) else _part_of_windows(kernel, extent, most)
+    if length is None:
+        return None
+    parts, rest = divmod(extent, length)
     shape = (parts + (rest > 0), *(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n)))
     buffer = new_buffer(TensorType(kernel.accumulate, shape))
     part = parts_axis(kernel.k, parts)
@@ -66,11 +71,37 @@ def split_contraction(
 
 def _should_split(kernel: ContractKernel, extent: int) -> bool:
     results = product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
-    if not isinstance(results, int) or results > _FEW_RESULTS or extent < _LONG or results * extent < _WORK:
+    if not isinstance(results, int) or results > _FEW_RESULTS or results * extent < _WORK:
         return False
     if results >= _ROWS and _has_rows_along_k(kernel):
         return False
     return all(_is_strided(side, kernel.k.symbol) for side in (kernel.a, kernel.b))
+
+
+def _part_of_windows(kernel: ContractKernel, extent: int, most: int) -> int | None:
+    """Steps of k in one of `most` parts of a contraction with windows, values of its highest digit; None: it is whole.
+
+    Threads that share its results each copy what all of these read.
+    """
+    results = product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
+    if not isinstance(results, int) or results > _FEW_OF_WINDOWS or results * extent < _WORK:
+        return None
+    digits = split_digits(kernel.k.symbol, kernel.a, kernel.b)
+    if not digits.radices or extent % digits.radices[-1] or not _has_windows(kernel):
+        return None
+    unit = digits.radices[-1]
+    length = -(-(extent // unit) // most) * unit
+    return length if length < extent else None
+
+
+def _has_windows(kernel: ContractKernel) -> bool:
+    """Whether steps of k and positions along n, or m, move along one dim of an operand, indexed by nothing computed."""
+    sides = ((kernel.a, kernel.m), (kernel.b, kernel.n))
+    if any(isinstance(e, Load) and e.bindings for side, _ in sides for e in walk(side)):
+        return False
+    return any(
+        {kernel.k.symbol, axis.symbol}.issubset(symbols(d)) for side, axis in sides for d in expression_dims(side)
+    )
 
 
 def _has_rows_along_k(kernel: ContractKernel) -> bool:

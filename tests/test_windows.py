@@ -107,6 +107,21 @@ def test_what_reads_padding_is_left_out(plans):
         assert plan.rows[0] == plan.outer.k == 1
 
 
+@pytest.mark.parametrize(("n", "size", "kernels"), [(12, 40, 2), (17, 32, 3), (1, 160, 3)], ids=str)
+def test_weight_gradients_of_few_weights_are_cut_along_images(n, size, kernels, rng, plans):
+    x, w = rng.normal(size=(n, 3, size, size)), rng.normal(size=(24, 3, 5, 5))
+    g = rng.normal(size=(n, 24, size // 2, size // 2))
+    back = tjit.compile(lambda x, w, g: tjit.autograd.grad(F.conv2d(x, w, stride=2, padding=2), (w,), g)[0])
+    ours = tjit.tensor(x), tjit.tensor(w).requires_grad_(), tjit.tensor(g)
+
+    found = back(*ours).numpy()
+
+    assert str(back.lower(*ours).schedule()).count("  k") == kernels
+    assert plans
+    expected = torch.nn.grad.conv2d_weight(torch.tensor(x), w.shape, torch.tensor(g), 2, 2).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
 def test_phases_of_a_strided_gradient_are_stored_where_they_belong(rng):
     x = tjit.tensor(rng.normal(size=(2, 16, 12, 12))).requires_grad_()
     w, g = tjit.tensor(rng.normal(size=(8, 16, 3, 3))), tjit.tensor(rng.normal(size=(2, 8, 6, 6)))

@@ -232,7 +232,8 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
 def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, width: int) -> tuple[Blocks, int]:
     """Finer blocks of n and m, for enough cells; what is larger, image or filters, is to be copied less often."""
     steps, places = prod(d.extent for d in windows.k), prod(d.extent for d in windows.n)
-    wanted = max(1, min(_CELLS, 2 * m * places * steps // _CELL_FLOPS))
+    groups = product(axis.extent for axis in windows.batch)
+    wanted = max(1, min(_CELLS // groups if isinstance(groups, int) else 1, 2 * m * places * steps // _CELL_FLOPS))
     digits = [windows.n[a.n] if a.n is not None else windows.k[a.k or 0] for a in windows.axes]
     image = prod(digit.extent for digit in digits)
 
