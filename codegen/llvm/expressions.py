@@ -31,7 +31,7 @@ def features_of(target: Target) -> Features:
     """What the scalar operations may use on `target`."""
     arm = target.architecture == "aarch64"
     modern = arm or target.vector_bytes >= 32
-    return Features(fma=target.fma, rounding=modern, half=modern, scalef=not arm and target.vector_bytes == 64)
+    return Features(fma=target.fma, rounding=modern, half=modern, avx512=not arm and target.vector_bytes == 64)
 
 
 class Lanes:

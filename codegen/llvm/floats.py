@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-__all__ = ["Features", "Floats", "Pair", "any_lane", "call_intrinsic", "constant", "float_text", "vector"]
+from tjit.codegen.llvm import avx512
 
-_I32 = ir.IntType(32)
+__all__ = ["Features", "Floats", "Pair", "any_lane", "call_intrinsic", "constant", "float_text", "vector"]
 
 Pair = tuple[ir.Value, ir.Value]  # an unevaluated sum, the second far smaller
 
@@ -27,13 +27,13 @@ class Features:
         fma: fused multiply-add (x86: FMA3).
         rounding: floor, ceil, trunc and round to even (x86: SSE4.1).
         half: f16 to and from f32 (x86: F16C).
-        scalef: AVX-512's multiplication by a power of two.
+        avx512: what `codegen.llvm.avx512` is made of (x86: AVX-512F, VL, BW and DQ).
     """
 
     fma: bool = True
     rounding: bool = True
     half: bool = True
-    scalef: bool = False
+    avx512: bool = False
 
 
 def vector(element: ir.Type, width: int) -> ir.Type:
@@ -112,9 +112,15 @@ class Floats:
     # constants
 
     def const(self, value: float) -> ir.Value:
-        if self.bits == 32:
-            value = struct.unpack("f", struct.pack("f", value))[0]
-        return constant(self.type, float_text(value))
+        return constant(self.type, float_text(self._rounded(value)))
+
+    def _rounded(self, value: float) -> float:
+        return struct.unpack("f", struct.pack("f", value))[0] if self.bits == 32 else value
+
+    def constants(self, values: Sequence[float]) -> ir.Value:
+        """A vector of these numbers, whatever the width."""
+        numbers = ", ".join(f"{self.element} {float_text(self._rounded(v))}" for v in values)
+        return _Text(ir.VectorType(self.element, len(values)), f"<{numbers}>")
 
     def iconst(self, value: int) -> ir.Value:
         return constant(self.int_type, str(value))
@@ -243,48 +249,12 @@ class Floats:
 
     def scale(self, x: ir.Value, n: ir.Value) -> ir.Value:
         """x * 2**n, rounded once, for an integer |n| < 2 bias held as a float."""
-        if self.features.scalef and self.width & (self.width - 1) == 0:
-            return self._scalef(x, n)
+        if self.features.avx512:
+            return avx512.scale(self, x, n)
         t = self.fma(n, 0.5, self.magic + self.bias)
         half = self.sub(t, self.magic + self.bias)
         first = self.from_bits(self.builder.shl(self.to_bits(t), self.iconst(self.mantissa)))
         return self.mul(self.mul(x, first), self.power_of_two(self.sub(n, half)))
-
-    def _scalef(self, x: ir.Value, n: ir.Value) -> ir.Value:
-        """AVX-512's instruction takes registers of 128, 256 or 512 bits."""
-        lanes = max(128, min(512, self.width * self.bits)) // self.bits
-        parts = [
-            self._scalef_register(self._lanes(x, i, lanes), self._lanes(n, i, lanes))
-            for i in range(0, self.width, lanes)
-        ]
-        while len(parts) > 1:
-            index = range(2 * parts[0].type.count)
-            parts = [self._shuffle(*parts[i : i + 2], index) for i in range(0, len(parts), 2)]
-        if self.width == 1:
-            return self.builder.extract_element(parts[0], ir.Constant(_I32, 0))
-        return parts[0] if self.width >= lanes else self._shuffle(parts[0], parts[0], range(self.width))
-
-    def _scalef_register(self, x: ir.Value, n: ir.Value) -> ir.Value:
-        lanes = x.type.count
-        mask = ir.Constant(ir.IntType(max(8, lanes)), (1 << lanes) - 1)
-        operands = [x, n, x, mask]
-        if lanes * self.bits == 512:
-            operands.append(ir.Constant(_I32, 4))  # round as the mode says
-        name = f"llvm.x86.avx512.mask.scalef.p{'s' if self.bits == 32 else 'd'}.{lanes * self.bits}"
-        return call_intrinsic(self.builder, name, x.type, operands, overloaded=False)
-
-    def _lanes(self, x: ir.Value, first: int, count: int) -> ir.Value:
-        """`count` lanes of x; those past its end are any."""
-        if self.width == 1:
-            undefined = ir.Constant(ir.VectorType(self.element, count), ir.Undefined)
-            return self.builder.insert_element(undefined, x, ir.Constant(_I32, 0))
-        if self.width == count:
-            return x
-        return self._shuffle(x, x, range(first, first + count))
-
-    def _shuffle(self, x: ir.Value, y: ir.Value, index: Sequence[int]) -> ir.Value:
-        kind = ir.VectorType(_I32, len(index))
-        return self.builder.shuffle_vector(x, y, ir.Constant(kind, [ir.Constant(_I32, i) for i in index]))
 
     # rounding
 

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import LN2, LOG, LOG2_E, LOG10_2, LOG10_E
 from tjit.codegen.llvm.floats import Floats, Pair
+from tjit.codegen.llvm.register_tables import (
+    LOG2_HIGH,
+    LOG2_LOW,
+    LOG2_SLOPE,
+    LOG2_TAIL,
+    LOG2_UNIT,
+    LOG10_HIGH,
+    LOG10_LOW,
+    LOG10_SLOPE,
+    LOG10_TAIL,
+    LOG10_UNIT,
+    LOG_HIGH,
+    LOG_LOW,
+    LOG_SLOPE,
+    LOG_TAIL,
+    LOG_UNIT,
+    RECIPROCAL,
+)
 
 __all__ = ["as_float", "log", "log1p", "log2", "log10", "scaled_up", "split", "with_limits"]
+
+Table = dict[str, tuple[float, ...]]
 
 
 def scaled_up(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -49,7 +71,49 @@ def with_limits(f: Floats, result: ir.Value, x: ir.Value) -> ir.Value:
     return f.select(f.gt(x, 0.0), result, f.select(f.eq(x, 0.0), float("-inf"), float("nan")))
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Of one base, by format: log(2), logarithms of 1 / `RECIPROCAL`, both in two parts, and log(1 + r) near 1."""
+
+    unit: Table
+    high: Table
+    low: Table
+    slope: Table
+    tail: Table
+
+
+_NATURAL = _Base(LOG_UNIT, LOG_HIGH, LOG_LOW, LOG_SLOPE, LOG_TAIL)
+_TWO = _Base(LOG2_UNIT, LOG2_HIGH, LOG2_LOW, LOG2_SLOPE, LOG2_TAIL)
+_TEN = _Base(LOG10_UNIT, LOG10_HIGH, LOG10_LOW, LOG10_SLOPE, LOG10_TAIL)
+
+
+def _by_table(f: Floats, x: ir.Value, base: _Base, rest: ir.Value | None = None) -> ir.Value:
+    """log(x + rest), by tables in registers; what is not finite or not positive needs nothing of its own."""
+    k, m = avx512.exponent(f, x), avx512.fraction(f, x)
+    scale = RECIPROCAL[f.name]
+    i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
+    reciprocal = avx512.lookup(f, i, scale)
+    r = f.fma(m, reciprocal, -1.0)
+    if rest is not None:
+        r = f.fma(avx512.scale(f, rest, f.neg(k)), reciprocal, r)
+    (unit, unit_low), (slope, slope_low) = base.unit[f.name], base.slope[f.name]
+    high, low = (avx512.lookup(f, i, table[f.name]) for table in (base.high, base.low))
+    high = f.fma(k, unit, high)  # exact
+    low = f.fma(k, unit_low, low) if unit_low else low
+    low = f.fma(f.mul(r, r), f.polynomial(r, base.tail[f.name]), low)
+    if not f.precise:
+        return f.add(high, f.fma(r, slope, low))
+    if slope != 1:
+        r_times, lost = f.two_product(r, slope)
+        r, low = r_times, f.add(f.fma(r, slope_low, lost), low)
+    total, lost = f.fast_two_sum(high, r)
+    low = f.add(f.select(f.is_nan(lost), 0.0, lost), low)  # inf - inf where k is infinite
+    return f.add(total, low)
+
+
 def log(f: Floats, x: ir.Value) -> ir.Value:
+    if f.features.avx512:
+        return _by_table(f, x, _NATURAL)
     up, undo = scaled_up(f, x)
     k, m = split(f, up)
     k, t = f.add(as_float(f, k), undo), f.sub(m, 1.0)
@@ -60,6 +124,14 @@ def log(f: Floats, x: ir.Value) -> ir.Value:
 
 def log1p(f: Floats, x: ir.Value) -> ir.Value:
     u, rest = f.two_sum(x, f.const(1.0))
+    result = _by_table(f, u, _NATURAL, rest) if f.features.avx512 else _of_sum(f, u, rest)
+    result = f.select(f.lt(u, float("inf")), result, x)
+    result = f.select(f.gt(x, -1.0), result, f.select(f.eq(x, -1.0), float("-inf"), float("nan")))
+    return f.select(f.eq(x, 0.0), x, result)
+
+
+def _of_sum(f: Floats, u: ir.Value, rest: ir.Value) -> ir.Value:
+    """log(u + rest) for finite u > 0."""
     k, m = split(f, u)
     # twice 2**-k, for 2**-k may be too small
     down = f.from_bits(f.builder.shl(f.builder.sub(f.iconst(f.bias + 1), k), f.iconst(f.mantissa)))
@@ -68,9 +140,7 @@ def log1p(f: Floats, x: ir.Value) -> ir.Value:
     ln2 = LN2[f.name]
     high, low = f.fast_two_sum(f.mul(k, ln2[0]), t)
     low = f.add(low, f.fma(k, ln2[1], f.add(_curve(f, t)[0], t_low)))
-    result = f.select(f.lt(u, float("inf")), f.add(high, low), x)
-    result = f.select(f.gt(x, -1.0), result, f.select(f.eq(x, -1.0), float("-inf"), float("nan")))
-    return f.select(f.eq(x, 0.0), x, result)
+    return f.add(high, low)
 
 
 def _log_of_base(f: Floats, x: ir.Value, factor: tuple[float, ...], of_two: tuple[float, ...]) -> ir.Value:
@@ -86,8 +156,12 @@ def _log_of_base(f: Floats, x: ir.Value, factor: tuple[float, ...], of_two: tupl
 
 
 def log2(f: Floats, x: ir.Value) -> ir.Value:
+    if f.features.avx512:
+        return _by_table(f, x, _TWO)
     return _log_of_base(f, x, LOG2_E[f.name], (1.0, 0.0))
 
 
 def log10(f: Floats, x: ir.Value) -> ir.Value:
+    if f.features.avx512:
+        return _by_table(f, x, _TEN)
     return _log_of_base(f, x, LOG10_E[f.name], LOG10_2[f.name])

@@ -4,35 +4,58 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import EXP2, LN2, LOG2_E, LOG_TAIL, POW_EXP2, POW_LOG, TWO_THIRDS
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_log import as_float, scaled_up, split, with_limits
+from tjit.codegen.llvm.register_tables import POW_EXP2_TAIL, POW_LOG2, POW_LOG2_TAIL, RECIPROCAL, SIXTEENTHS
 
 __all__ = ["power", "power_of_f32"]
 
 
 def power(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
     """x**y in f64."""
-    return _with_sign(f, _magnitude(f, f.abs(x), y), x, y)
+    a = f.abs(x)
+    return _with_sign(f, _magnitude(f, a, y), a, x, y)
 
 
-def power_of_f32(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
-    """x**y for f32 operands held in f64, good to f32's last bit."""
-    return _with_sign(f, _magnitude_of_f32(f, f.abs(x), y), x, y)
+def power_of_f32(f: Floats, wide: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
+    """x**y in f32, by f64 that is good to f32's last bit.
+
+    Args:
+        wide: f64 of as many lanes.
+    """
+    a = f.abs(x)
+    magnitude = _by_tables if f.features.avx512 else _magnitude_of_f32
+    result = magnitude(wide, *(f.builder.fpext(v, wide.type) for v in (a, y)))
+    return _with_sign(f, f.builder.fptrunc(result, f.type), a, x, y)
 
 
-def _with_sign(f: Floats, result: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
-    """C's pow, from `result` = |x|**y."""
+def _with_sign(f: Floats, result: ir.Value, a: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
+    """C's pow, from `result` = a**y of a = |x|, which may be nan where C's is 1."""
     b = f.builder
+    result = f.select(b.or_(f.eq(a, 1.0), f.eq(y, 0.0)), 1.0, result)
     half = f.mul(y, 0.5)
     integer = f.eq(f.trunc(y), y)
     odd = b.and_(integer, f.ne(f.trunc(half), half))
     result = f.select(odd, f.copysign(result, x), result)
     negative = b.and_(f.lt(x, 0.0), f.gt(x, float("-inf")))
-    result = f.select(b.and_(negative, b.not_(integer)), float("nan"), result)
-    one = b.or_(f.eq(x, 1.0), f.eq(y, 0.0))
-    one = b.or_(one, b.and_(f.eq(x, -1.0), f.eq(f.abs(y), float("inf"))))
-    return f.select(one, 1.0, result)
+    return f.select(b.and_(negative, b.not_(integer)), float("nan"), result)
+
+
+def _by_tables(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
+    """a**y to f32's last bit, for a >= 0."""
+    m, scale = avx512.fraction(f, a), RECIPROCAL["f64"]
+    i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
+    r = f.fma(m, avx512.lookup(f, i, scale), -1.0)
+    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2["f64"]))
+    e = f.mul(y, f.fma(r, f.polynomial(r, POW_LOG2_TAIL["f64"]), whole))
+    e = f.clamp_above(f.clamp_below(e, -200.0), 200.0)
+    t = f.add(e, f.magic / 16)
+    n = f.sub(t, f.magic / 16)
+    root = avx512.lookup(f, f.to_bits(t), SIXTEENTHS["f64"])
+    r = f.sub(e, n)
+    return avx512.scale(f, f.fma(root, f.mul(r, f.polynomial(r, POW_EXP2_TAIL["f64"])), root), n)
 
 
 def _magnitude_of_f32(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:

@@ -349,7 +349,7 @@ class LlvmScalars:
             return Lane(integer_ops.power(self, x, y), x.dtype)
         if x.dtype is f64:
             return self._float2(math_pow.power, x, y)
-        return self._in_f64(math_pow.power_of_f32, (x, y))
+        return Lane(math_pow.power_of_f32(self.f32, self.f64, x.value, y.value), x.dtype)
 
     # comparisons
 

@@ -1,0 +1,105 @@
+"""AVX-512's instructions for vector math: exponents, fractions, powers of two, estimates, tables held in registers.
+
+Everything takes and gives lanes of f32 or f64, of any width: what is not whole registers is padded or split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from llvmlite import ir
+
+if TYPE_CHECKING:
+    from tjit.codegen.llvm.floats import Floats
+
+__all__ = ["estimate", "exponent", "fraction", "lookup", "scale"]
+
+_I32 = ir.IntType(32)
+_AS_THE_MODE_SAYS = ir.Constant(_I32, 4)  # rounding
+
+
+def scale(f: Floats, x: ir.Value, n: ir.Value) -> ir.Value:
+    """x * 2**floor(n), rounded once."""
+    return _in_registers(f, lambda x, n: _masked(f, "scalef", [x, n], x), x, n)
+
+
+def exponent(f: Floats, x: ir.Value) -> ir.Value:
+    """floor(log2|x|): of 0 -inf, of an infinity inf, of nan nan."""
+    return _in_registers(f, lambda x: _masked(f, "getexp", [x], x), x)
+
+
+def fraction(f: Floats, x: ir.Value) -> ir.Value:
+    """x / 2**exponent(x), in [1, 2): of 0 and of inf 1, of less than 0 and of nan nan."""
+    negative_is_nan = ir.Constant(_I32, 2 << 2)
+    return _in_registers(f, lambda x: _masked(f, "getmant", [x, negative_is_nan], x), x)
+
+
+def estimate(f: Floats, x: ir.Value) -> ir.Value:
+    """1 / x within 2**-14 of it; 0 where that is denormal."""
+    return _in_registers(f, lambda x: _masked(f, "rcp14", [x], x, rounds=False), x)
+
+
+def lookup(f: Floats, index: ir.Value, table: Sequence[float]) -> ir.Value:
+    """The element of a table that the lowest bits of integer lanes count: of 16 or 32 in f32, of 8 or 16 in f64."""
+    lanes = 512 // f.bits
+    parts = [f.constants(table[i : i + lanes]) for i in range(0, len(table), lanes)]
+    kind = "ps" if f.bits == 32 else "pd"
+
+    def of_register(index: ir.Value) -> ir.Value:
+        if len(parts) == 1:
+            name = f"llvm.x86.avx512.permvar.{'sf' if f.bits == 32 else 'df'}.512"
+            return _call(f, name, parts[0].type, [parts[0], index])
+        return _call(f, f"llvm.x86.avx512.vpermi2var.{kind}.512", parts[0].type, [parts[0], index, parts[1]])
+
+    return _in_registers(f, of_register, index, least=512)
+
+
+def _masked(f: Floats, name: str, operands: Sequence[ir.Value], kept: ir.Value, *, rounds: bool = True) -> ir.Value:
+    """An instruction that takes a mask, here of all lanes of one register."""
+    lanes = kept.type.count
+    bits = lanes * f.bits
+    all_lanes = ir.Constant(ir.IntType(max(8, lanes)), (1 << lanes) - 1)
+    mode = [_AS_THE_MODE_SAYS] if rounds and bits == 512 else []
+    masked = "mask." if rounds else ""
+    name = f"llvm.x86.avx512.{masked}{name}.p{'s' if f.bits == 32 else 'd'}.{bits}"
+    return _call(f, name, kept.type, [*operands, kept, all_lanes, *mode])
+
+
+def _call(f: Floats, name: str, result: ir.Type, operands: Sequence[ir.Value]) -> ir.Value:
+    function = f.builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(f.builder.module, ir.FunctionType(result, [x.type for x in operands]), name)
+    return f.builder.call(function, operands)
+
+
+def _in_registers(f: Floats, function: Callable[..., ir.Value], *operands: ir.Value, least: int = 128) -> ir.Value:
+    """`function` of registers of at least `least` bits, on lanes of any width."""
+    lanes = max(least, min(512, _power_of_two_above(f.width * f.bits))) // f.bits
+    parts = [function(*(_lanes(f, x, first, lanes) for x in operands)) for first in range(0, f.width, lanes)]
+    if f.width == 1:
+        return f.builder.extract_element(parts[0], ir.Constant(_I32, 0))
+    while len(parts) > 1:
+        both = range(2 * parts[0].type.count)
+        pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
+        parts = [_shuffle(f, pair[0], pair[-1], both) for pair in pairs]
+    return parts[0] if parts[0].type.count == f.width else _shuffle(f, parts[0], parts[0], range(f.width))
+
+
+def _power_of_two_above(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _lanes(f: Floats, x: ir.Value, first: int, count: int) -> ir.Value:
+    """`count` lanes of x; those past its end are any."""
+    if f.width == 1:
+        undefined = ir.Constant(ir.VectorType(x.type, count), ir.Undefined)
+        return f.builder.insert_element(undefined, x, ir.Constant(_I32, 0))
+    if f.width == count:
+        return x
+    return _shuffle(f, x, x, [i % f.width for i in range(first, first + count)])
+
+
+def _shuffle(f: Floats, x: ir.Value, y: ir.Value, index: Sequence[int]) -> ir.Value:
+    kind = ir.VectorType(_I32, len(index))
+    return f.builder.shuffle_vector(x, y, ir.Constant(kind, [ir.Constant(_I32, i) for i in index]))
