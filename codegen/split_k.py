@@ -81,10 +81,13 @@ def _should_split(kernel: ContractKernel, extent: int) -> bool:
 def _part_of_windows(kernel: ContractKernel, extent: int, most: int) -> int | None:
     """Steps of k in one of `most` parts of a contraction with windows, values of its highest digit; None: it is whole.
 
-    Threads that share its results each copy what all of these read.
+    Threads that share its results each copy what all of these read, unless there is a batch to share out.
     """
-    results = product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
+    batch = product(axis.extent for axis in kernel.batch)
+    results = batch * kernel.m.extent * kernel.n.extent
     if not isinstance(results, int) or results > _FEW_OF_WINDOWS or results * extent < _WORK:
+        return None
+    if not isinstance(batch, int) or batch >= _PARTS:
         return None
     digits = split_digits(kernel.k.symbol, kernel.a, kernel.b)
     if not digits.radices or extent % digits.radices[-1] or not _has_windows(kernel):

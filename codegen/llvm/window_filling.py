@@ -14,10 +14,13 @@ from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
-from tjit.codegen.llvm.vectors import I32, I64, PTR, i64, plain_function, stack
+from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, plain_function, stack
+from tjit.codegen.llvm.window_map import ImageAxis
 from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, packs_taps
 from tjit.codegen.llvm.window_plan import WindowPlan
+from tjit.codegen.llvm.window_planes import FILLING, Planes, PlanesFilling, emit_planes_filling
 from tjit.codegen.llvm.window_tile import TABLE_ROW
+from tjit.ir.dims import Dim, coefficient
 
 __all__ = ["Filling"]
 
@@ -45,24 +48,67 @@ class Filling:
         self.image, self.panels, self.matrix, self.sums, self.turned = places
         self.table = scratch
 
-    def _copy_image(self, n: list[Range], k: list[Range]) -> None:
-        """The part of the image that a block of n and one of k read, padding included."""
-        e, ints, plan = self.shared, self.ints, self.plan
+    def _copy_image(self, m: Range, n: list[Range], k: list[Range]) -> None:
+        """The part of the image that a block of n and one of k read, padding included, of m's own planes."""
+        places = [self._place(axis, n, k) for axis in self.windows.axes]
+        if self.plan.planes is not None:
+            self._copy_planes(self.plan.planes, m, places)
+            return
+        e, plan = self.shared, self.plan
         fill = e.parts.get("image")
         if fill is None:
             symbols = tuple(axis.symbol for axis in self.windows.axes)
             batch = self.windows.batch
             fill = emit_image(e.module, self.kernel, plan.target, self.windows.image, symbols, plan.strides, batch)
             e.parts["image"] = fill
-        places: list[ir.Value] = []
-        for axis in self.windows.axes:
-            start, size = i64(0), i64(1)
-            for digit, ranges, scale in ((axis.n, n, axis.scale_n), (axis.k, k, axis.scale_k)):
-                if digit is not None:
-                    start = ints.add(start, ints.mul(ranges[digit].start, i64(scale)))
-                    size = ints.add(size, ints.mul(ints.sub(ranges[digit].size, i64(1)), i64(scale)))
-            places += [start, size]
-        self.b.call(fill, [e.args, *self._batch(), self.image, *places])
+        self.b.call(fill, [e.args, *self._batch(), self.image, *(v for r in places for v in (r.start, r.size))])
+
+    def _place(self, axis: ImageAxis, n: list[Range], k: list[Range]) -> Range:
+        """The range of an axis of the image that a block of n and one of k read."""
+        ints = self.ints
+        start, size = i64(0), i64(1)
+        for digit, ranges, scale in ((axis.n, n, axis.scale_n), (axis.k, k, axis.scale_k)):
+            if digit is not None:
+                start = ints.add(start, ints.mul(ranges[digit].start, i64(scale)))
+                size = ints.add(size, ints.mul(ints.sub(ranges[digit].size, i64(1)), i64(scale)))
+        return Range(start, size)
+
+    def _clear_image(self) -> None:
+        """Zeros for the padding around planes, over which nothing else is written."""
+        size = self.plan.slots()[0] * self.kernel.accumulate.itemsize
+        i8, i1 = ir.IntType(8), ir.IntType(1)
+        clear = declare(self.b, "llvm.memset.p0.i64", ir.FunctionType(ir.VoidType(), [PTR, i8, I64, i1]))
+        self.b.call(clear, [self.image, i8(0), i64(size), i1(0)])
+
+    def _copy_planes(self, planes: Planes, m: Range, places: list[Range]) -> None:
+        """The planes of the filters `m`, transposed."""
+        e, ints, plan = self.shared, self.ints, self.plan
+        axes, dtype = self.windows.axes, self.kernel.accumulate
+        outer = len(axes) - len(planes.axes)
+        extents = tuple(end - low for low, end in planes.inside)
+        strides = tuple(stride // plan.lanes for stride in plan.strides[outer:])
+        filling = PlanesFilling(planes.load.dtype, dtype, planes.apart, extents, strides)
+        fill = e.depend(filling.name(plan.target), FILLING, lambda: emit_planes_filling(filling, plan.target))
+        ints.symbols[self.kernel.m.symbol.name] = m.start
+        last = ints.sub(ints.min(m.size, i64(plan.lanes)), i64(1))
+        to = i64(sum(low * stride for (low, _), stride in zip(planes.inside, plan.strides[outer:], strict=True)))
+        with ExitStack() as loops:
+            for axis, place, stride in zip(axes[:outer], places, plan.strides, strict=False):
+                u = loops.enter_context(ints.loop(i64(0), place.size))
+                ints.symbols[axis.symbol.name] = ints.add(place.start, u)
+                to = ints.add(to, ints.mul(u, i64(stride)))
+            first = e.at(
+                e.pointers[planes.load.buffer.name], ints.dim(planes.first), ir.IntType(planes.load.dtype.bits)
+            )
+            self.b.call(fill, [first, last, self._following(planes), e.at(self.image, to)])
+
+    def _following(self, planes: Planes) -> ir.Value:
+        """How many bytes away the planes are that are read after some: of another image, or of more filters."""
+        step: Dim = planes.apart * self.plan.lanes
+        for axis in self.windows.axes[: -len(planes.axes)]:
+            if axis.n is None or self.plan.n.span_of(axis.n) > 1:
+                step = coefficient(planes.first, axis.symbol) or step
+        return self.ints.mul(self.ints.dim(step), i64(planes.load.dtype.itemsize))
 
     def _batch(self) -> list[ir.Value]:
         return [self.ints.symbols[axis.symbol.name] for axis in self.windows.batch]

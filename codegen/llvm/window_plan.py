@@ -2,7 +2,8 @@
 
 Where there are many filters, lanes run along m (filters) and the rows of a tile along n (positions): an element of the
 image is read as a scalar, so neither a stride nor a dilation nor the end of an image's row costs anything. Where there
-are few, as in depthwise convolutions, lanes run along the image's rows: along n, or along k, which are then summed.
+are few, lanes run along the image's rows: along n, or along k, which are then summed. Where there is one filter for
+each channel, channels are filters that each read an image of their own, whose elements are vectors in scratch.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tjit.codegen.llvm.window_blocks import (
     rows_tile,
 )
 from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows, split_axis
+from tjit.codegen.llvm.window_planes import Planes, filter_for_each, planes_of
 from tjit.codegen.llvm.window_reads import TileReads
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
@@ -40,6 +42,8 @@ _KEPT = 256 << 10  # unfinished sums
 _WHOLE = 96 << 10  # elements of weights that are packed once for a task
 _LONG_K_BLOCK = 4096
 _FEW_FILTERS = 8
+_PLANES = 1 << 16  # elements of an image of planes side by side: a quarter of a second-level cache
+_PLANES_BLOCK = 400  # positions, or steps of k, in such an image
 _MOST_STEP = 4  # from position to position: whole vectors are loaded and every so many elements taken
 _CELL_FLOPS = 1 << 20
 _CELLS = 16
@@ -75,6 +79,8 @@ class WindowPlan:
         strides: of the image's axes in scratch.
         spelt: how many digits of k, the lowest, have values that are steps of one row of the table.
         outer: the axis whose digit of k a block goes through last, so that padding is at its ends; None: the highest.
+        image_extents: of the part of the image that a block of n and one of k read.
+        planes: where each filter reads an image of its own; a tile has a vector of filters then, and so has a block.
     """
 
     kernel: ContractKernel
@@ -90,6 +96,8 @@ class WindowPlan:
     strides: tuple[int, ...]
     spelt: int
     outer: ImageAxis | None
+    image_extents: tuple[int, ...]
+    planes: Planes | None = None
 
     @property
     def lanes(self) -> int:
@@ -155,7 +163,8 @@ class WindowPlan:
     @property
     def packs_whole(self) -> bool:
         """Whether all filters are packed at once, for as many positions as a task has."""
-        return self.along != "k" and self.k.count == 1 and self.k.size * self.m <= _WHOLE
+        few = self.k.count == 1 and self.k.size * self.m <= _WHOLE
+        return self.along != "k" and self.planes is None and few
 
     @property
     def tiles(self) -> int:
@@ -190,10 +199,6 @@ class WindowPlan:
         rows = self.k.size // self.reads.taps
         return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + rows * 16, 64)
 
-    @property
-    def image_extents(self) -> tuple[int, ...]:
-        return _image_extents(self.windows, self.tile, self.n, self.k)
-
 
 @lru_cache(maxsize=8)
 def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
@@ -207,6 +212,9 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     windows = map_windows(kernel)
     if windows is None or not windows.has_windows:
         return None
+    side_by_side = _plan_planes(kernel, target)
+    if side_by_side is not None:
+        return side_by_side
     m = kernel.m.extent
     along = _along(windows, m, lanes)
     k = blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
@@ -226,7 +234,32 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
     outer = outermost(windows, tile, k) if along == "m" else None
-    return WindowPlan(kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer)
+    return WindowPlan(
+        kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
+    )
+
+
+def _plan_planes(kernel: ContractKernel, target: Target) -> WindowPlan | None:
+    """The plan with lanes along filters that each read an image of their own; None where it is not for `kernel`."""
+    found = filter_for_each(kernel)
+    windows = None if found is None else map_windows(found)
+    planes = None if found is None or windows is None else planes_of(found, windows)
+    if found is None or windows is None or planes is None:
+        return None
+    size = found.accumulate.itemsize
+    lanes = target.lanes(size)
+    k = blocks_of_k(windows.k, max(_PLANES_BLOCK, planes.steps(windows)))
+    tile, _ = filters_tile(windows, lanes, k, target, size, _apart(found))
+    n = blocks_of_n(windows.n, tile, max(_PLANES_BLOCK, planes.positions(windows)))
+    extents = planes.hold(windows.axes, _image_extents(windows, tile, n, k))
+    many = isinstance(found.m.extent, int) and min(found.m.extent, planes.length) >= lanes
+    if not many or not planes.are_whole(n, k) or prod(extents) * lanes > _PLANES:
+        return None
+    strides = tuple(stride * lanes for stride in _strides(extents, size * lanes, 1))
+    panels, spelt, outer = _panels(found, windows), int(k.taps > 1), outermost(windows, tile, k)
+    return WindowPlan(
+        found, target, windows, "m", tile, lanes, n, k, lanes, panels, strides, spelt, outer, extents, planes
+    )
 
 
 def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, width: int) -> tuple[Blocks, int]:

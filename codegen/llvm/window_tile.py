@@ -62,17 +62,22 @@ class Tap:
 
 @dataclass(frozen=True, slots=True)
 class WindowTile:
-    """A microkernel: a line for each offset (in elements), `vectors` of lanes in each, `taps` in each row of k."""
+    """A microkernel: a line for each offset (in elements), `vectors` of lanes in each, `taps` in each row of k.
+
+    Attributes:
+        planes: whether each filter has an image of its own: what a tap reads is a vector, not one element for all.
+    """
 
     dtype: DType
     offsets: tuple[int, ...]
     vectors: int
     taps: tuple[Tap, ...]
+    planes: bool = False
 
     def name(self, target: Target) -> str:
         shape = f"{len(self.taps)}x{len(self.offsets)}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
         where = hashlib.sha256(f"{self.offsets}{self.taps}".encode()).hexdigest()[:12]
-        return f"tjit.window.{self.dtype}.{shape}.{where}"
+        return f"tjit.{'planes' if self.planes else 'window'}.{self.dtype}.{shape}.{where}"
 
 
 def emit_window_tile(tile: WindowTile, target: Target) -> ir.Module:
@@ -174,10 +179,15 @@ class _WindowTile(_Accumulating):
             self._prefetch(later, t * width)
             sums = list(sums)
             for line in tap.lines:
-                at = b.gep(image, [i64(self.tile.offsets[line] + tap.place)], source_etype=self.element)
-                wide = splat(b, b.load(at, typ=self.element), self.lanes)
+                wide = self._pixel(b.gep(image, [i64(self.tile.offsets[line] + tap.place)], source_etype=self.element))
                 sums[line] = [self._multiply_add(wide, y, s) for y, s in zip(filters, sums[line], strict=True)]
         return sums
+
+    def _pixel(self, pointer: ir.Value) -> ir.Value:
+        """What each filter reads of an image."""
+        if self.tile.planes:
+            return self._vector(pointer, 0)
+        return splat(self.b, self.b.load(pointer, typ=self.element), self.lanes)
 
     def _prefetch(self, panel: ir.Value, first: int) -> None:
         """Ask for the filters of a later step: a panel is larger than the first-level cache."""

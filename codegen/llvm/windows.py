@@ -1,8 +1,9 @@
 """Contractions with windows: an image of each block in scratch, packed filters, tiles, then the epilogue.
 
 Loops, outermost first: cells of this task (positions, then blocks of filters), blocks of k, for which the image is
-copied with its padding, blocks of filters, which are packed, tiles. Every sum runs over k in order, in blocks that
-depend on k's extent only: the number of tasks changes no bit.
+copied with its padding, blocks of filters, which are packed, tiles. Where filters have images of their own, a cell is
+one block of filters. Every sum runs over k in order, in blocks that depend on k's extent only: the number of tasks
+changes no bit.
 """
 
 from __future__ import annotations
@@ -51,10 +52,12 @@ class _Windows(Filling):
         cell = stack(b, I64)
         b.store(first, cell)
         b.store(i64(-1), self.packed)
+        if plan.planes is not None:
+            self._clear_image()
         with while_loop(b, lambda: b.icmp_signed("<", b.load(cell, typ=I64), last)):
             c = b.load(cell, typ=I64)
             i, block = ints.mod(c, i64(plan.m_blocks)), ints.div(c, i64(plan.m_blocks))
-            tall = ints.min(ints.sub(i64(plan.m_blocks), i), ints.sub(last, c))
+            tall = i64(1) if plan.planes else ints.min(ints.sub(i64(plan.m_blocks), i), ints.sub(last, c))
             group = ints.div(block, i64(plan.n.count))
             self._bind_batch(group)
             n = self._bind_block(plan.n, ints.mod(block, i64(plan.n.count)))
@@ -88,7 +91,7 @@ class _Windows(Filling):
         ints, plan, b = self.ints, self.plan, self.b
         with ints.loop(i64(0), i64(plan.k.count)) as number:
             k = self._bind_block(plan.k, number)
-            self._copy_image(n, k)
+            self._copy_image(m, n, k)
             self._fill_table(k)
             later = b.zext(b.icmp_signed(">", number, i64(0)), I64)
             final = b.icmp_signed("==", number, i64(plan.k.count - 1))
@@ -254,7 +257,7 @@ class _Windows(Filling):
         if plan.along == "n":
             rows = RowsTile(dtype, plan.filters, offsets, plan.vectors, plan.step, taps)
             return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
-        tile = WindowTile(dtype, offsets, plan.vectors, taps)
+        tile = WindowTile(dtype, offsets, plan.vectors, taps, plan.planes is not None)
         return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
 
     def _run(
