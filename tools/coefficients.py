@@ -57,7 +57,7 @@ def remez(f: Function, weight: Function, a: float, b: float, n: int) -> tuple[li
     return best
 
 
-def _by_square(f: Function) -> Function:
+def by_square(f: Function) -> Function:
     """f as a function of the square of its argument."""
     return lambda z: f(mp.sqrt(z))
 
@@ -78,51 +78,51 @@ def _exp2(n: int):
 
 def _sinh(n: int):
     h = (LN2 / 2 * mpf("1.001")) ** 2
-    f = _by_square(lambda r: (mp.sinh(r) - r) / r**3)
-    return remez(f, _by_square(lambda r: r**3 / mp.sinh(r)), TINY, h, n)
+    f = by_square(lambda r: (mp.sinh(r) - r) / r**3)
+    return remez(f, by_square(lambda r: r**3 / mp.sinh(r)), TINY, h, n)
 
 
 def _cosh(n: int):
     h = (LN2 / 2 * mpf("1.001")) ** 2
-    return remez(_by_square(lambda r: (mp.cosh(r) - 1) / r**2), _by_square(lambda r: r**2), TINY, h, n)
+    return remez(by_square(lambda r: (mp.cosh(r) - 1) / r**2), by_square(lambda r: r**2), TINY, h, n)
 
 
 def _log(n: int):
     """log((1 + s)/(1 - s)) = 2 s + s**3 p(s**2)."""
     h = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.001")
-    f = _by_square(lambda s: (2 * mp.atanh(s) - 2 * s) / s**3)
-    return remez(f, _by_square(lambda s: s**3 / mp.atanh(s)), TINY, h, n)
+    f = by_square(lambda s: (2 * mp.atanh(s) - 2 * s) / s**3)
+    return remez(f, by_square(lambda s: s**3 / mp.atanh(s)), TINY, h, n)
 
 
 def _log_tail(n: int):
     """log((1 + s)/(1 - s)) = 2 s + 2/3 s**3 + s**5 p(s**2)."""
     h = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.001")
-    f = _by_square(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5)
-    return remez(f, _by_square(lambda s: s**5 / mp.atanh(s)), 1e-6, h, n)
+    f = by_square(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5)
+    return remez(f, by_square(lambda s: s**5 / mp.atanh(s)), 1e-6, h, n)
 
 
 def _sin(n: int):
     h = (mp.pi / 4 * mpf("1.001")) ** 2
-    f = _by_square(lambda r: (mp.sin(r) - r) / r**3)
-    return remez(f, _by_square(lambda r: r**3 / mp.sin(r)), TINY, h, n)
+    f = by_square(lambda r: (mp.sin(r) - r) / r**3)
+    return remez(f, by_square(lambda r: r**3 / mp.sin(r)), TINY, h, n)
 
 
 def _cos(n: int):
     h = (mp.pi / 4 * mpf("1.001")) ** 2
     return remez(
-        _by_square(lambda r: (mp.cos(r) - 1 + r**2 / 2) / r**4), _by_square(lambda r: r**4 / mp.cos(r)), 1e-6, h, n
+        by_square(lambda r: (mp.cos(r) - 1 + r**2 / 2) / r**4), by_square(lambda r: r**4 / mp.cos(r)), 1e-6, h, n
     )
 
 
 def _atan(n: int):
     """Up to tan(pi/8)."""
-    f = _by_square(lambda r: (mp.atan(r) - r) / r**3)
-    return remez(f, _by_square(lambda r: r**3 / mp.atan(r)), TINY, (mp.sqrt(2) - 1) ** 2 * mpf("1.001"), n)
+    f = by_square(lambda r: (mp.atan(r) - r) / r**3)
+    return remez(f, by_square(lambda r: r**3 / mp.atan(r)), TINY, (mp.sqrt(2) - 1) ** 2 * mpf("1.001"), n)
 
 
 def _asin(n: int):
-    f = _by_square(lambda r: (mp.asin(r) - r) / r**3)
-    return remez(f, _by_square(lambda r: r**3 / mp.asin(r)), TINY, 0.25, n)
+    f = by_square(lambda r: (mp.asin(r) - r) / r**3)
+    return remez(f, by_square(lambda r: r**3 / mp.asin(r)), TINY, 0.25, n)
 
 
 ERF_SPLIT = 1.0

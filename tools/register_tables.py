@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
-from coefficients import remez
+from coefficients import by_square, remez
 from mpmath import mp, mpf
 
 mp.dps = 60
@@ -28,9 +28,12 @@ def rounded(x: mpf, dtype: str) -> float:
 def show(name: str, values: dict[str, Sequence[float]]) -> None:
     print(f"{name}: dict[str, tuple[float, ...]] = {{")
     for dtype, numbers in values.items():
-        lines = textwrap.wrap(", ".join(map(repr, numbers)), 110, initial_indent=" " * 8, subsequent_indent=" " * 8)
-        print(f'    "{dtype}": (\n' + "\n".join(lines) + ",\n    ),")
+        print(f'    "{dtype}": (\n' + wrapped(numbers) + ",\n    ),")
     print("}")
+
+
+def wrapped(numbers: Sequence[float]) -> str:
+    return textwrap.fill(", ".join(map(repr, numbers)), 118, initial_indent=" " * 8, subsequent_indent=" " * 8)
 
 
 def fitted(name: str, dtype: str, f: Function, weight: Function, ends: tuple[mpf, mpf], n: int) -> list[float]:
@@ -124,11 +127,72 @@ def powers() -> None:
     show("POW_EXP2_TAIL", {"f64": fitted("POW_EXP2_TAIL", "f64", exp2, abs, (-half, half * mpf("1.0007")), 3)})
 
 
+# -- odd functions of f32 that end at 1: 32 pieces, with polynomials of their own ---------------------------------------
+
+
+def pieces(name: str, f: Function, end: float, n: int) -> None:
+    """Pieces of f on [0, end]: where their middles are, what f is there, and n more coefficients.
+
+    A piece is counted by the last bit of the exponent of u = 1 + 3 a / end and by four digits of u.
+    """
+    scale = rounded(3 / mpf(end), "f32")
+    steps = [(mpf(u - 1) / scale, mpf(v - 1) / scale) for u, v in _steps()]
+    low = [near_zero(f, steps[17][1], n)] * 2
+    rows = [*(piece(f, *ends, n) for ends in steps[:16]), *low, *(piece(f, *ends, n) for ends in steps[18:])]
+    print(f"{name}: {float(max(error for _, error in rows)):.3f} ulp", file=sys.stderr)
+    print(f"{name}_SCALE = {scale!r}")
+    print(f"{name}_PIECES: tuple[tuple[float, ...], ...] = (")
+    for column in zip(*(row for row, _ in rows), strict=True):
+        print("    (\n" + wrapped(column) + ",\n    ),")
+    print(")")
+
+
+def _steps() -> list[tuple[float, float]]:
+    """Where the pieces begin and end, in u."""
+    return [(2 + i / 8, 2 + (i + 1) / 8) for i in range(16)] + [(1 + i / 16, 1 + (i + 1) / 16) for i in range(16)]
+
+
+Piece = tuple[list[float], mpf]
+
+
+def piece(f: Function, start: mpf, end: mpf, n: int) -> Piece:
+    """The middle, f there, and f's slope from there to a as a polynomial in the distance; its error in ulp."""
+    middle, value = _nearly_exact(f, start, end)
+    at, known, margin = mpf(middle), mpf(value), (end - start) / 1000
+    ends = start - margin - at, end + margin * mpf("1.0007") - at
+    slope, weight = (lambda d: (f(at + d) - known) / d), (lambda d: abs(d) / f(at + d))
+    c, error = remez(slope, weight, float(ends[0]), float(ends[1]), n)
+    return [middle, value, *(rounded(x, "f32") for x in c)], error * 2**24
+
+
+def near_zero(f: Function, end: mpf, n: int) -> Piece:
+    """The same of 0, where a is added without loss: f(a) / a - 1 as a polynomial in a**2."""
+    slope, weight = by_square(lambda a: f(a) / a - 1), by_square(lambda a: a / f(a))
+    c, error = remez(slope, weight, 1e-9, float(end**2 * mpf("1.01")), n)
+    return [0.0, 0.0, *(rounded(x, "f32") for x in c)], error * 2**24
+
+
+def _nearly_exact(f: Function, start: mpf, end: mpf) -> tuple[float, float]:
+    """A number between, near the middle if there is one, where f is nearly one of f32."""
+
+    def lost(x: float) -> mpf:
+        return abs(f(mpf(x)) - mpf(rounded(f(mpf(x)), "f32")))
+
+    middle, half, at = (start + end) / 2, (end - start) / 2, 0.0
+    for part in (mpf(1) / 16, mpf(1) / 4, mpf(1)):
+        at = min((rounded(middle + half * part * i / 500, "f32") for i in range(-500, 501)), key=lost)
+        if lost(at) < f(middle) * 2**-32:
+            break
+    return at, rounded(f(mpf(at)), "f32")
+
+
 def main() -> None:
     print('"""Tables of AVX-512 registers. Written by tools/register_tables.py: do not edit."""\n')
     print("from __future__ import annotations\n\n# fmt: off")
     logarithms()
     powers()
+    pieces("ERF", mp.erf, 4.0, 4)
+    pieces("TANH", mp.tanh, 9.25, 5)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from llvmlite import ir
 if TYPE_CHECKING:
     from tjit.codegen.llvm.floats import Floats
 
-__all__ = ["estimate", "exponent", "fraction", "lookup", "scale"]
+__all__ = ["estimate", "exponent", "fraction", "lookup", "odd_by_pieces", "scale"]
 
 _I32 = ir.IntType(32)
 _AS_THE_MODE_SAYS = ir.Constant(_I32, 4)  # rounding
@@ -53,6 +53,26 @@ def lookup(f: Floats, index: ir.Value, table: Sequence[float]) -> ir.Value:
         return _call(f, f"llvm.x86.avx512.vpermi2var.{kind}.512", parts[0].type, [parts[0], index, parts[1]])
 
     return _in_registers(f, of_register, index, least=512)
+
+
+def odd_by_pieces(f: Floats, x: ir.Value, scale: float, columns: Sequence[Sequence[float]]) -> ir.Value:
+    """An odd function of f32 that ends at 1, by 32 polynomials.
+
+    Args:
+        scale: 3 / where it has come to 1.
+        columns: of each piece its middle, the function there, then coefficients of the slope from there, by the
+            distance; in the two next to 0, of f(a) / a - 1, by a**2.
+    """
+    a = f.clamp_above(f.abs(x), 2.99 / scale)
+    u = f.fma(a, scale, 1.0)
+    i = f.builder.lshr(f.to_bits(u), f.iconst(f.mantissa - 4))
+    middle, value, *coefficients = (lookup(f, i, column) for column in columns)
+    first, d = f.lt(u, 1.125), f.sub(a, middle)
+    by = f.select(first, f.mul(a, a), d)
+    slope = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        slope = f.fma(slope, by, c)
+    return f.copysign(f.fma(slope, d, f.select(first, a, value)), x)
 
 
 def _masked(f: Floats, name: str, operands: Sequence[ir.Value], kept: ir.Value, *, rounds: bool = True) -> ir.Value:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import ERF, ERF_TAIL, ERFC, ERFC_OF_F32, ERFC_SLOPE, EXP, LOG2_E, POW_EXP2
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_exp import parts
+from tjit.codegen.llvm.register_tables import ERF_PIECES, ERF_SCALE
 
 __all__ = ["erf", "erfc", "erfc_of_f32"]
 
 
 def erf(f: Floats, x: ir.Value) -> ir.Value:
-    """x + x p(x**2 - 1/2) up to 1, then 1 - exp(-x q(x))."""
+    """x + x p(x**2 - 1/2) up to 1, then 1 - exp(-x q(x)); in f32 by pieces where tables are in registers."""
+    if f.features.avx512 and f.bits == 32:
+        return avx512.odd_by_pieces(f, x, ERF_SCALE, ERF_PIECES)
     a = f.abs(x)
     u = f.fma(x, x, -0.5)
     inner = f.fma(a, f.polynomial(u, ERF[f.name]), a)

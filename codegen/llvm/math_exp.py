@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import COSH, EXP, EXP2, EXPM1, LN2, LOG2_E, SINH
 from tjit.codegen.llvm.floats import Floats
+from tjit.codegen.llvm.register_tables import TANH_PIECES, TANH_SCALE
 
 __all__ = ["cosh", "exp", "exp2", "expm1", "sigmoid", "sinh", "tanh"]
 
@@ -76,7 +78,9 @@ def expm1(f: Floats, x: ir.Value) -> ir.Value:
 
 
 def tanh(f: Floats, x: ir.Value) -> ir.Value:
-    """expm1(2x) / (expm1(2x) + 2)."""
+    """expm1(2x) / (expm1(2x) + 2); in f32 by pieces where tables are in registers."""
+    if f.features.avx512 and f.bits == 32:
+        return avx512.odd_by_pieces(f, x, TANH_SCALE, TANH_PIECES)
     a = f.clamp_above(f.abs(x), 0.375 * (f.mantissa + 3))
     n = f.sub(f.fma(a, 2 * LOG2_E[f.name][0], f.magic), f.magic)
     # expm1(2a) = s (r + small) + s/2 - 1; that log(2) has more digits does not matter where n is not 0
