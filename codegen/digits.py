@@ -6,14 +6,14 @@ of a convolution is read with whole vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tjit.codegen.kernel import Compute, Expr, Index, Load, walk
 from tjit.ir.dims import Call, Dim, DimExpr, Symbol, substitute, symbols
 
-__all__ = ["Digits", "expression_dims", "split_digits", "substitute_symbol"]
+__all__ = ["Digits", "digits_of", "expression_dims", "split_digits", "substitute_symbol"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,12 @@ class Digits:
 def split_digits(axis: Symbol, *exprs: Expr) -> Digits:
     """The digits of `axis` by the numbers that index expressions of `exprs` divide it by."""
     radices = sorted({n for expr in exprs for d in expression_dims(expr) for n in _divisors(d, axis)})
-    if not radices or any(big % small for small, big in pairwise(radices)):
+    return digits_of(axis, () if any(big % small for small, big in pairwise(radices)) else radices)
+
+
+def digits_of(axis: Symbol, radices: Sequence[int]) -> Digits:
+    """The digits of `axis` by rising `radices`."""
+    if not radices:
         return Digits(axis.dim, axis, (), ())
     lowest = Symbol(f"{axis.name}.0", 0, radices[0] - 1)
     tops = [big // small - 1 for small, big in pairwise(radices)]

@@ -6,10 +6,11 @@ Like `split_reduction`, the cut depends on shapes only: the bits of the result d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import isqrt
 
 from tjit.codegen.axes import rebuild
-from tjit.codegen.digits import expression_dims, split_digits
+from tjit.codegen.digits import Digits, expression_dims, split_digits
 from tjit.codegen.kernel import (
     Accumulator,
     AttentionGradientKernel,
@@ -28,20 +29,35 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.codegen.split import parts_axis
-from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, product, substitute, symbols
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
 __all__ = ["join_parts", "split_contraction"]
 
 _FEW_RESULTS = 64 * 64
+_MOST_RESULTS = 1 << 18
 _FEW_OF_WINDOWS = 10 * _FEW_RESULTS
 _LONG = 4096  # steps of k
+_LONG_FOR_SIDE = 24  # times the side of a square of as many results: adding up parts is then a small part of all
 _WORK = 1 << 19  # multiplications: less is done sooner than shared
 _PARTS = 16
+_PARTIAL = 1 << 18  # sums that are kept for parts beyond the first _PARTS / 2
 _STEPS = 1024  # of a part at least
 _ROWS = 32  # enough for all threads
 _FEW_ROWS = 4  # of the other operand
+_VECTOR = 64  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """k in `parts` of equal `length`, numbered by `part` over `axes`, and a `rest` of steps behind them."""
+
+    axes: tuple[Axis, ...]
+    part: Dim
+    parts: int
+    length: int
+    rest: int
 
 
 def split_contraction(
@@ -49,52 +65,82 @@ def split_contraction(
 ) -> tuple[list[ContractKernel], LoopKernel] | None:
     """Kernels of partial sums and the one that adds them up and runs the epilogue; None: `kernel` is left as it is.
 
-    k is cut into equal parts, which are one kernel with a batch axis more, and a rest shorter than one of them.
+    k is cut into equal parts, which are one kernel with a batch axis or two more, and what is left behind them.
     """
-    extent = kernel.k.extent
-    if not isinstance(extent, int) or extent < _LONG:
+    extent, results = kernel.k.extent, product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
+    if not isinstance(extent, int) or not isinstance(results, int) or extent < _LONG or results * extent < _WORK:
         return None
-    most = min(_PARTS, extent // _STEPS)
-    length = extent // most if _should_split(kernel, extent) else _part_of_windows(kernel, extent, most)
-    if length is None:
+    is_plain = _should_split(kernel, extent, results)
+    cut = _cut(kernel, extent, results) if is_plain else _cut_of_windows(kernel, extent, results)
+    if cut is None:
         return None
+    count = cut.parts + (cut.rest > 0)
+    axes = (*kernel.batch, *(_results(kernel) if is_plain else (kernel.m, kernel.n)))
+    buffer = new_buffer(TensorType(kernel.accumulate, (count, *(axis.extent for axis in axes))))
+
+    def partial(kernel: ContractKernel, part: Dim, length: int) -> ContractKernel:
+        at = (part, *(axis.index for axis in axes))
+        store = Store(buffer, at, Accumulator(kernel.accumulate), kernel.location)
+        return _partial(kernel, store, part * cut.length, length)
+
+    kernels = [partial(replace(kernel, batch=(*cut.axes, *kernel.batch)), cut.part, cut.length)]
+    if cut.rest:
+        kernels.append(partial(kernel, cut.parts, cut.rest))
+    return kernels, join_parts(kernel, parts_axis(kernel.k, count), buffer, axes, kernel.epilogue)
+
+
+def _cut(kernel: ContractKernel, extent: int, results: int) -> _Cut:
+    """Parts for all threads: of several steps of k's highest digit, or equal pieces of each of them."""
+    wanted = min(_PARTS, max(_PARTS // 2, _PARTIAL // results), extent // _STEPS) & -2
+    *lower, top = (1, *_digits(kernel).radices)
+    steps = extent // top
+    if steps >= wanted:
+        parts = min(range(wanted, wanted // 2, -2), key=lambda parts: steps % parts * top // _STEPS)
+        return _cut_by(kernel, extent, steps // parts * top)
+    most = max(1, min(-(-wanted // steps), top // _STEPS))
+    pieces = max(c for c in range(1, most + 1) if top % c == 0 and top // c % lower[-1] == 0)
+    outer = parts_axis(kernel.k, steps)
+    inner = Axis(Symbol(f"{outer.symbol.name}s", 0, pieces - 1), pieces)
+    return _Cut((outer, inner), outer.index * pieces + inner.index, steps * pieces, top // pieces, 0)
+
+
+def _cut_by(kernel: ContractKernel, extent: int, length: int) -> _Cut:
     parts, rest = divmod(extent, length)
-    shape = (parts + (rest > 0), *(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n)))
-    buffer = new_buffer(TensorType(kernel.accumulate, shape))
-    part = parts_axis(kernel.k, parts)
-    kernels = [_partial(replace(kernel, batch=(part, *kernel.batch)), buffer, part.index, part.index * length, length)]
-    if rest:
-        kernels.append(_partial(kernel, buffer, parts, parts * length, rest))
-    axes = (*kernel.batch, kernel.m, kernel.n)
-    return kernels, join_parts(kernel, parts_axis(kernel.k, shape[0]), buffer, axes, kernel.epilogue)
+    axis = parts_axis(kernel.k, parts)
+    return _Cut((axis,), axis.index, parts, length, rest)
 
 
-def _should_split(kernel: ContractKernel, extent: int) -> bool:
-    results = product(axis.extent for axis in (*kernel.batch, kernel.m, kernel.n))
-    if not isinstance(results, int) or results > _FEW_RESULTS or results * extent < _WORK:
+def _digits(kernel: ContractKernel) -> Digits:
+    return split_digits(kernel.k.symbol, kernel.a, kernel.b)
+
+
+def _should_split(kernel: ContractKernel, extent: int, results: int) -> bool:
+    if results > _FEW_RESULTS and not _is_long_for(results, extent, kernel):
         return False
     if results >= _ROWS and _has_rows_along_k(kernel):
         return False
-    return all(_is_strided(side, kernel.k.symbol) for side in (kernel.a, kernel.b))
+    return _is_strided(kernel, kernel.a, kernel.m) and _is_strided(kernel, kernel.b, kernel.n)
 
 
-def _part_of_windows(kernel: ContractKernel, extent: int, most: int) -> int | None:
-    """Steps of k in one of `most` parts of a contraction with windows, values of its highest digit; None: it is whole.
+def _is_long_for(results: int, extent: int, kernel: ContractKernel) -> bool:
+    """Whether parts of k, which need fewer panels than parts of m or n, are worth being added up."""
+    enough = min(kernel.m.extent, kernel.n.extent) >= _ROWS
+    return enough and results <= _MOST_RESULTS and extent >= _LONG_FOR_SIDE * isqrt(results)
+
+
+def _cut_of_windows(kernel: ContractKernel, extent: int, results: int) -> _Cut | None:
+    """Parts of a contraction with windows, of several steps of k's highest digit each; None: it is whole.
 
     Threads that share its results each copy what all of these read, unless there is a batch to share out.
     """
     batch = product(axis.extent for axis in kernel.batch)
-    results = batch * kernel.m.extent * kernel.n.extent
-    if not isinstance(results, int) or results > _FEW_OF_WINDOWS or results * extent < _WORK:
+    if results > _FEW_OF_WINDOWS or not isinstance(batch, int) or batch >= _PARTS:
         return None
-    if not isinstance(batch, int) or batch >= _PARTS:
+    radices = _digits(kernel).radices
+    if not radices or extent % radices[-1] or not _has_windows(kernel):
         return None
-    digits = split_digits(kernel.k.symbol, kernel.a, kernel.b)
-    if not digits.radices or extent % digits.radices[-1] or not _has_windows(kernel):
-        return None
-    unit = digits.radices[-1]
-    length = -(-(extent // unit) // most) * unit
-    return length if length < extent else None
+    length = -(-(extent // radices[-1]) // min(_PARTS, extent // _STEPS)) * radices[-1]
+    return _cut_by(kernel, extent, length) if length < extent else None
 
 
 def _has_windows(kernel: ContractKernel) -> bool:
@@ -110,32 +156,53 @@ def _has_windows(kernel: ContractKernel) -> bool:
 def _has_rows_along_k(kernel: ContractKernel) -> bool:
     """Whether each result, or a few, is of a row of its own, contiguous along k: threads then take whole rows."""
     few, many = sorted((kernel.m, kernel.n), key=lambda axis: axis.extent)
-    side = kernel.a if many is kernel.m else kernel.b
-    while isinstance(side, Compute) and side.op.name == "cast":
-        (side,) = side.operands
-    if not isinstance(side, Load) or few.extent > _FEW_ROWS:
+    return few.extent <= _FEW_ROWS and _is_along_k(kernel, kernel.a if many is kernel.m else kernel.b)
+
+
+def _is_along_k(kernel: ContractKernel, side: Expr) -> bool:
+    """Whether neighbours along k are neighbours in memory."""
+    load = _without_casts(side)
+    if not isinstance(load, Load):
         return False
-    return coefficient(side.buffer.offset(side.index), kernel.k.symbol) == 1
+    digits = _digits(kernel)
+    place = substitute(load.buffer.offset(load.index), {kernel.k.symbol: digits.value})
+    return coefficient(place, digits.lowest) == 1
 
 
-def _is_strided(expr: Expr, k: Symbol) -> bool:
-    """Whether a part of k reads a part of the same array, with the same strides."""
+def _without_casts(expr: Expr) -> Expr:
     while isinstance(expr, Compute) and expr.op.name == "cast":
         (expr,) = expr.operands
-    if not isinstance(expr, Load) or expr.bindings or expr.conditions:
+    return expr
+
+
+def _is_strided(kernel: ContractKernel, side: Expr, row: Axis) -> bool:
+    """Whether a part of k reads a part of the same array, with the same strides; windows have kernels of their own."""
+    load, k, digits = _without_casts(side), kernel.k.symbol, _digits(kernel)
+    if not isinstance(load, Load) or load.bindings or load.conditions:
         return False
-    return all(isinstance(coefficient(d, k), int) for d in expr.index)
+    index = [substitute(d, {k: digits.value}) for d in load.index]
+    strided = (digits.lowest, *digits.higher, row.symbol) if digits.radices else (k,)
+    return all(isinstance(coefficient(d, symbol), int) for d in index for symbol in strided)
 
 
-def _partial(kernel: ContractKernel, buffer: Buffer, part: Dim, start: Dim, length: int) -> ContractKernel:
-    """The sums over k from `start` on, into place `part` of the buffer."""
+def _results(kernel: ContractKernel) -> tuple[Axis, Axis]:
+    """m and n in the order in which partial sums lie: the lanes run along the last."""
+    a, b = (kernel.m, kernel.a), (kernel.n, kernel.b)
+    return (kernel.n, kernel.m) if _step_cost(kernel, b, a) < _step_cost(kernel, a, b) else (kernel.m, kernel.n)
+
+
+def _step_cost(kernel: ContractKernel, a: tuple[Axis, Expr], b: tuple[Axis, Expr]) -> Dim:
+    """Of one step of k, in vectors: what is multiplied, and elements of b that are neighbours along k, transposed."""
+    vectors = -(-b[0].extent * kernel.accumulate.itemsize // _VECTOR)
+    return a[0].extent * vectors + b[0].extent * _is_along_k(kernel, b[1])
+
+
+def _partial(kernel: ContractKernel, store: Store, start: Dim, length: int) -> ContractKernel:
+    """The `store` of sums over k from `start` on."""
     k = Axis(Symbol(kernel.k.symbol.name, 0, length - 1), length)
     values: dict[Symbol, Dim] = {kernel.k.symbol: start + k.index}
-    own = [axis.index for axis in (*kernel.batch, kernel.m, kernel.n)]
-    results = own[-(len(buffer.shape) - 1) :]
-    store = Store(buffer, (part, *results), Accumulator(kernel.accumulate), kernel.location)
     a, b = (rebuild(side, values, {}, {}) for side in (kernel.a, kernel.b))
-    return replace(kernel, k=k, a=a, b=b, outputs=(buffer,), epilogue=(store,))
+    return replace(kernel, k=k, a=a, b=b, outputs=(store.buffer,), epilogue=(store,))
 
 
 def join_parts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from on_threads import assert_same_bits
 from tolerances import assert_close
 
 import tjit
@@ -275,3 +276,34 @@ def test_transposed_and_batched_operands_are_cut_too(rng):
 
     np.testing.assert_allclose(y, a.swapaxes(1, 2) @ b.swapaxes(1, 2), rtol=1e-11, atol=1e-10)
     assert "part: 16" in fn.lower(a, b).text("schedule")
+
+
+IMAGES = [
+    # images, filters, channels, positions: k = images x positions lies in runs of positions
+    (8, 40, 33, 3136),
+    (31, 7, 20, 961),
+    (64, 64, 48, 196),
+    (3, 16, 200, 4096),
+]
+
+
+@pytest.mark.parametrize(("images", "filters", "channels", "positions"), IMAGES, ids=str)
+def test_sums_over_images_and_positions_are_cut_between_or_within_images(images, filters, channels, positions, rng):
+    g = rng.integers(-2, 3, (images, filters, positions)).astype(np.float32)
+    x = rng.integers(-2, 3, (images, channels, positions)).astype(np.float32)
+    fn = tjit.compile(lambda g, x: tjit.einsum("nfp,ncp->fc", g, x))
+
+    y = fn(g, x)
+
+    np.testing.assert_array_equal(y, np.einsum("nfp,ncp->fc", g, x, optimize=True))  # sums of integers are exact
+    assert "(part: " in fn.lower(g, x).text("schedule")
+
+
+def test_partial_sums_do_not_depend_on_the_threads(rng):
+    g, x = (rng.standard_normal((8, channels, 3136)).astype(np.float32) for channels in (100, 64))
+    fn = tjit.compile(lambda g, x: tjit.einsum("nfp,ncp->fc", g, x))
+
+    (y,) = assert_same_bits(fn, g, x)
+
+    exact = np.einsum("nfp,ncp->fc", g.astype(np.float64), x, optimize=True)
+    np.testing.assert_allclose(y, exact, atol=2e-3)  # of 25,088 products

@@ -24,6 +24,7 @@ from tjit.codegen.kernel import (
     kernel_symbols,
 )
 from tjit.codegen.llvm.contract import Dependency, contract_scratch_bytes, contract_tasks, emit_contract
+from tjit.codegen.llvm.contract_operands import plain_operands
 from tjit.codegen.llvm.objects import compile_module, module_text
 from tjit.codegen.llvm.target import TARGETS, Target, host_target
 from tjit.dtypes import DType, bf16, f16, f32, f64, i8, i16, i32, i64, u8
@@ -249,6 +250,72 @@ def narrow_matmul(
         is_converted = out is not f32 and read.dtype is not out  # of floats, the product is one in the narrow dtype
         reads.append(Compute(OPS["cast"], (read,), (("dtype", out),), out) if is_converted else read)
     return replace(kernel, buffers=(*buffers, kernel.buffers[2]), a=reads[0], b=reads[1])
+
+
+def over_images(
+    shape: tuple[int, int, int, int], dtypes: tuple[DType, DType], out: DType, transposed: str = ""
+) -> ContractKernel:
+    """c[m, n] = the sum over images and positions of a[image, m, position] * b[image, n, position].
+
+    Of operands in `transposed` the rows are neighbours in memory.
+    """
+    m, n, images, positions = shape
+    kernel = narrow_matmul((m, n, images * positions), dtypes, out, "")
+    k = kernel.k.index
+    buffers, reads = [], []
+    for old, side, rows in zip(kernel.buffers, (kernel.a, kernel.b), (kernel.m, kernel.n), strict=False):
+        new = matrices(old.name, old.dtype, (images,), rows.extent, positions, transposed=old.name in transposed)
+        read: Expr = Load(new, (k // positions, rows.index, k % positions))
+        buffers.append(new)
+        reads.append(read if isinstance(side, Load) else replace(side, operands=(read,)))
+    return replace(kernel, buffers=(*buffers, kernel.buffers[2]), a=reads[0], b=reads[1])
+
+
+def sum_over_images(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return np.einsum("imp,inp->mn", a, b)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("dtypes", [(f32, f32), (f64, f64), *NARROW], ids=str)
+def test_runs_of_k_are_read_as_they_lie(dtypes, target, rng):
+    """Short runs side by side in panels, long ones in blocks of their own."""
+    out = {f64: f64, f32: f32, bf16: f32}.get(dtypes[0], i32)
+    for shape in [
+        (30, 40, 5, 49),
+        (17, 33, 3, 300),
+        (100, 31, 2, 900),
+        (3, 20, 9, 260),
+        (65, 9, 50, 18),
+        (14, 64, 4, 1),
+    ]:
+        for transposed in ("", "a", "b", "ab"):
+            check(over_images(shape, dtypes, out, transposed), rng, target, sum_over_images)
+
+
+def test_runs_of_k_beside_an_operand_that_is_evaluated(rng):
+    for shape in [(30, 40, 5, 49), (100, 33, 2, 900)]:
+        for side in "ab":
+            kernel = over_images(shape, (f32, f32), f32)
+            read = kernel.a if side == "a" else kernel.b
+            twice = Compute(ADD, (read, read), (), f32)
+            kernel = replace(kernel, a=twice) if side == "a" else replace(kernel, b=twice)
+
+            check(kernel, rng, host_target(), lambda a, b, c: 2 * sum_over_images(a, b, c))
+
+
+def test_digits_of_k_that_walk_together_are_one(rng):
+    """Positions as lines and columns, n // 28 // 28: one read along all positions of an image."""
+    kernel = over_images((20, 40, 3, 784), (f32, f32), f32)
+    b = replace(kernel.buffers[1], shape=(3, 40, 28, 28), strides=(40 * 784, 784, 28, 1))
+    k = kernel.k.index
+    read = Load(b, (k // 28 // 28, kernel.n.index, k // 28 % 28, k % 28))
+    kernel = replace(kernel, buffers=(kernel.buffers[0], b, kernel.buffers[2]), b=read)
+
+    digits, *operands = plain_operands(kernel)
+
+    assert digits.radices == (784,)
+    assert [operand.k_stride for operand in operands if operand] == [1, 1]
+    check(kernel, rng, host_target(), lambda a, b, c: sum_over_images(a, b.reshape(3, 40, 784), c))
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)

@@ -7,14 +7,15 @@ nor the blocks of m and n change a bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.contract_lanes import emit_epilogue, load_arguments
+from tjit.codegen.llvm.contract_lanes import bind_digits, emit_epilogue, load_arguments
 from tjit.codegen.llvm.contract_plan import ColumnClass, Plan, RowClass, Style, plan_contract
 from tjit.codegen.llvm.contract_sides import Dependency, Emission, Range, Side, Strided
 from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
@@ -134,18 +135,30 @@ class _Contract:
     def _rectangle(self, m: Range, n: Range) -> None:
         ints, plan = self.ints, self.plan
         group = ints.dim(plan.m_group) if plan.keeps_sums else m.size
-        extent = ints.dim(self.kernel.k.extent)
         with ints.loop(i64(0), m.size, group) as g, ints.loop(i64(0), n.size, ints.dim(plan.n_block)) as j:
             rows = Range(ints.add(m.start, g), ints.min(group, ints.sub(m.size, g)))
             block_n = self._block(n, j, plan.n_block)
-            # k = 0 has one empty block: the epilogue runs on zeros
-            with ints.loop(i64(0), ints.max(extent, i64(1)), ints.dim(plan.k_block)) as p:
-                block_k = Range(p, ints.min(ints.dim(plan.k_block), ints.sub(extent, p)))
+            with self._blocks_of_k() as block_k:
                 self.side_b.prepare(block_n, block_k, m.size)
                 with ints.loop(i64(0), rows.size, ints.dim(plan.m_block)) as i:
                     block_m = self._block(rows, i, plan.m_block)
                     self.side_a.prepare(block_m, block_k, m.size)
                     self._tiles(block_m, block_n, block_k, ints.sub(block_m.start, rows.start), m.size)
+
+    @contextmanager
+    def _blocks_of_k(self) -> Iterator[Range]:
+        """Block after block of k, none across the end of a long run."""
+        ints, plan = self.ints, self.plan
+        extent, size = ints.dim(self.kernel.k.extent), ints.dim(plan.k_block)
+        with ExitStack() as loops:
+            # k = 0 has one empty block: the epilogue runs on zeros
+            start, stop = i64(0), ints.max(extent, i64(1))
+            if plan.run is not None:
+                start = loops.enter_context(ints.loop(start, stop, plan.run))
+                stop = extent = ints.add(start, i64(plan.run))
+            p = loops.enter_context(ints.loop(start, stop, size))
+            self.shared.lowest = bind_digits(ints, plan.digits, p)
+            yield Range(p, ints.min(size, ints.sub(extent, p)))
 
     def _block(self, whole: Range, offset: ir.Value, size: Dim) -> Range:
         ints = self.ints
@@ -218,7 +231,7 @@ class _Contract:
         """Call the microkernel of the tile's class of rows and of columns."""
         b_step = panel.row if self.plan.style is Style.DOTS else panel.k
         operands = [
-            self.side_b.steps(k),
+            self.side_b.steps(k.size),
             a.pointer,
             a.row,
             a.k,

@@ -33,7 +33,17 @@ from tjit.codegen.llvm.vectors import (
 )
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute
 
-__all__ = ["Part", "emit_call_for", "emit_epilogue", "emit_fill", "emit_image", "lane_order", "load_arguments"]
+__all__ = [
+    "Part",
+    "bind_digits",
+    "emit_call_for",
+    "emit_epilogue",
+    "emit_fill",
+    "emit_image",
+    "lane_order",
+    "load_arguments",
+    "runs",
+]
 
 
 def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: Contraction) -> dict[str, ir.Value]:
@@ -88,7 +98,7 @@ def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target, *, 
         line = loops.enter_context(ints.loop(i64(0), part["lines"])) if in_lines else i64(0)
         first = ints.add(part["n"], ints.mul(line, part["columns"]))
         tile = b.gep(part["sums"], [ints.mul(line, part["apart"])], source_etype=element) if in_lines else part["sums"]
-        start, lowest, size = loops.enter_context(_runs(b, ints, digits, first, part["columns"]))
+        start, lowest, size = loops.enter_context(runs(b, ints, digits, first, part["columns"]))
 
         def column(emitter: ExprEmitter, j: ir.Value) -> None:
             ints.symbols[digits.lowest.name] = ints.add(lowest, j)
@@ -152,7 +162,7 @@ def emit_fill(
     with ints.loop(i64(0), lines) as line:
         ints.symbols[across.name] = ints.add(first_across, line)
         to = b.gep(part["to"], [ints.mul(line, part["stride"])], source_etype=element)
-        with _runs(b, ints, digits, first_along, length) as (start, lowest, size):
+        with runs(b, ints, digits, first_along, length) as (start, lowest, size):
 
             def piece(emitter: ExprEmitter, i: ir.Value) -> None:
                 ints.symbols[digits.lowest.name] = ints.add(lowest, i)
@@ -217,7 +227,7 @@ def _prefetch_line(part: Part, expr: Expr, symbols: Sequence[Symbol], size: ir.V
 
 
 @contextmanager
-def _runs(
+def runs(
     b: ir.IRBuilder, ints: Integers, digits: Digits, first: ir.Value, length: ir.Value
 ) -> Iterator[tuple[ir.Value, ir.Value, ir.Value]]:
     """The runs of [first, first + length) in which only the lowest digit changes: (start - first, its digit, size)."""
@@ -228,15 +238,19 @@ def _runs(
     b.store(i64(0), done)
     with while_loop(b, lambda: b.icmp_signed("<", b.load(done, typ=I64), length)):
         start = b.load(done, typ=I64)
-        rest = ints.add(first, start)
-        lowest = ints.mod(rest, i64(digits.radices[0]))
+        lowest = bind_digits(ints, digits, ints.add(first, start))
         size = ints.min(ints.sub(i64(digits.radices[0]), lowest), ints.sub(length, start))
-        for symbol, radix in zip(digits.higher, (*digits.radices[1:], None), strict=True):
-            below = digits.radices[digits.higher.index(symbol)]
-            digit = ints.div(rest if radix is None else ints.mod(rest, i64(radix)), i64(below))
-            ints.symbols[symbol.name] = digit
         yield start, lowest, size
         b.store(ints.add(start, size), done)
+
+
+def bind_digits(ints: Integers, digits: Digits, value: ir.Value) -> ir.Value:
+    """The lowest digit of `value`; the higher ones are bound in `ints`."""
+    if not digits.radices:
+        return value
+    for symbol, below, radix in zip(digits.higher, digits.radices, (*digits.radices[1:], None), strict=True):
+        ints.symbols[symbol.name] = ints.div(value if radix is None else ints.mod(value, i64(radix)), i64(below))
+    return ints.mod(value, i64(digits.radices[0]))
 
 
 _POINTERS = ("sums", "to", "scores", "cotangents", "state")  # parameters of parts; the others are integers

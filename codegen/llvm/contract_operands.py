@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from tjit.codegen.digits import Digits, digits_of, split_digits
 from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, ContractKernel, Expr, Load, Store
 from tjit.dtypes import DType
-from tjit.ir.dims import Dim, coefficient, substitute, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
-__all__ = ["Direct", "Operand", "direct_output", "few_rows", "holds", "plain_operand", "results_along_n"]
+__all__ = [
+    "Direct",
+    "Operand",
+    "direct_output",
+    "few_rows",
+    "holds",
+    "plain_operand",
+    "plain_operands",
+    "results_along_n",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +27,7 @@ class Operand:
     """An operand that is a plain strided read: element (row, k) lies at base + row*row_stride + k*k_stride.
 
     Attributes:
-        base: over batch axes and program symbols.
+        base: over batch axes and program symbols; where k has digits over the higher ones too, and k is the lowest.
     """
 
     buffer: Buffer
@@ -57,17 +68,51 @@ def _offset(access: Store | Load) -> Dim:
     return access.buffer.offset(access.index)
 
 
-def plain_operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
-    """`expr`, over the axis `row` and k, as a strided read; None where it is more than that.
+def plain_operands(kernel: ContractKernel) -> tuple[Digits, Operand | None, Operand | None]:
+    """a and b as plain reads, and the digits of k, as few as will do, over which they are: k itself for most.
 
-    What is read may be narrower than the sums: whoever reads it widens it.
+    Images make digits of k: a weight's gradient sums over g[n, f, p] * x[n, c, p], k = n*3136 + p.
     """
+    k = kernel.k.symbol
+    a, b = (_plain_load(kernel, side) for side in (kernel.a, kernel.b))
+    digits = split_digits(k, *(load for load in (a, b) if load is not None))
+    places = (digits.lowest, *digits.higher)
+
+    def split(load: Load | None, row: Axis) -> tuple[Dim, ...] | None:
+        return load and _split(kernel, substitute(_offset(load), {k: digits.value}), row.symbol, *places)
+
+    splits = split(a, kernel.m), split(b, kernel.n)
+    scales = [big // small for small, big in pairwise((1, *digits.radices))]
+    kept = [i for i, scale in enumerate(scales) if any(s and s[i + 3] != s[i + 2] * scale for s in splits)]
+    runs = digits_of(k, [digits.radices[i] for i in kept])
+
+    def operand(load: Load | None, strides: tuple[Dim, ...] | None) -> Operand | None:
+        if load is None or strides is None:
+            return None
+        base, row_stride, k_stride, *higher = strides
+        for symbol, i in zip(runs.higher, kept, strict=True):
+            base = base + symbol.dim * higher[i]
+        result = Operand(load.buffer, base, row_stride, k_stride)
+        # a gather of elements in short runs is better evaluated
+        return None if runs.radices and result.order == "any" else result
+
+    return runs, operand(a, splits[0]), operand(b, splits[1])
+
+
+def plain_operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
+    """`expr`, over the axis `row` and k, as a strided read; None where it is more than that."""
+    load = _plain_load(kernel, expr)
+    split = load and _split(kernel, _offset(load), row.symbol, kernel.k.symbol)
+    return Operand(load.buffer, *split) if load and split else None
+
+
+def _plain_load(kernel: ContractKernel, expr: Expr) -> Load | None:
+    """What `expr` reads, if it is a plain load; it may be narrower than the sums: whoever reads it widens it."""
     while isinstance(expr, Compute) and expr.op.name == "cast" and holds(expr.dtype, expr.operands[0].dtype):
         (expr,) = expr.operands
     if not isinstance(expr, Load) or expr.bindings or expr.conditions or not holds(kernel.accumulate, expr.dtype):
         return None
-    split = _split(kernel, _offset(expr), row, kernel.k)
-    return None if split is None else Operand(expr.buffer, *split)
+    return expr
 
 
 def holds(wide: DType, narrow: DType) -> bool:
@@ -78,16 +123,16 @@ def holds(wide: DType, narrow: DType) -> bool:
     return wide.kind == narrow.kind == "int" and narrow.itemsize < wide.itemsize
 
 
-def _split(kernel: ContractKernel, offset: Dim, *axes: Axis) -> tuple[Dim, ...] | None:
-    """`offset` as base + sum of axis*stride: (base, *strides), where no stride depends on an axis of the kernel."""
-    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}
+def _split(kernel: ContractKernel, offset: Dim, *symbols_: Symbol) -> tuple[Dim, ...] | None:
+    """`offset` as base + sum of symbol*stride: (base, *strides), where no stride depends on an axis of the kernel."""
+    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}.union(symbols_)
     strides = []
-    for axis in axes:
-        stride = coefficient(offset, axis.symbol)
+    for symbol in symbols_:
+        stride = coefficient(offset, symbol)
         if stride is None or own.intersection(symbols(stride)):
             return None
         strides.append(stride)
-        offset = substitute(offset, {axis.symbol: 0})
+        offset = substitute(offset, {symbol: 0})
     return (offset, *strides)
 
 
@@ -98,7 +143,7 @@ def direct_output(kernel: ContractKernel) -> Direct | None:
     (store,) = kernel.epilogue
     if not isinstance(store.value, Accumulator) or not store.value.dtype is store.buffer.dtype is kernel.accumulate:
         return None
-    split = _split(kernel, _offset(store), kernel.m, kernel.n)
+    split = _split(kernel, _offset(store), kernel.m.symbol, kernel.n.symbol)
     if split is None or split[2] != 1:
         return None
     return Direct(store.buffer, split[0], split[1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
+from tjit.codegen.digits import Digits
 from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.llvm.contract_lanes import lane_order
 from tjit.codegen.llvm.contract_operands import (
@@ -13,14 +14,13 @@ from tjit.codegen.llvm.contract_operands import (
     Operand,
     direct_output,
     few_rows,
-    plain_operand,
+    plain_operands,
     results_along_n,
 )
 from tjit.codegen.llvm.lane_dots import LaneDot, lane_dot
 from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.stream_kernel import STREAM_ROWS
 from tjit.codegen.llvm.target import Target
-from tjit.dtypes import DType
 from tjit.ir.dims import Dim, maximum, minimum, product, symbols
 
 __all__ = ["FEW_ROWS", "ColumnClass", "Pack", "Plan", "RowClass", "Style", "plan_contract"]
@@ -31,6 +31,11 @@ _M_CELL = 256
 _M_EVEN = 128  # rows: of more, an edge is a small part
 _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
+_NEAR_PERIOD = 4096  # bytes from line to line of one place in the first-level cache
+_NEAR_WAYS = 8  # lines of one place that it keeps
+_FEW_COLUMNS = 256  # b's: packing a takes longer than reading it in tiles of so many rows
+_FAR_PERIOD = 2048  # ... of which a second-level cache keeps _FAR_LINES
+_FAR_LINES = 512
 _CACHE_BYTES = 16 << 20  # of b: more is read from memory each time
 _SHORT_ROW = 4096  # bytes: a page, beyond which no prefetcher looks
 _B_BYTES = 2 << 20  # of b: more is worth packing
@@ -42,6 +47,7 @@ _DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost 
 _LONG_DOT_ROWS = 32  # with at least _LONG_DOT steps of k: adding up the lanes is then a small part
 _LONG_DOT = 256
 _LONG_K_BLOCK = 4096
+_LONG_RUN = 256  # steps of k: worth a block of their own
 _STREAM_VECTORS = 128  # of c at most: a fourth of the first-level cache
 _FEW_STEPS = 256
 _MOST_TASKS = 64
@@ -97,6 +103,9 @@ class Plan:
         kernel: with a and b, m and n exchanged where its results lie along m.
         rows, columns: of the register tile.
         a, b: the operands where they are plain reads, else None.
+        digits: of k, the lowest of which a and b are strided in.
+        run: the extent of that digit where it is long: no block of k goes beyond its end; else
+            blocks are of whole runs.
         direct: the output, where the epilogue only writes the sum there.
         k_block, m_block, n_block: of packed panels.
         m_cell, n_cell: the grid that tasks are ranges of; m_cell is a multiple of rows, n_cell of columns.
@@ -113,6 +122,8 @@ class Plan:
     vectors: int
     a: Operand | None
     b: Operand | None
+    digits: Digits
+    run: int | None
     direct: Direct | None
     k_block: Dim
     m_block: Dim
@@ -233,6 +244,11 @@ class Plan:
         return ceil_div(self.kernel.k.extent, self.k_block)
 
     @property
+    def joins_runs(self) -> bool:
+        """Whether a block of k is several runs, which panels hold one after the other."""
+        return bool(self.digits.radices) and self.run is None
+
+    @property
     def keeps_sums(self) -> bool:
         """Whether unfinished sums may have to be kept in scratch between blocks of k."""
         return self.direct is None and self.blocks_of_k != 1 and self.kernel.k.extent != 0
@@ -284,26 +300,33 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     kernel = results_along_n(kernel)
     if not _at_most(kernel.k.extent, _FEW_PRODUCTS):
         kernel = few_rows(kernel, target.lanes(kernel.accumulate.itemsize))
-    a, b = plain_operand(kernel, kernel.a, kernel.m), plain_operand(kernel, kernel.b, kernel.n)
-    dot = _dot(kernel, a, b, target)
-    style = _style(kernel, b, target, dot)
+    digits, a, b = plain_operands(kernel)
+    run = next((radix for radix in digits.radices[:1] if radix >= _LONG_RUN), None)
+    joins = bool(digits.radices) and run is None
+    dot = _dot(kernel, a, b, target, digits.radices[0] if joins else None)
+    style = _style(kernel, None if joins else b, target, dot)
     dot = dot if style is Style.TILES else None
     group = dot.group if dot else 1
-    rows, vectors = _tile(kernel, target, style)
+    rows, vectors = _tile(kernel, a, target, style)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     # without panels only the sums' rounding asks for blocks
     chosen = kernel.blocking
     k_most = (chosen.k or _K_BLOCK) * group
-    k_block = _even_blocks(k, k_most if style is Style.TILES else _LONG_K_BLOCK, group)
+    k_block = _even_blocks(
+        run or k, k_most if style is Style.TILES else _LONG_K_BLOCK, digits.radices[0] if joins else group
+    )
     m_cell = _even_blocks(m, chosen.m or _M_CELL, rows)
     n_cell = n_block = _even_blocks(n, chosen.n or _N_BLOCK, columns)
     flops = batch * m * n * k * 2
     wanted = maximum(1, minimum(_SPLIT_TASKS, flops // _CELL_FLOPS))
     cells = maximum(1, batch * ceil_div(m, m_cell) * ceil_div(n, n_cell))
-    pack_a = Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style)
-    pack_b = Pack.ALL if dot else _pack_b(kernel, b, target, style, rows)
+    if joins:  # a as it lies in a matrix, b across
+        pack_a, pack_b = Pack.ALL if dot else Pack.FILL, Pack.FILL if b is None else Pack.ALL
+    else:
+        pack_a = Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style)
+        pack_b = Pack.ALL if dot else _pack_b(kernel, b, target, style, rows)
     finer = maximum(1, wanted // cells)
     if pack_a in _WHOLE and pack_b in _WHOLE:
         m_cell = round_up(m_cell // finer, rows)  # tasks are nearly squares, which pack least
@@ -317,6 +340,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         vectors=vectors,
         a=a,
         b=b,
+        digits=digits,
+        run=run,
         direct=direct_output(kernel),
         k_block=maximum(1, k_block),
         m_block=_even_blocks(m_cell, panels * rows, rows),
@@ -350,17 +375,27 @@ def _style(kernel: ContractKernel, b: Operand | None, target: Target, dot: LaneD
     return Style.TILES
 
 
-def _dot(kernel: ContractKernel, a: Operand | None, b: Operand | None, target: Target) -> LaneDot | None:
-    """The dot instruction for the operands as they lie in memory; floats are rounded as the program says."""
+def _dot(
+    kernel: ContractKernel, a: Operand | None, b: Operand | None, target: Target, run: int | None
+) -> LaneDot | None:
+    """The dot instruction for the operands as they lie in memory; floats are rounded as the program says.
+
+    Of `run` steps each that panels hold one after the other, a group must not go beyond the end.
+    """
     if a is None or b is None or (kernel.accumulate.is_floating_point and kernel.a.dtype is kernel.accumulate):
         return None
-    return lane_dot(a.buffer.dtype, b.buffer.dtype, kernel.accumulate, target)
+    dot = lane_dot(a.buffer.dtype, b.buffer.dtype, kernel.accumulate, target)
+    if dot and run and (run % dot.group or dot.unsigned_a):
+        return None
+    return dot
 
 
-def _tile(kernel: ContractKernel, target: Target, style: Style) -> tuple[int, int]:
+def _tile(kernel: ContractKernel, a: Operand | None, target: Target, style: Style) -> tuple[int, int]:
     """Rows and vectors of a tile: fewer rows leave registers to more vectors, which read longer pieces of b's rows."""
     m = kernel.m.extent
     rows, vectors = register_tile(target)
+    if _crowds(a) and _at_most(kernel.n.extent, _FEW_COLUMNS):
+        rows = min(rows, _NEAR_WAYS)
     if style is not Style.TILES:
         assert isinstance(m, int)
         return max(1, min(m, 4)), _stream_vectors(kernel, target) if style is Style.STREAMS else 8
@@ -404,8 +439,12 @@ def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int, 
         return Pack.FILL
     if a.buffer.dtype is not kernel.accumulate or a.order == "any" or kernel.blocking.packs_a:
         return Pack.ALL
-    n, m = kernel.n.extent, kernel.m.extent
-    if _evicts_itself(a.row_stride if a.order == "k" else a.k_stride, a.buffer.dtype) and not _at_most(n, 2 * columns):
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if _crowds(a) and not _at_most(n, _FEW_COLUMNS):
+        return Pack.ALL
+    # one column of tiles reads each line but once or twice
+    once = _at_most(n, columns) and _at_most(m * k * a.buffer.dtype.itemsize, _CACHE_BYTES)
+    if a.order == "rows" and not once and not _at_most(k, _FAR_LINES) and _falls_together(a.k_stride, _FAR_PERIOD, a):
         return Pack.ALL
     if isinstance(m, int) and (m % rows == 0 or _wastes(m % rows, m, rows)):
         return Pack.NONE
@@ -425,7 +464,7 @@ def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: St
         return Pack.ALL
     if kernel.blocking.packs_b is not None:
         return Pack.ALL if kernel.blocking.packs_b else Pack.NONE
-    if _at_most(m, _PASSES * rows) or (_at_most(m, FEW_ROWS) and not _evicts_itself(b.k_stride, b.buffer.dtype)):
+    if _at_most(m, _PASSES * rows) or (_at_most(m, FEW_ROWS) and not _falls_together(b.k_stride, _NEAR_PERIOD, b)):
         return Pack.NONE
     if not isinstance(m, int):
         return Pack.TALL
@@ -436,9 +475,14 @@ def _at_most(d: Dim, most: int) -> bool:
     return isinstance(d, int) and d <= most
 
 
-def _evicts_itself(stride: Dim, dtype: DType) -> bool:
-    """Whether rows this far apart fall on the same few lines of the caches."""
-    return isinstance(stride, int) and stride != 0 and stride * dtype.itemsize % 4096 == 0
+def _crowds(a: Operand | None) -> bool:
+    """Whether all rows of a tile of a, in place, share a few lines of the first-level cache."""
+    return a is not None and a.order == "k" and _falls_together(a.row_stride, _NEAR_PERIOD, a)
+
+
+def _falls_together(stride: Dim, period: int, operand: Operand) -> bool:
+    """Whether lines so many elements apart fall on the same few of a cache, in which all lines recur by `period`."""
+    return isinstance(stride, int) and stride != 0 and stride * operand.buffer.dtype.itemsize % period == 0
 
 
 def _wastes(edge: int, extent: int, rows: int) -> bool:

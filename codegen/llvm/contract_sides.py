@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Axis, ContractKernel, Expr
-from tjit.codegen.llvm.contract_lanes import emit_fill
+from tjit.codegen.llvm.contract_lanes import emit_fill, runs
 from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_plan import FEW_ROWS, Pack, Plan
 from tjit.codegen.llvm.integers import Integers
@@ -57,6 +57,7 @@ class Emission:
 
     Attributes:
         batch: values of the batch axes.
+        lowest: that digit of the first step of the block of k; the higher ones are bound in `ints`.
         parts: internal functions of the module, by what they are for.
         dependencies: of the module, by name.
     """
@@ -69,6 +70,7 @@ class Emission:
     args: ir.Value
     pointers: dict[str, ir.Value]
     batch: list[ir.Value] = field(default_factory=list)
+    lowest: ir.Value = field(default_factory=lambda: i64(0))
     parts: dict[str, ir.Function] = field(default_factory=dict)
     dependencies: dict[str, Dependency] = field(default_factory=dict)
 
@@ -130,11 +132,11 @@ class Side:
             row, step = (i64(1), stride) if self.order == "rows" else (stride, i64(1))
             return Strided(e.at(self.panels, e.ints.mul(offset, row)), row, step)
         first = i64(0) if self.pack is Pack.LAST else offset
-        steps = e.ints.add(self.steps(k), i64(int(self.plan.has_offsets and self.name == "b")))
+        steps = e.ints.add(self.steps(k.size), i64(int(self.plan.has_offsets and self.name == "b")))
         packed = Strided(e.at(self.panels, e.ints.mul(first, steps)), i64(1), width)
         if self.pack in (Pack.ALL, Pack.FILL):
             return packed
-        placed = self._in_place(rows, k)
+        placed = self._in_place(rows, e.lowest)
         if self.pack is Pack.NONE:
             return placed
         is_packed = self._is_tall(m_size) if self.pack is Pack.TALL else b.icmp_signed("<", rows.size, width)
@@ -144,10 +146,9 @@ class Side:
             b.select(is_packed, packed.k, placed.k),
         )
 
-    def steps(self, k: Range) -> ir.Value:
-        """How many steps of the microkernel a range of k is."""
-        ints, group = self.emission.ints, self.plan.group
-        return k.size if group == 1 else ints.div(ints.add(k.size, i64(group - 1)), i64(group))
+    def steps(self, count: ir.Value) -> ir.Value:
+        """How many steps of the microkernel so many of k are."""
+        return self.emission.ints.ceil_div(count, i64(self.plan.group))
 
     @property
     def _is_matrix(self) -> bool:
@@ -161,15 +162,32 @@ class Side:
     def _is_tall(self, m_size: ir.Value) -> ir.Value:
         return self.emission.b.icmp_signed(">", m_size, i64(FEW_ROWS))
 
-    def _in_place(self, rows: Range, k: Range) -> Strided:
+    def _in_place(self, rows: Range, lowest: ir.Value) -> Strided:
+        """Memory from the first of `rows` on, and of k from the step on whose lowest digit is given."""
         assert self.operand is not None
         e, ints, operand = self.emission, self.emission.ints, self.operand
         row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
-        offset = ints.add(ints.dim(operand.base), ints.add(ints.mul(rows.start, row), ints.mul(k.start, step)))
+        offset = ints.add(ints.dim(operand.base), ints.add(ints.mul(rows.start, row), ints.mul(lowest, step)))
         element = ir.IntType(operand.buffer.dtype.bits)
         return Strided(e.at(e.pointers[operand.buffer.name], offset, element), row, step)
 
     def _pack(self, rows: Range, k: Range) -> None:
+        if self.plan.joins_runs:
+            self._pack_runs(rows, k)
+        else:
+            self._pack_block(rows, Range(self.emission.lowest, k.size), self.panels)
+
+    def _pack_runs(self, rows: Range, k: Range) -> None:
+        """Panel by panel, each from the runs of a block of k."""
+        e, ints, width = self.emission, self.emission.ints, i64(self.width)
+        with ints.loop(i64(0), rows.size, self.width) as j:
+            panel = Range(ints.add(rows.start, j), ints.min(width, ints.sub(rows.size, j)))
+            with runs(e.b, ints, self.plan.digits, k.start, k.size) as (start, lowest, size):
+                before = ints.add(ints.mul(j, self.steps(k.size)), ints.mul(self.steps(start), width))
+                self._pack_block(panel, Range(lowest, size), e.at(self.panels, before))
+
+    def _pack_block(self, rows: Range, k: Range, to: ir.Value) -> None:
+        """Panels from within a run of k: `k` is a range of the lowest digit."""
         assert self.operand is not None
         source_dtype, order, dot = self.operand.buffer.dtype, self.operand.order, self.plan.dot
         if dot is None:
@@ -177,8 +195,8 @@ class Side:
         else:
             flips, offsets = (self.plan.has_offsets and self.name == side for side in "ab")
             packing = self._packing(Packing(source_dtype, dot.element, self.width, order, dot.group, flips, offsets))
-        source = self._in_place(rows, k)
-        self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, self.panels])
+        source = self._in_place(rows, k.start)
+        self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, to])
 
     def _packing(self, packing: Packing) -> ir.Function:
         target = self.emission.target

@@ -134,22 +134,24 @@ class _Packing:
     def transpose(self) -> None:
         """Elements along k are neighbours: transpose squares of vectors."""
         b, lanes = self.b, self.lanes
-        whole = b.and_(self.whole, i64(-lanes))
+        # the last square overlaps the one before it; too few steps for one are copied
+        stop = b.select(b.icmp_signed("<", self.whole, i64(lanes)), i64(0), self.whole)
         every_row = counted_loop(b, i64(0), self.rows, self.width)
         # one square in the code, however many are side by side: LLVM is slow at shuffles
         with every_row as row, counted_loop(b, i64(0), self.width, i64(lanes)) as before:
             # the last square first: its lanes beyond the width fall on the next step, which the first square writes
             column = b.sub(i64((self.packing.width - 1) // lanes * lanes), before)
-            self._transpose_squares(row, column, whole)
-        self._copy_rows(i64(0), whole, self.steps)
+            self._transpose_squares(row, column, stop)
+        self._copy_rows(i64(0), stop, self.steps)
 
-    def _transpose_squares(self, row: ir.Value, column: ir.Value, whole: ir.Value) -> None:
-        """`lanes` rows of the panel at `row`, from `column` of it on, for steps below `whole`."""
+    def _transpose_squares(self, row: ir.Value, column: ir.Value, stop: ir.Value) -> None:
+        """`lanes` rows of the panel at `row`, from `column` of it on, for steps below `stop`: none, or a square's."""
         b, lanes, width = self.b, self.lanes, self.packing.width
         count = min(lanes, width)
         first, last = b.add(row, column), b.sub(self.rows, i64(1))
         sources = [self._source(least(b, b.add(first, i64(r)), last), i64(0)) for r in range(count)]
-        with counted_loop(b, i64(0), whole, i64(lanes)) as p:
+        with counted_loop(b, i64(0), stop, i64(lanes)) as start:
+            p = least(b, start, b.sub(stop, i64(lanes)))
             vectors = [self._lanes_along_k(s, p) for s in sources]
             vectors += [vectors[-1]] * (lanes - count)
             panel = b.gep(self._panel(row, p), [column], source_etype=self.lane)
