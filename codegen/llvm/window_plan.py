@@ -212,11 +212,17 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     windows = map_windows(kernel)
     if windows is None or not windows.has_windows:
         return None
-    side_by_side = _plan_planes(kernel, target)
-    if side_by_side is not None:
-        return side_by_side
+    along = _along(windows, kernel.m.extent, lanes)
+    fills_rows = along == "n" and _fills_rows(windows, kernel.m.extent, target, lanes)
+    planes = None if fills_rows else _plan_planes(kernel, target)
+    return planes or _plan_image(kernel, windows, along, target)
+
+
+def _plan_image(kernel: ContractKernel, windows: WindowMap, along: str, target: Target) -> WindowPlan:
+    """The plan with lanes along an axis of a kernel whose filters all read one image."""
+    lanes = target.lanes(kernel.accumulate.itemsize)
     m = kernel.m.extent
-    along = _along(windows, m, lanes)
+    assert isinstance(m, int)
     k = blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
     width, spelt = m, 1
     if along == "n":
@@ -237,6 +243,13 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     return WindowPlan(
         kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
     )
+
+
+def _fills_rows(windows: WindowMap, m: int, target: Target, lanes: int) -> bool:
+    """Whether lanes along n leave little for planes to gain: neighbours in long rows, read once for all taps."""
+    spelt, _ = rows_tile(windows, m, blocks_of_k(windows.k, _LONG_K_BLOCK), target, lanes)
+    row = windows.n[0].extent
+    return windows.axes[-1].scale_n == 1 and spelt == len(windows.k) and row > round_up(row, lanes) * 3 // 4
 
 
 def _plan_planes(kernel: ContractKernel, target: Target) -> WindowPlan | None:
