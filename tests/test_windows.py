@@ -54,7 +54,7 @@ CASES = (
     Case("planes", 2, 48, (15, 14), 48, (5, 3), stride=2, padding=2, groups=48),
     Case("planes", 5, 16, (11, 6), 16, (3, 3), padding=4, dilation=2, groups=16),
     Case("planes", 2, 33, (12, 10), 33, (2, 5), stride=3, groups=33),
-    Case("planes", 4, 37, (37,), 37, (5,), padding=0, groups=37),
+    Case("planes", 4, 37, (21,), 37, (5,), padding=0, groups=37),
     Case("planes", 1, 17, (33, 29), 17, (5, 5), padding=2, groups=17),
     Case("planes", 2, 24, (5, 6, 7), 24, (3, 3, 2), groups=24),
     Case("n", 2, 24, (3, 4), 24, (3, 3), groups=24),  # planes shorter than a vector
