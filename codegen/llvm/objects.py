@@ -94,8 +94,9 @@ class Compilation:
         _short_turns(-1)
 
     def add(self, module: Module, *, scalar: bool = False) -> Job:
-        """Have `module` compiled; `scalar` as in `compile_module`."""
+        """Have `module` compiled, which is empty then; `scalar` as in `compile_module`."""
         text = module_text(module, self.target)
+        _empty(module)
         found = self._jobs.get((text, scalar))
         if found is None:
             found = self._jobs[text, scalar] = Job(text, scalar)
@@ -128,6 +129,17 @@ class Compilation:
         except BaseException as error:
             job.error = error
         return True
+
+
+def _empty(module: Module) -> None:
+    """Take apart what refers to each other: instructions go at once, and not to the garbage collector."""
+    if isinstance(module, str):
+        return
+    for function in module.functions:
+        for block in function.blocks:
+            block.instructions.clear()
+        function.blocks.clear()
+    module.globals.clear()
 
 
 _turns = threading.Lock()
