@@ -25,6 +25,7 @@ from tjit.codegen.kernel import (
 )
 from tjit.codegen.llvm.contract import Dependency, contract_scratch_bytes, contract_tasks, emit_contract
 from tjit.codegen.llvm.contract_operands import plain_operands
+from tjit.codegen.llvm.contract_plan import plan_contract
 from tjit.codegen.llvm.objects import compile_module, module_text
 from tjit.codegen.llvm.target import TARGETS, Target, host_target
 from tjit.dtypes import DType, bf16, f16, f32, f64, i8, i16, i32, i64, u8
@@ -446,6 +447,25 @@ def test_epilogues_read_the_sum_and_other_buffers(shape, target, rng):
         return a @ b * scale[:, None] + bias + residual
 
     check(kernel, rng, target, reference)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("transposed", ["b", "ab"])
+def test_lanes_run_along_m_where_less_of_it_is_transposed(transposed, target, rng):
+    m = {16: 48, 8: 40, 4: 36}[target.lanes(4)]  # whole vectors, of more rows than dot products are for
+    for shape in [(m, 400, 2048), (m, 403, 2001)]:
+        kernel = with_residual(matmul(*shape, transposed=transposed))
+
+        assert plan_contract(kernel, target).kernel.m is kernel.n
+        check(kernel, rng, target, lambda a, b, c, residual: a @ b + residual)
+
+
+def with_residual(kernel: ContractKernel) -> ContractKernel:
+    *operands, c = kernel.buffers
+    residual = replace(c, name="residual")
+    at = (kernel.m.index, kernel.n.index)
+    store = Store(c, at, compute(ADD.name, Accumulator(f32), Load(residual, at)))
+    return replace(kernel, buffers=(*operands, c, residual), epilogue=(store,))
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)

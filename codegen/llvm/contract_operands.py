@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tjit.codegen.digits import Digits, digits_of, split_digits
-from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, ContractKernel, Expr, Load, Store
+from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, ContractKernel, Expr, Load, Store, walk
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
@@ -14,11 +14,13 @@ __all__ = [
     "Direct",
     "Operand",
     "direct_output",
+    "exchanged",
     "few_rows",
     "holds",
     "plain_operand",
     "plain_operands",
     "results_along_n",
+    "results_in_memory",
 ]
 
 
@@ -57,10 +59,18 @@ def results_along_n(kernel: ContractKernel) -> ContractKernel:
     ]
     if any(n == 1 for _, n in strides) or not any(m == 1 for m, _ in strides):
         return kernel
-    return _exchanged(kernel)
+    return exchanged(kernel)
 
 
-def _exchanged(kernel: ContractKernel) -> ContractKernel:
+def results_in_memory(kernel: ContractKernel) -> int:
+    """How many arrays the epilogue reads or writes at each m and n."""
+    loads = (e for store in kernel.epilogue for e in walk(store.value) if isinstance(e, Load))
+    places = {_offset(access) for access in (*kernel.epilogue, *loads)}
+    return sum({kernel.m.symbol, kernel.n.symbol}.issubset(symbols(place)) for place in places)
+
+
+def exchanged(kernel: ContractKernel) -> ContractKernel:
+    """The kernel with a and b, m and n exchanged."""
     return replace(kernel, m=kernel.n, n=kernel.m, a=kernel.b, b=kernel.a)
 
 
@@ -154,4 +164,4 @@ def few_rows(kernel: ContractKernel, lanes: int) -> ContractKernel:
     m, n = kernel.m.extent, kernel.n.extent
     if not isinstance(n, int) or n > lanes // 4 or (isinstance(m, int) and m <= n):
         return kernel
-    return _exchanged(kernel)
+    return exchanged(kernel)

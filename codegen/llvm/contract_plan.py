@@ -13,9 +13,11 @@ from tjit.codegen.llvm.contract_operands import (
     Direct,
     Operand,
     direct_output,
+    exchanged,
     few_rows,
     plain_operands,
     results_along_n,
+    results_in_memory,
 )
 from tjit.codegen.llvm.lane_dots import LaneDot, lane_dot
 from tjit.codegen.llvm.microkernel import register_tile
@@ -43,6 +45,7 @@ FEW_ROWS = 64
 _PASSES = 2  # over b, for fewer tiles of rows packing never pays
 _FEW_PRODUCTS = 8  # steps of k: adding up the lanes of a dot product would take longer
 _NEAR = 8192  # elements of b: the first-level cache holds it, sums stay in registers
+_ACROSS = 4  # steps of a vector, to read or write an element across memory
 _DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost as much
 _LONG_DOT_ROWS = 32  # with at least _LONG_DOT steps of k: adding up the lanes is then a small part
 _LONG_DOT = 256
@@ -301,6 +304,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     if not _at_most(kernel.k.extent, _FEW_PRODUCTS):
         kernel = few_rows(kernel, target.lanes(kernel.accumulate.itemsize))
     digits, a, b = plain_operands(kernel)
+    if _exchange_pays(kernel, a, b, target):
+        kernel, a, b = exchanged(kernel), b, a
     run = next((radix for radix in digits.radices[:1] if radix >= _LONG_RUN), None)
     joins = bool(digits.radices) and run is None
     dot = _dot(kernel, a, b, target, digits.radices[0] if joins else None)
@@ -362,6 +367,22 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         # nothing of n is kept in scratch: then a is packed or evaluated once for all of it
         return replace(plan, n_block=maximum(columns, round_up(n, columns)))
     return plan
+
+
+def _exchange_pays(kernel: ContractKernel, a: Operand | None, b: Operand | None, target: Target) -> bool:
+    """Whether to let the lanes run along m, though results are then written across memory.
+
+    b's neighbours along k are transposed into panels: better those of the side that has less of them.
+    """
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if a is None or b is None or not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)) or not k:
+        return False
+    is_read = b.order == "k" and b.buffer.dtype is kernel.accumulate and not (_crowds(b) and m > _FEW_COLUMNS)
+    if not is_read or a.order == "any" or _style(kernel, b, target, None) is not Style.TILES:
+        return False
+    lanes = target.lanes(kernel.accumulate.itemsize)
+    across = _ACROSS * results_in_memory(kernel) * m * n // k
+    return 16 * (n * -(-m // lanes) + m * (a.order == "k") + across) < 15 * (m * -(-n // lanes) + n)
 
 
 def _style(kernel: ContractKernel, b: Operand | None, target: Target, dot: LaneDot | None) -> Style:
