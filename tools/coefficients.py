@@ -107,6 +107,12 @@ def _sin(n: int):
     return remez(f, by_square(lambda r: r**3 / mp.sin(r)), TINY, h, n)
 
 
+def _tan(n: int):
+    h = (mp.pi / 4 * mpf("1.001")) ** 2
+    f = by_square(lambda r: (mp.tan(r) - r) / r**3)
+    return remez(f, by_square(lambda r: r**3 / mp.tan(r)), 1e-6, h, n)
+
+
 def _cos(n: int):
     h = (mp.pi / 4 * mpf("1.001")) ** 2
     return remez(
@@ -172,7 +178,7 @@ TABLES: Sequence[tuple[str, dict[str, tuple[Callable[[int], tuple[list[mpf], mpf
     ("COSH", {"f32": (_cosh, 3), "f64": (_cosh, 5)}),
     ("LOG", {"f32": (_log, 3), "f64": (_log, 7)}),
     ("SIN", {"f32": (_sin, 3), "f64": (_sin, 6)}),
-    ("SIN_LONG", {"f32": (_sin, 4), "f64": (_sin, 6)}),
+    ("TAN", {"f32": (_tan, 7), "f64": (_tan, 14)}),
     ("COS", {"f32": (_cos, 3), "f64": (_cos, 6)}),
     ("ATAN", {"f32": (_atan, 5), "f64": (_atan, 12)}),
     ("ASIN", {"f32": (_asin, 5), "f64": (_asin, 12)}),
@@ -188,12 +194,12 @@ TABLES: Sequence[tuple[str, dict[str, tuple[Callable[[int], tuple[list[mpf], mpf
 )
 
 
-def _split(value: mpf, bits: Sequence[int]) -> list[float]:
-    """Parts of `value`, each rounded to its number of bits."""
+def _split(value: mpf, bits: Sequence[int], *, down: bool = False) -> list[float]:
+    """Parts of `value`, each rounded to its number of bits; the rounding is `down` or to nearest."""
     parts = []
     for n in bits:
         with mp.workprec(n):
-            part = +value
+            part = mp.fadd(value, 0, rounding="f" if down else "n")
         parts.append(float(part))
         value = value - part
     return parts
@@ -210,7 +216,8 @@ def _constants() -> dict[str, dict[str, list[float]]]:
         "TWO_THIRDS": {"f64": _split(mpf(2) / 3, (53, 53))},
         "LOG2_E": {t: _split(1 / LN2, two[t]) for t in two},
         "LOG10_E": {t: _split(1 / mp.log(10), two[t]) for t in two},
-        "HALF_PI": {t: _split(mp.pi / 2, two[t] + two[t][:1]) for t in two},
+        # all positive: multiples of -0 are subtracted from it
+        "HALF_PI": {t: _split(mp.pi / 2, two[t] + two[t][:1], down=True) for t in two},
         # multiples up to 4 of the first part are exact
         "QUARTER_PI": {"f32": _split(mp.pi / 4, (21, 24)), "f64": _split(mp.pi / 4, (50, 53))},
         "HALF_PI_SHORT": {"f64": _split(mp.pi / 2, (33, 33, 33, 53))},

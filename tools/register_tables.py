@@ -127,7 +127,7 @@ def powers() -> None:
     show("POW_EXP2_TAIL", {"f64": fitted("POW_EXP2_TAIL", "f64", exp2, abs, (-half, half * mpf("1.0007")), 3)})
 
 
-# -- odd functions of f32 that end at 1: 32 pieces, with polynomials of their own ---------------------------------------
+# -- odd functions of f32 that end at 1, by pieces ---------------------------------------------------------------------
 
 
 def pieces(name: str, f: Function, end: float, n: int) -> None:

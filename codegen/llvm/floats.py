@@ -299,6 +299,12 @@ class Floats:
         t = self.sub(s, x)
         return s, self.add(self.sub(x, self.sub(s, t)), self.sub(y, t))
 
+    def two_difference(self, x: ir.Value, y: ir.Value) -> Pair:
+        """d, the rounded x - y, and d - (x - y)."""
+        d = self.sub(x, y)
+        t = self.sub(x, d)
+        return d, self.sub(self.sub(y, t), self.sub(x, self.add(d, t)))
+
     def two_product(self, x: ir.Value, y: ir.Value | float) -> Pair:
         """x * y and its rounding error (nearly, without fma)."""
         y = self._value(y)
@@ -317,11 +323,21 @@ class Floats:
         return high, self.sub(x, high)
 
     def quotient(self, x: Pair, y: Pair, reciprocal: ir.Value | None = None) -> ir.Value:
-        """(x[0] + x[1]) / (y[0] + y[1]), within 0.6 ulp; `reciprocal` is near 1 / y[0] if that is known."""
-        reciprocal = reciprocal or self.div(1.0, y[0])
+        """(x[0] + x[1]) / (y[0] + y[1]), within 0.6 ulp; `reciprocal` is near 1 / y[0] if that is known.
+
+        y[0] and 1 / y[0] are normal, or what comes out is not used.
+        """
+        reciprocal = reciprocal or self.near_reciprocal(y[0])
         q = self.mul(x[0], reciprocal)
         rest = self.add(self.sub_product(x[0], q, y[0]), self.fnma(q, y[1], x[1]))
         return self.fma(rest, reciprocal, q)
+
+    def near_reciprocal(self, x: ir.Value) -> ir.Value:
+        """1 / x to at least half of the digits, for normal x and 1 / x."""
+        if not self.features.avx512:
+            return self.div(1.0, x)
+        y = avx512.estimate(self, x)
+        return y if self.bits == 32 else self.fma(self.fnma(x, y, 1.0), y, y)
 
     def sub_product(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """x - y*z where they nearly cancel, rounded once (nearly, without fma)."""

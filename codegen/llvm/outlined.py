@@ -98,8 +98,11 @@ def _narrow(f: Floats, x: ir.Value) -> ir.Value:
     return x if f.bits == 64 else f.builder.fptrunc(x, f.element)
 
 
-def reduce_huge(f: Floats, mask: ir.Value, a: ir.Value, results: Sequence[ir.Value]) -> list[ir.Value]:
-    """(quadrant, high, low): `results`, but where `mask` is set those of a >= 2**10, inf or nan, of any size."""
+def reduce_huge(f: Floats, mask: ir.Value, x: ir.Value, results: Sequence[ir.Value]) -> list[ir.Value]:
+    """(quadrant, high, low): `results`, but where `mask` is set those of |x| >= 2**10, inf or nan, of any size.
+
+    x is quadrant * pi/2 + high - low.
+    """
     b = f.builder
     kind = ir.LiteralStructType([_I64, _F64, _F64])
     reduce = _function(f, "tjit.reduce_half_pi", kind, [_F64], _reduce_body)
@@ -110,10 +113,10 @@ def reduce_huge(f: Floats, mask: ir.Value, a: ir.Value, results: Sequence[ir.Val
         if f.bits == 64:
             return [quadrant, high, low]
         narrow = _narrow(f, high)
-        rest = b.fadd(b.fsub(high, _wide(f, narrow)), low)
+        rest = b.fadd(b.fsub(_wide(f, narrow), high), low)
         return [b.trunc(quadrant, _I32), narrow, _narrow(f, rest)]
 
-    return _replace(f, mask, [a], results, emit)
+    return _replace(f, mask, [x], results, emit)
 
 
 def _high_product(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -157,11 +160,13 @@ def _reduce_body(f: Floats) -> None:
     first, second, _ = HALF_PI["f64"]
     r, r_low = f.two_product(y, first)
     r_low = f.fma(y, second, f.fma(y_low, first, r_low))
-    scale = f.flip(scale, b.and_(sign, _i64(f.sign_bit)))
+    negative = b.ashr(bits, _i64(63))
+    quadrant = b.sub(b.xor(quadrant, negative), negative)
+    scale = f.flip(scale, b.and_(b.xor(sign, negative), _i64(f.sign_bit)))
     r, r_low = f.fast_two_sum(r, r_low)
     r = f.add(f.mul(r, scale), f.sub(x, x))  # nan for inf
     result: ir.Value = ir.Constant(b.function.ftype.return_type, ir.Undefined)
-    for i, v in enumerate((quadrant, r, f.mul(r_low, scale))):
+    for i, v in enumerate((quadrant, r, f.mul(f.neg(r_low), scale))):
         result = b.insert_value(result, v, i)
     b.ret(result)
 
