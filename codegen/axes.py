@@ -246,7 +246,8 @@ def _choose_vector(kernel: LoopKernel) -> LoopKernel:
     column = None if _row_buffers(kernel) else column_axis(kernel)
     if column is None and (short := short_rows(kernel)) is not None:
         crossed = any(crosses(a, kernel.parallel[-1], short) for loop in kernel.loops for a in loop_accesses(loop))
-        return replace(kernel, vector=kernel.parallel[-1], cross=short if crossed else None)
+        tiled = crossed or _row_buffers(kernel)  # a row for each lane is a tile
+        return replace(kernel, vector=kernel.parallel[-1], cross=short if tiled else None)
     return replace(kernel, vector=inner[0]) if column is None else _with_last(kernel, column)
 
 

@@ -7,6 +7,7 @@ import pytest
 from on_threads import assert_same_bits
 
 import tjit
+import tjit.nn.functional as F
 from tjit.codegen import split
 from tjit.codegen.llvm.target import TARGETS, host_target
 
@@ -301,3 +302,21 @@ def test_every_target_gives_the_same(name, rng, monkeypatch):
         wanted = (x.sum(0), x.sum(1), x.argmax(1), _softmax(x, 1), np.take_along_axis(x, places, 1), places)
         for result, expected in zip(found, wanted, strict=True):
             np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", range(1, 9))
+@pytest.mark.parametrize("known", [True, False], ids=["known", "symbolic"])
+def test_rows_of_few_elements_that_are_kept_for_later_loops(rng, columns, known):
+    """A lane for each row: what a loop keeps of its row for the next one is as many rows."""
+    rowwise = [
+        lambda x: F.softmax(x, -1),
+        lambda x: F.log_softmax(x.exp(), -1),
+        lambda x: F.layer_norm(x.sin(), (x.shape[-1],)),
+        lambda x: x.exp() / x.exp().sum(-1, keepdim=True),
+        lambda x: F.softmax(x[:, :1].expand(-1, 4) * x[:, -1:], -1),
+    ]
+    for function in rowwise:
+        compiled = tjit.compile(function, dynamic=False if known else None)  # the second size is a symbol
+        for rows in (300,) if known else (1, 6, 40, 300):
+            x = rng.standard_normal((rows, columns))
+            np.testing.assert_allclose(compiled(x), function(tjit.tensor(x)).numpy(), rtol=1e-12, atol=1e-12)

@@ -213,6 +213,7 @@ class _Loops:
         first, last = self._share(product((*(a.extent for a in outer), units)))
         self.rows = {b.name: self._alloca_row(b) for b in self._row_buffers()}
         self.pointers.update(self.rows)
+        assert not (self.rows and self.columns), "a row buffer has no place for each of several lanes"
         with counted_loop(self.b, first, last, i64(1)) as unit:
             if self.columns:
                 assert self.kernel.vector is not None
