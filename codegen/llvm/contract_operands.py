@@ -12,11 +12,13 @@ from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
 __all__ = [
     "Direct",
+    "InPanels",
     "Operand",
     "direct_output",
     "exchanged",
     "few_rows",
     "holds",
+    "operand_in_panels",
     "plain_operand",
     "plain_operands",
     "results_along_n",
@@ -25,17 +27,27 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class InPanels:
+    """Rows that lie in panels of `width` in memory, `stride` elements apart."""
+
+    width: int
+    stride: Dim
+
+
+@dataclass(frozen=True, slots=True)
 class Operand:
     """An operand that is a plain strided read: element (row, k) lies at base + row*row_stride + k*k_stride.
 
     Attributes:
         base: over batch axes and program symbols; where k has digits over the higher ones too, and k is the lowest.
+        panels: where rows lie in panels: `row` is then that within its panel.
     """
 
     buffer: Buffer
     base: Dim
     row_stride: Dim
     k_stride: Dim
+    panels: InPanels | None = None
 
     @property
     def order(self) -> str:
@@ -113,7 +125,24 @@ def plain_operand(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | No
     """`expr`, over the axis `row` and k, as a strided read; None where it is more than that."""
     load = _plain_load(kernel, expr)
     split = load and _split(kernel, _offset(load), row.symbol, kernel.k.symbol)
-    return Operand(load.buffer, *split) if load and split else None
+    return Operand(load.buffer, split[0], split[1], split[2]) if load and split else None
+
+
+def operand_in_panels(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand | None:
+    """`expr`, over the axis `row` and k, as a read of panels like those that are packed; None where it is not that.
+
+    Each step of k has the `width` rows of a panel side by side, which is what a tile reads; of the dtype of the sums.
+    """
+    digits = split_digits(row.symbol, expr)
+    load = _plain_load(kernel, expr) if len(digits.radices) == 1 else None
+    if load is None or load.dtype is not kernel.accumulate:
+        return None
+    (width,), (panel,) = digits.radices, digits.higher
+    offset = substitute(_offset(load), {row.symbol: digits.value})
+    split = _split(kernel, offset, digits.lowest, kernel.k.symbol, panel)
+    if split is None or split[1:3] != (1, width):
+        return None
+    return Operand(load.buffer, split[0], split[1], split[2], InPanels(width, split[3]))
 
 
 def _plain_load(kernel: ContractKernel, expr: Expr) -> Load | None:

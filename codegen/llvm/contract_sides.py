@@ -167,7 +167,12 @@ class Side:
         assert self.operand is not None
         e, ints, operand = self.emission, self.emission.ints, self.operand
         row, step = ints.dim(operand.row_stride), ints.dim(operand.k_stride)
-        offset = ints.add(ints.dim(operand.base), ints.add(ints.mul(rows.start, row), ints.mul(lowest, step)))
+        offset, first = ints.add(ints.dim(operand.base), ints.mul(lowest, step)), rows.start
+        if operand.panels is not None:  # which no tile straddles
+            width = i64(operand.panels.width)
+            offset = ints.add(offset, ints.mul(ints.div(first, width), ints.dim(operand.panels.stride)))
+            first = ints.mod(first, width)
+        offset = ints.add(offset, ints.mul(first, row))
         element = ir.IntType(operand.buffer.dtype.bits)
         return Strided(e.at(e.pointers[operand.buffer.name], offset, element), row, step)
 

@@ -99,16 +99,21 @@ def _level(digits: tuple[Digit, ...], most: int) -> tuple[int, int]:
 # -- tiles -------------------------------------------------------------------------------------------------------------
 
 
-def filters_tile(windows: WindowMap, m: int, k: Blocks, target: Target, size: int, apart: int) -> tuple[Blocks, int]:
+def filters_tile(
+    windows: WindowMap, m: int, k: Blocks, target: Target, size: int, apart: int, panel: int | None = None
+) -> tuple[Blocks, int]:
     """The tile with lanes along filters that takes the least time for all, by the cycles of its parts; its vectors.
 
-    size: bytes of an element; apart: how many bytes apart results of neighbouring filters are.
+    size: bytes of an element; apart: how many bytes apart results of neighbouring filters are; panel: vectors of those
+    that lie side by side in memory, where they are read in place.
     """
     lanes = target.lanes(size)
     best: tuple[float, Blocks, int] | None = None
     for vectors in range(1, 5):
         if vectors > 1 and (vectors - 1) * lanes >= m:
             break
+        if panel is not None and panel % vectors:
+            continue
         most = min(_MOST_ROWS, (target.registers - 1 - vectors) // vectors)
         for tile in _tiles(windows.n, windows.own, most):
             # fewer sums than 8 would wait for each other

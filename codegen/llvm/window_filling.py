@@ -121,7 +121,7 @@ class Filling:
         for axis, stride in zip(self.windows.axes, plan.strides, strict=True):
             if axis.k is not None:
                 image[axis.k] = axis.scale_k * stride * size
-        step = i64(size * (1 if plan.along == "k" else plan.filters))
+        step = i64(size * (1 if plan.along == "k" else plan.apart))
         row = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), row)
         with self._each(k, plan.rows) as digits:
@@ -130,7 +130,8 @@ class Filling:
             for d in plan.rows:
                 value = ints.sub(ints.sub(k[d].size, i64(1)), digits[d]) if plan.reads.backwards[d] else digits[d]
                 place = ints.add(place, ints.mul(value, i64(image[d])))
-            for field, where in enumerate((place, ints.mul(self._linear(digits, k), step))):
+            steps = self._steps_in_place(digits) if plan.in_place else self._linear(digits, k)
+            for field, where in enumerate((place, ints.mul(steps, step))):
                 b.store(where, b.gep(self.table, [p, I32(field)], source_etype=TABLE_ROW))
             b.store(ints.add(p, i64(1)), row)
 
@@ -152,6 +153,26 @@ class Filling:
             below = ints.mul(below, r.size)
         return total
 
+    def _steps_in_place(self, digits: Sequence[ir.Value]) -> ir.Value:
+        """How many steps of k the values of its digits are, in panels that no block of k cuts."""
+        ints, total, below = self.ints, i64(0), 1
+        for value, digit in zip(digits, self.windows.k, strict=True):
+            total = ints.add(total, ints.mul(value, i64(below)))
+            below *= digit.extent
+        return total
+
+    def _panel(self, packed: ir.Value, m: Range, i: ir.Value, k: list[Range]) -> ir.Value:
+        """Where the filters of a tile are, the i-th of a block of filters `m` that was packed, or in place."""
+        ints, e = self.ints, self.shared
+        operand = None if self.plan.panels is None else self.plan.panels.operand
+        if operand is None or operand.panels is None:
+            return e.at(packed, ints.mul(i, self._size(k)))
+        row, width = ints.add(m.start, i), i64(operand.panels.width)
+        first = self._steps_in_place([r.start for r in k])
+        offset = ints.add(ints.dim(operand.base), ints.mul(first, width))
+        offset = ints.add(offset, ints.mul(ints.div(row, width), ints.dim(operand.panels.stride)))
+        return e.at(e.pointers[operand.buffer.name], ints.add(offset, ints.mod(row, width)))
+
     def _size(self, ranges: list[Range]) -> ir.Value:
         total = i64(1)
         for r in ranges:
@@ -159,8 +180,10 @@ class Filling:
         return total
 
     def _pack(self, m: Range, k: list[Range]) -> None:
-        """The filters of a block into panels, each with all of the block's k."""
+        """The filters of a block into panels, each with all of the block's k; none that are in panels."""
         ints, plan = self.ints, self.plan
+        if plan.in_place:
+            return
         steps = self._size(k)
         if plan.along == "k":
             self._evaluate(m, k, steps)

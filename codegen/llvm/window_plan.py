@@ -14,7 +14,7 @@ from math import prod
 
 from tjit.codegen.digits import substitute_symbol
 from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
-from tjit.codegen.llvm.contract_operands import Operand, holds, plain_operand, results_along_n
+from tjit.codegen.llvm.contract_operands import Operand, holds, operand_in_panels, plain_operand, results_along_n
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.window_blocks import (
     Blocks,
@@ -121,6 +121,18 @@ class WindowPlan:
         last = self.windows.axes[-1]
         return {"m": 1, "n": last.scale_n, "k": last.scale_k}[self.along]
 
+    @property
+    def in_place(self) -> bool:
+        """Whether a lies in panels already, which tiles read."""
+        return self.panels is not None and self.panels.operand.panels is not None
+
+    @property
+    def apart(self) -> int:
+        """Elements from one step of k to the next in a panel."""
+        if self.panels is not None and self.panels.operand.panels is not None:
+            return self.panels.operand.panels.width
+        return self.filters
+
     @cached_property
     def reads(self) -> TileReads:
         backwards = self.panels.reversed if self.panels is not None else (False,) * len(self.windows.k)
@@ -164,7 +176,7 @@ class WindowPlan:
     def packs_whole(self) -> bool:
         """Whether all filters are packed at once, for as many positions as a task has."""
         few = self.k.count == 1 and self.k.size * self.m <= _WHOLE
-        return self.along != "k" and self.planes is None and few
+        return self.along != "k" and self.planes is None and few and not self.in_place
 
     @property
     def tiles(self) -> int:
@@ -181,7 +193,8 @@ class WindowPlan:
 
     def slots(self) -> tuple[int, ...]:
         """Elements of an image, panels, matrix to pack from, sums and one turned tile. The table follows."""
-        packed = 0 if self.along == "k" else round_up(self.m if self.packs_whole else self.m_block, self.filters)
+        packed = round_up(self.m if self.packs_whole else self.m_block, self.filters)
+        packed = 0 if self.along == "k" or self.in_place else packed
         tiles = self.tiles * -(-self.m // self.filters) if self.keeps_sums else 1
         matrix = 0 if self.panels is not None else self.filters * self.matrix_stride + self.lanes
         image = self.image_extents[0] * self.strides[0] + 2 * self.lanes * self.step
@@ -207,19 +220,24 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     lanes = target.lanes(kernel.accumulate.itemsize)
     if not isinstance(kernel.m.extent, int) or any(axis.extent == 0 for axis in (kernel.m, *kernel.batch)):
         return None
-    if plain_operand(kernel, kernel.b, kernel.n) is not None:
+    in_panels = _in_panels(kernel, lanes)
+    if in_panels is None and plain_operand(kernel, kernel.b, kernel.n) is not None:
         return None
     windows = map_windows(kernel)
-    if windows is None or not windows.has_windows:
+    if windows is None or not (windows.has_windows or in_panels is not None):
         return None
+    if in_panels is not None:
+        return _plan_image(kernel, windows, "m", target, in_panels)
     along = _along(windows, kernel.m.extent, lanes)
     fills_rows = along == "n" and _fills_rows(windows, kernel.m.extent, target, lanes)
     planes = None if fills_rows else _plan_planes(kernel, target)
     return planes or _plan_image(kernel, windows, along, target)
 
 
-def _plan_image(kernel: ContractKernel, windows: WindowMap, along: str, target: Target) -> WindowPlan:
-    """The plan with lanes along an axis of a kernel whose filters all read one image."""
+def _plan_image(
+    kernel: ContractKernel, windows: WindowMap, along: str, target: Target, in_panels: Operand | None = None
+) -> WindowPlan:
+    """The plan with lanes along an axis of a kernel whose filters all read one image; `in_panels`: a, where it is."""
     lanes = target.lanes(kernel.accumulate.itemsize)
     m = kernel.m.extent
     assert isinstance(m, int)
@@ -230,7 +248,8 @@ def _plan_image(kernel: ContractKernel, windows: WindowMap, along: str, target: 
     elif along == "k":
         spelt, tile = dots_tile(windows, m, k, target)
     else:
-        tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel))
+        panel = None if in_panels is None or in_panels.panels is None else in_panels.panels.width // lanes
+        tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel), panel)
         width, spelt = vectors * lanes, int(k.taps > 1)
     m_block = even(m, _M_BLOCK, width)
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
@@ -239,6 +258,8 @@ def _plan_image(kernel: ContractKernel, windows: WindowMap, along: str, target: 
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
+    if in_panels is not None:
+        panels = _whole_panels(windows, in_panels)
     outer = outermost(windows, tile, k) if along == "m" else None
     return WindowPlan(
         kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
@@ -372,6 +393,20 @@ def _panels(kernel: ContractKernel, windows: WindowMap) -> Panels | None:
     while run < len(steps) and steps[run] == steps[run - 1] * windows.k[run - 1].extent:
         run += 1
     return Panels(Operand(a.buffer, base, row, steps[0]), tuple(steps), run, backwards)
+
+
+def _in_panels(kernel: ContractKernel, lanes: int) -> Operand | None:
+    """The operand a as panels of whole vectors."""
+    a = operand_in_panels(kernel, kernel.a, kernel.m)
+    return a if a is not None and a.panels is not None and a.panels.width % lanes == 0 else None
+
+
+def _whole_panels(windows: WindowMap, in_panels: Operand) -> Panels:
+    """Panels in memory: all of k is one run."""
+    assert isinstance(in_panels.k_stride, int)
+    below = (prod(d.extent for d in windows.k[:i]) for i in range(len(windows.k)))
+    steps = tuple(in_panels.k_stride * n for n in below)
+    return Panels(in_panels, steps, len(steps), (False,) * len(steps))
 
 
 def _inner_axes(kernel: ContractKernel, windows: WindowMap) -> tuple[Axis, ...]:

@@ -65,6 +65,7 @@ class WindowTile:
     """A microkernel: a line for each offset (in elements), `vectors` of lanes in each, `taps` in each row of k.
 
     Attributes:
+        apart: elements from one step of k to the next in a panel.
         planes: whether each filter has an image of its own: what a tap reads is a vector, not one element for all.
     """
 
@@ -72,11 +73,12 @@ class WindowTile:
     offsets: tuple[int, ...]
     vectors: int
     taps: tuple[Tap, ...]
+    apart: int
     planes: bool = False
 
     def name(self, target: Target) -> str:
         shape = f"{len(self.taps)}x{len(self.offsets)}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
-        where = hashlib.sha256(f"{self.offsets}{self.taps}".encode()).hexdigest()[:12]
+        where = hashlib.sha256(f"{self.offsets}{self.taps}{self.apart}".encode()).hexdigest()[:12]
         return f"tjit.{'planes' if self.planes else 'window'}.{self.dtype}.{shape}.{where}"
 
 
@@ -173,10 +175,11 @@ class _WindowTile(_Accumulating):
     def _products(
         self, image: ir.Value, panel: ir.Value, later: ir.Value, sums: list[list[ir.Value]]
     ) -> list[list[ir.Value]]:
-        b, width = self.b, self.tile.vectors * self.lanes
+        b = self.b
         for t, tap in enumerate(self.tile.taps):
-            filters = [self._vector(panel, t * self.tile.vectors + j) for j in range(self.tile.vectors)]
-            self._prefetch(later, t * width)
+            step = b.gep(panel, [i64(t * self.tile.apart)], source_etype=self.element)
+            filters = [self._vector(step, j) for j in range(self.tile.vectors)]
+            self._prefetch(later, t * self.tile.apart)
             sums = list(sums)
             for line in tap.lines:
                 wide = self._pixel(b.gep(image, [i64(self.tile.offsets[line] + tap.place)], source_etype=self.element))

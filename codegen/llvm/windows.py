@@ -122,7 +122,6 @@ class _Windows(Filling):
     ) -> None:
         """Every tile of a block of filters; `m_offset` of them lie before it among the kept sums."""
         ints, b, plan = self.ints, self.b, self.plan
-        steps = self._size(k)
         count = -(-plan.m // plan.filters)
         number = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), number)
@@ -132,7 +131,7 @@ class _Windows(Filling):
             microkernel = self._microkernel(n, digits)
             first = ints.mul(b.load(number, typ=I64), i64(count))
             with ints.loop(i64(0), m.size, plan.filters) as i:
-                panel = self.shared.at(panels, ints.mul(i, steps))
+                panel = self._panel(panels, m, i, k)
                 sums = self.sums
                 if plan.keeps_sums:
                     place = ints.add(first, ints.div(ints.add(m_offset, i), i64(plan.filters)))
@@ -257,7 +256,7 @@ class _Windows(Filling):
         if plan.along == "n":
             rows = RowsTile(dtype, plan.filters, offsets, plan.vectors, plan.step, taps)
             return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
-        tile = WindowTile(dtype, offsets, plan.vectors, taps, plan.planes is not None)
+        tile = WindowTile(dtype, offsets, plan.vectors, taps, plan.apart, plan.planes is not None)
         return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))
 
     def _run(
