@@ -18,6 +18,7 @@ from tjit.passes.constants import fold_constants
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.decomposition import decompose, decompose_claimed
 from tjit.passes.dot_products import sum_dot_products
+from tjit.passes.layouts import lay_out_frozen
 from tjit.passes.loop_contractions import batch_contractions
 from tjit.passes.loop_invariants import hoist_invariants
 from tjit.passes.matmul_chains import reorder_matmul_chains
@@ -43,6 +44,7 @@ DEFAULT: tuple[Pass, ...] = (
     hoist_invariants,  # after merging: what is computed outside already needs no second place
     batch_contractions,  # after hoisting: what is the same on every trip already stands outside
     sum_dot_products,  # after what looks for contractions
+    lay_out_frozen,  # after all that moves operands: what a contraction reads is what is laid out
     eliminate_dead_nodes,  # last: what folding and rules no longer read
 )
 

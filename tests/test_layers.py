@@ -34,7 +34,7 @@ LAYERS = (
     ("runtime",),
     ("nn",),
     ("optim",),
-    ("stages", "compiled", "native_calls", "compile"),
+    ("frozen", "stages", "compiled", "native_calls", "compile"),
     ("export",),
     ("inspect", "jit", "vectorize", "testing", "utils", "onnx", "profiler"),
     ("cli", "__main__"),

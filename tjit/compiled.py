@@ -22,6 +22,7 @@ from tjit.capture.inputs import array_leaf, array_of, float_leaf, stride_dim
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, unflatten
 from tjit.errors import ArgumentError, TjitError
+from tjit.frozen import laid_sources
 from tjit.ir.dims import Dim, DimExpr, evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.op import Op
@@ -35,7 +36,7 @@ from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
 from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
-from tjit.tensor import Size, Tensor
+from tjit.tensor import Laid, Size, Tensor
 
 if TYPE_CHECKING:
     from tjit.codegen.kernel import Kernel
@@ -128,6 +129,7 @@ class Variant:
         self.strides = tuple(self._strides(i, arrays) for i in range(len(self.sources)))
         self.lifted_strides = tuple(None if s is None else self._lifted_strides(i) for i, s in enumerate(self.strides))
         self.program = build_program(self.graph, self.strides, options, seconds)
+        self.sources = laid_sources(self.sources, self.program.info.laid)
         self._backward: Program | None = None
         self.writes = self.program.info.writes
         self.positive: tuple[Dim, ...] = ()  # dims that have to be at least 1
@@ -158,7 +160,7 @@ class Variant:
                 continue
             assert source.tensor is not None
             t = source.tensor if source.kind == "tensor" else source.tensor._grad
-            if t is None or not _fits(t, self.graph.inputs[i].type, self.lifted_strides[i]):
+            if t is None or not _fits(t, self.program.info.inputs[i], self.lifted_strides[i]):
                 return False
         return True
 
@@ -181,6 +183,8 @@ class Variant:
         """The strides of an input as the program knows them; None: contiguous."""
         source = self.sources[i]
         if source.is_number:
+            return None
+        if source.kind == "tensor" and isinstance(_tensor_of(source)._data, Laid):
             return None
         array = array_of(arrays[source.position]) if source.kind == "argument" else _tensor_of(source).array
         if array.flags.c_contiguous:
@@ -421,8 +425,10 @@ def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: B
     def plan() -> Any:
         from tjit.codegen.llvm.target import host_target
         from tjit.codegen.schedule import schedule
+        from tjit.passes.frozen import split_frozen
 
-        return schedule(passes(), options.costs(host_target()), strides)
+        program, laid = split_frozen(passes())
+        return schedule(program, options.costs(host_target()), _laid_strides(strides, laid))
 
     return Lowered(graph, passes, plan)
 
@@ -458,10 +464,12 @@ def _build(
     from tjit.codegen.llvm.module import KernelObjects
     from tjit.codegen.llvm.target import host_target
     from tjit.codegen.schedule import schedule
+    from tjit.passes.frozen import split_frozen
 
     target, cache = host_target(), default_cache()
     clock.lap("import")  # of LLVM, with the first program
     final = _passed(graph, options)
+    run, laid = split_frozen(final)
     clock.lap("passes")
     with KernelObjects(target, cache) as objects:
 
@@ -470,14 +478,14 @@ def _build(
                 threads.prepare()
             objects.add(kernel)
 
-        plan = schedule(final, replace(options.costs(target), decided=decided), strides)
+        plan = schedule(run, replace(options.costs(target), decided=decided), _laid_strides(strides, laid))
         clock.lap("schedule")
         low = Lowered(graph, lambda: final, lambda: plan)
         for stage in ("passes", "schedule", "llvm", "asm", "triton"):
             dump_stage(graph.name, stage, lambda stage=stage: low.text(stage))
         image = objects.image(plan)
     clock.lap("codegen")
-    info = _info(plan)
+    info = replace(_info(plan), laid=tuple((i, print_graph(g, locations=False)) for i, g in laid.items()))
     cache.put(key, "program", _pack(info, image), label=graph.name)
     program = Program(image, info)
     clock.lap("load")
@@ -498,6 +506,13 @@ def _build_profiled(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], opt
     if recording.active is not None:
         recording.active.range(f"build {graph.name} for the profile", start)
     return program
+
+
+def _laid_strides(
+    strides: Sequence[tuple[Dim, ...] | None], laid: Collection[int]
+) -> tuple[tuple[Dim, ...] | None, ...]:
+    """The strides of a program's inputs, of which those in `laid` lie row by row."""
+    return tuple(None if i in laid else s for i, s in enumerate(strides))
 
 
 class _Clock:
@@ -543,7 +558,8 @@ def _from_cache(key: str, graph: Graph) -> Program | None:
     try:
         size = int.from_bytes(data[:8], "little")
         info = ProgramInfo.from_json(data[8 : 8 + size].decode())
-        if info.inputs != tuple(v.type for v in graph.inputs):
+        laid = {i for i, _ in info.laid}
+        if any(t != v.type for i, (t, v) in enumerate(zip(info.inputs, graph.inputs, strict=True)) if i not in laid):
             return None
         return Program(Image.from_bytes(data[8 + size :]), info)
     except (TjitError, UnicodeDecodeError, AttributeError):

@@ -6,7 +6,7 @@ Methods and operators are attached by `tjit.ops`, from the registry of public fu
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -49,6 +49,21 @@ class Storage:
 
     def __init__(self) -> None:
         self.version = 0
+
+
+class Laid:
+    """The data of a frozen tensor of which programs have the only copy, in an order of their own.
+
+    Attributes:
+        type: of the tensor.
+        restored: gives a read-only array of it.
+    """
+
+    __slots__ = ("restored", "type")
+
+    def __init__(self, type: TensorType, restored: Callable[[], np.ndarray]) -> None:
+        self.type = type
+        self.restored = restored
 
 
 class _Active(threading.local):
@@ -96,7 +111,7 @@ class Tensor:
     """A multidimensional array of one dtype.
 
     Attributes:
-        _data: NumPy array (eager), `Traced` (capturing) or `Modified`.
+        _data: NumPy array (eager), `Traced` (capturing), `Laid` or `Modified`.
         _storage: shared with every view of the same memory.
         _view: (base tensor, op, attrs) where this is a view made by `op`.
         _seen: version of the storage that `_data.value` and `_grad_fn` of a view were computed from.
@@ -119,7 +134,7 @@ class Tensor:
     _number = False  # a traced number: promotes as Python's
     _is_numpy = False  # a traced ndarray: computes as NumPy's
 
-    _data: np.ndarray | Traced | Modified
+    _data: np.ndarray | Traced | Laid | Modified
     _storage: Storage
     _view: tuple[Tensor, Any, dict[str, Any]] | None
     _grad: Tensor | None
@@ -152,7 +167,7 @@ class Tensor:
         __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _binary
 
     def __init__(self, data: Any = (), requires_grad: Any = False, *sizes: int) -> None:
-        if not isinstance(data, (np.ndarray, Traced, Modified)):
+        if not isinstance(data, (np.ndarray, Traced, Laid, Modified)):
             data, requires_grad = _legacy_data(data, requires_grad, sizes), False
         self._data = data
         self._requires_grad = requires_grad
@@ -201,6 +216,11 @@ class Tensor:
         return isinstance(self._data, Traced)
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether nothing changes the elements any more (`tjit.jit.freeze`)."""
+        return bool(self.__dict__.get("_frozen"))
+
+    @property
     def array(self) -> np.ndarray:
         """The NumPy array of an eager tensor, without a copy.
 
@@ -211,6 +231,8 @@ class Tensor:
         data = self._data
         if isinstance(data, np.ndarray):
             return data
+        if isinstance(data, Laid):
+            return data.restored()
         if isinstance(data, Modified):
             raise AutogradError(
                 f"a {data.type} tensor needed for backward was modified by an in-place operation",

@@ -6,7 +6,7 @@ import functools
 import gc
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -225,6 +225,12 @@ class _FunctionTrace(Trace):
             raise InconclusiveNumberError(frozenset().union(*places))
 
 
+def _frozen(sources: Sequence[Source], written: Collection[int]) -> frozenset[int]:
+    """The positions of inputs that hold the same elements at every call."""
+    marked = {i for i, s in enumerate(sources) if s.kind == "tensor" and s.tensor is not None and s.tensor.is_frozen}
+    return frozenset(marked.difference(written))
+
+
 def _grad_name(tensor: Tensor) -> str:
     return f"{tensor.__dict__.get('name', 'x')}_grad"
 
@@ -387,7 +393,7 @@ class _Finish:
         for source, value in written:
             writes[len(self.outputs)] = inputs[source]
             self.outputs.append(value)
-        graph = trace.builder.finish(self.outputs, writes)
+        graph = replace(trace.builder.finish(self.outputs, writes), frozen=_frozen(trace.sources, writes.values()))
         joint = self._joint(leaves, results, requires, writes) if requires else None
         assert len(graph.nodes) == returned_nodes
         lifted = tuple((tensor, requires) for tensor, requires, _, _ in trace.histories.values())

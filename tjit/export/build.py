@@ -17,6 +17,7 @@ from tjit.errors import CodegenError
 from tjit.export import package
 from tjit.export.entry import Entry
 from tjit.export.header import write_header
+from tjit.export.layouts import laid_out_programs
 from tjit.export.manifest import manifest_json
 from tjit.export.package import Section
 from tjit.export.state import State
@@ -25,7 +26,6 @@ from tjit.export.targets import LEVELS, MACHINES
 from tjit.export.weights import write_weights
 from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
-from tjit.passes.pipeline import DEFAULT, FAST_MATH, run_passes
 from tjit.runtime.cache import default_cache
 from tjit.runtime.image import Image
 from tjit.runtime.link import link
@@ -52,11 +52,11 @@ def build_sections(
     metadata: Any,
 ) -> list[tuple[Section, bytes]]:
     """All sections of a package, compiled for all targets."""
+    graphs = laid_out_programs(entries, state)
     weights = write_weights(state.arrays)
     code: list[tuple[Section, bytes]] = []
     infos: list[dict[str, ProgramInfo]] = []
-    for e, entry in enumerate(entries):
-        graph = run_passes(entry.graph, FAST_MATH if entry.options.fast_math else DEFAULT)
+    for e, (entry, graph) in enumerate(zip(entries, graphs, strict=True)):
         infos.append({})
         for t, level in enumerate(targets):
             image, infos[e][level] = _program(graph, named_target(level), entry.options)

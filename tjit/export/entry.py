@@ -267,7 +267,8 @@ def _used_inputs(graph: Graph, sources: Sequence[Source]) -> tuple[Graph, tuple[
     moved = {old: new for new, old in enumerate(kept)}
     inputs: tuple[Value, ...] = tuple(graph.inputs[i] for i in kept)
     writes = {position: moved[i] for position, i in graph.writes.items()}
-    return replace(graph, inputs=inputs, writes=writes), tuple(sources[i] for i in kept)
+    frozen = frozenset(moved[i] for i in graph.frozen if i in moved)
+    return replace(graph, inputs=inputs, writes=writes, frozen=frozen), tuple(sources[i] for i in kept)
 
 
 def _paths(tree: Tree, path: str) -> Iterator[str]:

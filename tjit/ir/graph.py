@@ -165,6 +165,7 @@ class Graph:
         nodes: in order of execution.
         outputs: values returned, then values written back.
         writes: output position to input position, for outputs written back to an input's buffer.
+        frozen: positions of inputs that hold the same elements at every call.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[Operand, ...]
     writes: Mapping[int, int] = field(default_factory=dict)
+    frozen: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         from tjit.ir.printer import print_graph

@@ -165,7 +165,7 @@ class _Parser:
         self.read_bounds()
         self.expect("(")
         self.declaring = True
-        inputs = self.series(self.definition, ")")
+        inputs, frozen = self.graph_inputs()
         self.declaring = False
         self.expect("->")
         types = self.result_types()
@@ -181,7 +181,12 @@ class _Parser:
         self.expect("}")
         if self.next.kind != "end":
             self.fail(f"expected the end of the text after the graph, found {self.next}")
-        return Graph(name, tuple(inputs), tuple(nodes), tuple(outputs), writes)
+        return Graph(name, tuple(inputs), tuple(nodes), tuple(outputs), writes, frozen)
+
+    def graph_inputs(self) -> tuple[list[Value], frozenset[int]]:
+        """The inputs of the graph, and the positions of those that `frozen` stands before."""
+        marked = self.series(lambda: (self.accept("frozen"), self.definition()), ")")
+        return [value for _, value in marked], frozenset(i for i, (is_frozen, _) in enumerate(marked) if is_frozen)
 
     def whole_dim(self) -> Dim:
         self.declaring = True

@@ -126,6 +126,8 @@ class _Printer:
 
     def header(self, input_types: Iterable[TensorType]) -> list[str]:
         inputs = self.typed(self.graph.inputs)
+        for i in self.graph.frozen:
+            inputs[i] = f"frozen {inputs[i]}"
         results = [self.type(o.type) for o in self.graph.outputs]
         tail = f"{self.bounds(input_types)} {{"
         name = ".".join(_identifier(part) for part in (self.graph.name or "graph").split("."))

@@ -9,6 +9,7 @@ from typing import Any
 
 from tjit.capture.trace import Trace
 from tjit.errors import ArgumentError
+from tjit.frozen import freeze_tensor
 from tjit.jit.script import _MARK, ScriptModule
 from tjit.location import user_location
 from tjit.nn.module import Module
@@ -88,7 +89,7 @@ def freeze(mod: Any, preserved_attrs: Sequence[str] | None = None, optimize_nume
         )
     original = copy.deepcopy(mod._original)
     for parameter in original.parameters():
-        parameter.requires_grad_(False)
+        freeze_tensor(parameter.requires_grad_(False))
     result = ScriptModule(original)
     forward = mod._methods.get("forward")
     if forward is not None:

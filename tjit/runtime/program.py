@@ -37,6 +37,8 @@ class ProgramInfo:
         arena: bytes.
         checks: for each step that can fail at run time, its number, file and line of the user's program, and what a
             `check` says, "<class>: <message>" (of others None: an index is out of range).
+        laid: of inputs that are laid out before the first call, the position, and as text the graph that makes the
+            input of what the caller has.
     """
 
     symbols: tuple[str, ...]
@@ -46,6 +48,7 @@ class ProgramInfo:
     writes: tuple[int, ...]
     arena: Dim
     checks: tuple[tuple[int, str, int, str | None], ...] = field(default=())
+    laid: tuple[tuple[int, str], ...] = field(default=())
 
     def to_json(self) -> str:
         def one(t: TensorType) -> list[Any]:
@@ -60,6 +63,7 @@ class ProgramInfo:
                 "writes": self.writes,
                 "arena": str(self.arena),
                 "checks": self.checks,
+                "laid": self.laid,
             }
         )
 
@@ -83,6 +87,7 @@ class ProgramInfo:
                 tuple(d["writes"]),
                 parse_dim(d["arena"]),
                 tuple(map(_check, d["checks"])),
+                tuple((int(i), str(text)) for i, text in d.get("laid", ())),  # packages of before have none
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CacheError(f"a program's description does not read: {error}") from error
