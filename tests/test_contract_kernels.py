@@ -453,7 +453,7 @@ def test_epilogues_read_the_sum_and_other_buffers(shape, target, rng):
 @pytest.mark.parametrize("transposed", ["b", "ab"])
 def test_lanes_run_along_m_where_less_of_it_is_transposed(transposed, target, rng):
     m = {16: 48, 8: 40, 4: 36}[target.lanes(4)]  # whole vectors, of more rows than dot products are for
-    for shape in [(m, 400, 2048), (m, 403, 2001)]:
+    for shape in [(m, 400, 2048), (m, 403, 2001), (16, 900, 4000)]:
         kernel = with_residual(matmul(*shape, transposed=transposed))
 
         assert plan_contract(kernel, target).kernel.m is kernel.n

@@ -15,7 +15,6 @@ from tjit.codegen.llvm.contract_operands import (
     direct_output,
     exchanged,
     few_rows,
-    operand_in_panels,
     plain_operands,
     results_along_n,
     results_in_memory,
@@ -47,6 +46,8 @@ _PASSES = 2  # over b, for fewer tiles of rows packing never pays
 _FEW_PRODUCTS = 8  # steps of k: adding up the lanes of a dot product would take longer
 _NEAR = 8192  # elements of b: the first-level cache holds it, sums stay in registers
 _ACROSS = 4  # steps of a vector, to read or write an element across memory
+_DOT_COST = 9 / 8  # of a step of dot products
+_GAIN = 15 / 16
 _DOT_ROWS = 16  # of a: b is read once for 4 of them, and packing it would cost as much
 _LONG_DOT_ROWS = 32  # with at least _LONG_DOT steps of k: adding up the lanes is then a small part
 _LONG_DOT = 256
@@ -307,8 +308,6 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     digits, a, b = plain_operands(kernel)
     if _exchange_pays(kernel, a, b, target):
         kernel, a, b = exchanged(kernel), b, a
-    if b is None and not digits.radices:
-        b = _in_panels(kernel, target)
     run = next((radix for radix in digits.radices[:1] if radix >= _LONG_RUN), None)
     joins = bool(digits.radices) and run is None
     dot = _dot(kernel, a, b, target, digits.radices[0] if joins else None)
@@ -316,8 +315,6 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     dot = dot if style is Style.TILES else None
     group = dot.group if dot else 1
     rows, vectors = _tile(kernel, a, target, style)
-    if b is not None and b.panels is not None:
-        vectors = _vectors_in_panel(vectors, b.panels.width // target.lanes(kernel.accumulate.itemsize))
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
@@ -377,32 +374,33 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
 def _exchange_pays(kernel: ContractKernel, a: Operand | None, b: Operand | None, target: Target) -> bool:
     """Whether to let the lanes run along m, though results are then written across memory.
 
-    b's neighbours along k are transposed into panels: better those of the side that has less of them.
+    b's neighbours along k are transposed into panels: better those of the side that has less of them. Dot products,
+    which read b as it lies, load a vector for each that they multiply, or two.
     """
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     if a is None or b is None or not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)) or not k:
         return False
     is_read = b.order == "k" and b.buffer.dtype is kernel.accumulate and not (_crowds(b) and m > _FEW_COLUMNS)
-    if not is_read or a.order == "any" or _style(kernel, b, target, None) is not Style.TILES:
+    style = _style(kernel, b, target, None)
+    if not is_read or a.order == "any" or style is Style.STREAMS:
         return False
     lanes = target.lanes(kernel.accumulate.itemsize)
-    across = _ACROSS * results_in_memory(kernel) * m * n // k
-    return 16 * (n * -(-m // lanes) + m * (a.order == "k") + across) < 15 * (m * -(-n // lanes) + n)
+    dots = m * n / lanes * _DOT_COST + m * (a.order != "k")
+    now = dots if style is Style.DOTS else m * _vectors_of(n, lanes) + n
+    across = _ACROSS * results_in_memory(kernel) * m * n / k
+    return n * _vectors_of(m, lanes) + m * (a.order == "k") + across < now * _GAIN
 
 
-def _in_panels(kernel: ContractKernel, target: Target) -> Operand | None:
-    """The operand b as panels of which a whole number of tiles is one."""
-    b = operand_in_panels(kernel, kernel.b, kernel.n)
-    unit = 2 * target.lanes(kernel.accumulate.itemsize)
-    return b if b is not None and b.panels is not None and b.panels.width % unit == 0 else None
+def _vectors_of(columns: int, lanes: int) -> float:
+    """Vectors that a row of so many columns takes; a half beside a whole one is half the work."""
+    pairs, edge = divmod(columns, 2 * lanes)
+    return 2 * pairs + (max(1, -(-edge // (lanes // 2)) / 2) if edge else 0)
 
 
 def _style(kernel: ContractKernel, b: Operand | None, target: Target, dot: LaneDot | None) -> Style:
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     is_long = isinstance(k, int) and k >= _LONG_DOT and target.registers >= 32 and dot is None
     most = _LONG_DOT_ROWS if is_long else _DOT_ROWS
-    if b is not None and b.panels is not None:
-        return Style.TILES
     if b is not None and b.order == "k" and _at_most(m, most) and not _at_most(k, _FEW_PRODUCTS):
         return Style.DOTS
     if b is not None and b.order == "rows" and _at_most(m, STREAM_ROWS) and not _at_most(k * n, _NEAR):
@@ -445,11 +443,6 @@ def _tile(kernel: ContractKernel, a: Operand | None, target: Target, style: Styl
     useful = max(1, -(-kernel.n.extent // lanes))
     # sums, one row of b, one element of a
     return m, min(useful, 8, (target.registers - 1) // (m + 1))
-
-
-def _vectors_in_panel(vectors: int, panel: int) -> int:
-    """At most `vectors`, of which a whole number is a panel of `panel` vectors."""
-    return next(v for v in range(min(vectors, panel), 0, -1) if panel % v == 0)
 
 
 def _stream_vectors(kernel: ContractKernel, target: Target) -> int:
@@ -497,8 +490,6 @@ def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: St
         return Pack.NONE
     if b is None:
         return Pack.FILL
-    if b.panels is not None:
-        return Pack.NONE
     if b.buffer.dtype is not kernel.accumulate or b.order != "rows":
         return Pack.ALL
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
