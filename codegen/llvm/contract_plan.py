@@ -15,6 +15,7 @@ from tjit.codegen.llvm.contract_operands import (
     direct_output,
     exchanged,
     few_rows,
+    operand_in_panels,
     plain_operands,
     results_along_n,
     results_in_memory,
@@ -308,6 +309,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     digits, a, b = plain_operands(kernel)
     if _exchange_pays(kernel, a, b, target):
         kernel, a, b = exchanged(kernel), b, a
+    if b is None and not digits.radices:
+        b = _in_panels(kernel, target)
     run = next((radix for radix in digits.radices[:1] if radix >= _LONG_RUN), None)
     joins = bool(digits.radices) and run is None
     dot = _dot(kernel, a, b, target, digits.radices[0] if joins else None)
@@ -315,6 +318,8 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     dot = dot if style is Style.TILES else None
     group = dot.group if dot else 1
     rows, vectors = _tile(kernel, a, target, style)
+    if b is not None and b.panels is not None:
+        vectors = _vectors_in_panel(vectors, b.panels.width // target.lanes(kernel.accumulate.itemsize))
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
@@ -397,10 +402,19 @@ def _vectors_of(columns: int, lanes: int) -> float:
     return 2 * pairs + (max(1, -(-edge // (lanes // 2)) / 2) if edge else 0)
 
 
+def _in_panels(kernel: ContractKernel, target: Target) -> Operand | None:
+    """The operand b as panels of which a whole number of tiles is one."""
+    b = operand_in_panels(kernel, kernel.b, kernel.n)
+    unit = 2 * target.lanes(kernel.accumulate.itemsize)
+    return b if b is not None and b.panels is not None and b.panels.width % unit == 0 else None
+
+
 def _style(kernel: ContractKernel, b: Operand | None, target: Target, dot: LaneDot | None) -> Style:
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     is_long = isinstance(k, int) and k >= _LONG_DOT and target.registers >= 32 and dot is None
     most = _LONG_DOT_ROWS if is_long else _DOT_ROWS
+    if b is not None and b.panels is not None:
+        return Style.TILES
     if b is not None and b.order == "k" and _at_most(m, most) and not _at_most(k, _FEW_PRODUCTS):
         return Style.DOTS
     if b is not None and b.order == "rows" and _at_most(m, STREAM_ROWS) and not _at_most(k * n, _NEAR):
@@ -443,6 +457,11 @@ def _tile(kernel: ContractKernel, a: Operand | None, target: Target, style: Styl
     useful = max(1, -(-kernel.n.extent // lanes))
     # sums, one row of b, one element of a
     return m, min(useful, 8, (target.registers - 1) // (m + 1))
+
+
+def _vectors_in_panel(vectors: int, panel: int) -> int:
+    """At most `vectors`, of which a whole number is a panel of `panel` vectors."""
+    return next(v for v in range(min(vectors, panel), 0, -1) if panel % v == 0)
 
 
 def _stream_vectors(kernel: ContractKernel, target: Target) -> int:
@@ -490,6 +509,8 @@ def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: St
         return Pack.NONE
     if b is None:
         return Pack.FILL
+    if b.panels is not None:
+        return Pack.NONE
     if b.buffer.dtype is not kernel.accumulate or b.order != "rows":
         return Pack.ALL
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
