@@ -49,15 +49,11 @@ def fitted(name: str, dtype: str, f: Function, weight: Function, ends: tuple[mpf
 def reciprocals(n: int) -> list[float]:
     """Of n parts of [1, 2), numbers t near 1 / m: 1 in the first, 1/2 in the last.
 
-    They have so few digits that m t - 1 is exact. Beside the ends they are nearer to 1 or 1/2: log(1 / t) and what is
-    added to it have the same sign, where the sum is least.
+    They have so few digits that m t - 1 is exact.
     """
-
-    def near(i: int, toward: Callable[[mpf], mpf] = mp.nint) -> float:
-        grid = 2 * n if 2 * i < n else 4 * n
-        return float(toward(grid / (1 + mpf(2 * i + 1) / (2 * n))) / grid)
-
-    return [1.0, near(1, mp.ceil), *(near(i) for i in range(2, n - 2)), near(n - 2, mp.floor), 0.5]
+    grids = [2 * n if 2 * i < n else 4 * n for i in range(1, n - 1)]
+    inner = [float(mp.nint(g / (1 + mpf(2 * i + 1) / (2 * n))) / g) for i, g in enumerate(grids, 1)]
+    return [1.0, *inner, 0.5]
 
 
 def ends_of(table: Sequence[float]) -> tuple[mpf, mpf]:
@@ -109,22 +105,36 @@ def log_tail(name: str, dtype: str, base: mpf, ends: tuple[mpf, mpf], n: int) ->
 
 
 def powers() -> None:
-    """x**y of f32, computed in f64: log2 of a fraction, and 2**e by sixteenths of e."""
-    table = reciprocals(ENTRIES["f64"])
-    show("POW_LOG2", {"f64": [rounded(-mp.log(mpf(x), 2), "f64") for x in table]})
-    ends = ends_of(table)
+    """x**y, computed in f64 to the last bit of either format: log2 of a fraction, and 2**e by sixteenths of e."""
+    tables = {"f32": reciprocals(16), "f64": reciprocals(32)}  # of f64, as all here is
+    show("POW_RECIPROCAL", tables)
+    ends = {t: ends_of(table) for t, table in tables.items()}
+    of = {t: [parts(-mp.log(mpf(x), 2), GRID["f64"], "f64") for x in table] for t, table in tables.items()}
+    show("POW_LOG2", {"f32": [sum(both) for both in of["f32"]], "f64": [high for high, _ in of["f64"]]})
+    show("POW_LOG2_LOW", {"f64": [low for _, low in of["f64"]]})
 
     def log2(r: mpf) -> mpf:
         return mp.log1p(r) / r / mp.log(2)
 
-    show("POW_LOG2_TAIL", {"f64": fitted("POW_LOG2_TAIL", "f64", log2, lambda r: 1 / log2(r), ends, 6)})
-    show("SIXTEENTHS", {"f64": [rounded(mpf(2) ** (mpf(i) / 16), "f64") for i in range(16)]})
-    half = mpf(1) / 32 * mpf("1.001")
+    def cubic(r: mpf) -> mpf:
+        """log(1 + r) = r - r**2 / 2 + r**3 / 2 p(r)."""
+        return 2 * (mp.log1p(r) - r + r * r / 2) / r**3
 
     def exp2(r: mpf) -> mpf:
         return mp.expm1(r * mp.log(2)) / r
 
-    show("POW_EXP2_TAIL", {"f64": fitted("POW_EXP2_TAIL", "f64", exp2, abs, (-half, half * mpf("1.0007")), 3)})
+    log2_tail = fitted("POW_LOG2_TAIL", "f64", log2, lambda r: 1 / log2(r), ends["f32"], 6)
+    cubic_tail = fitted("POW_LOG2_TAIL", "f64", cubic, lambda r: abs(r**3 / 2 / mp.log1p(r)), ends["f64"], 8)
+    show("POW_LOG2_TAIL", {"f32": log2_tail, "f64": cubic_tail})
+    roots = [mpf(2) ** (mpf(i) / 16) for i in range(16)]
+    show("SIXTEENTHS", {"f64": [rounded(x, "f64") for x in roots]})
+    show("SIXTEENTHS_LOW", {"f64": [rounded(x - mpf(rounded(x, "f64")), "f64") for x in roots]})
+    half = mpf(1) / 32 * mpf("1.001")
+    tails = {t: fitted("POW_EXP2_TAIL", "f64", exp2, abs, (-half, half * mpf("1.0007")), n) for t, n in EXP2_TERMS}
+    show("POW_EXP2_TAIL", tails)
+
+
+EXP2_TERMS = ("f32", 3), ("f64", 6)
 
 
 # -- odd functions of f32 that end at 1, by pieces ---------------------------------------------------------------------

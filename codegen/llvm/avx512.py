@@ -41,16 +41,23 @@ def estimate(f: Floats, x: ir.Value) -> ir.Value:
 
 
 def lookup(f: Floats, index: ir.Value, table: Sequence[float]) -> ir.Value:
-    """The element of a table that the lowest bits of integer lanes count: of 16 or 32 in f32, of 8 or 16 in f64."""
+    """The element of a table that the lowest bits of integer lanes count: of one, two or four registers."""
     lanes = 512 // f.bits
     parts = [f.constants(table[i : i + lanes]) for i in range(0, len(table), lanes)]
     kind = "ps" if f.bits == 32 else "pd"
+
+    def of_two(low: ir.Value, high: ir.Value, index: ir.Value) -> ir.Value:
+        return _call(f, f"llvm.x86.avx512.vpermi2var.{kind}.512", low.type, [low, index, high])
 
     def of_register(index: ir.Value) -> ir.Value:
         if len(parts) == 1:
             name = f"llvm.x86.avx512.permvar.{'sf' if f.bits == 32 else 'df'}.512"
             return _call(f, name, parts[0].type, [parts[0], index])
-        return _call(f, f"llvm.x86.avx512.vpermi2var.{kind}.512", parts[0].type, [parts[0], index, parts[1]])
+        if len(parts) == 2:
+            return of_two(*parts, index)
+        bit, zero = (ir.Constant(index.type, [n] * lanes) for n in (2 * lanes, 0))
+        upper = f.builder.icmp_unsigned("!=", f.builder.and_(index, bit), zero)
+        return f.builder.select(upper, of_two(*parts[2:], index), of_two(*parts[:2], index))
 
     return _in_registers(f, of_register, index, least=512)
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 
 from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import EXP2, LN2, LOG2_E, LOG_TAIL, POW_EXP2, POW_LOG, TWO_THIRDS
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_log import as_float, scaled_up, split, with_limits
-from tjit.codegen.llvm.register_tables import POW_EXP2_TAIL, POW_LOG2, POW_LOG2_TAIL, RECIPROCAL, SIXTEENTHS
+from tjit.codegen.llvm.register_tables import (
+    POW_EXP2_TAIL,
+    POW_LOG2,
+    POW_LOG2_LOW,
+    POW_LOG2_TAIL,
+    POW_RECIPROCAL,
+    SIXTEENTHS,
+    SIXTEENTHS_LOW,
+)
 
 __all__ = ["power", "power_of_f32"]
 
@@ -16,7 +26,8 @@ __all__ = ["power", "power_of_f32"]
 def power(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
     """x**y in f64."""
     a = f.abs(x)
-    return _with_sign(f, _magnitude(f, a, y), a, x, y)
+    magnitude = _by_tables if f.features.avx512 else _magnitude
+    return _with_sign(f, magnitude(f, a, y), a, x, y)
 
 
 def power_of_f32(f: Floats, wide: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -26,7 +37,7 @@ def power_of_f32(f: Floats, wide: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
         wide: f64 of as many lanes.
     """
     a = f.abs(x)
-    magnitude = _by_tables if f.features.avx512 else _magnitude_of_f32
+    magnitude = _of_f32_by_tables if f.features.avx512 else _magnitude_of_f32
     result = magnitude(wide, *(f.builder.fpext(v, wide.type) for v in (a, y)))
     return _with_sign(f, f.builder.fptrunc(result, f.type), a, x, y)
 
@@ -43,19 +54,55 @@ def _with_sign(f: Floats, result: ir.Value, a: ir.Value, x: ir.Value, y: ir.Valu
     return f.select(b.and_(negative, b.not_(integer)), float("nan"), result)
 
 
-def _by_tables(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
-    """a**y to f32's last bit, for a >= 0."""
-    m, scale = avx512.fraction(f, a), RECIPROCAL["f64"]
+def _fraction(f: Floats, a: ir.Value, scale: Sequence[float]) -> Pair:
+    """An index i and r of a = 2**exponent(a) (1 + r) / scale[i], without loss."""
+    m = avx512.fraction(f, a)
     i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
-    r = f.fma(m, avx512.lookup(f, i, scale), -1.0)
-    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2["f64"]))
-    e = f.mul(y, f.fma(r, f.polynomial(r, POW_LOG2_TAIL["f64"]), whole))
-    e = f.clamp_above(f.clamp_below(e, -200.0), 200.0)
+    return i, f.fma(m, avx512.lookup(f, i, scale), -1.0)
+
+
+def _sixteenths(f: Floats, e: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """e to the next sixteenth, an index i that counts them, and the rest of e."""
     t = f.add(e, f.magic / 16)
     n = f.sub(t, f.magic / 16)
-    root = avx512.lookup(f, f.to_bits(t), SIXTEENTHS["f64"])
-    r = f.sub(e, n)
-    return avx512.scale(f, f.fma(root, f.mul(r, f.polynomial(r, POW_EXP2_TAIL["f64"])), root), n)
+    return n, f.to_bits(t), f.sub(e, n)
+
+
+def _of_f32_by_tables(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
+    """a**y to f32's last bit, for a >= 0."""
+    i, r = _fraction(f, a, POW_RECIPROCAL["f32"])
+    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2["f32"]))
+    e = f.mul(y, f.fma(r, f.polynomial(r, POW_LOG2_TAIL["f32"]), whole))
+    n, i, r = _sixteenths(f, f.clamp_above(f.clamp_below(e, -200.0), 200.0))
+    root = avx512.lookup(f, i, SIXTEENTHS["f64"])
+    return avx512.scale(f, f.fma(root, f.mul(r, f.polynomial(r, POW_EXP2_TAIL["f32"])), root), n)
+
+
+def _log2_by_table(f: Floats, a: ir.Value) -> Pair:
+    """log2(a) within 2**-61 of its size; the second is nan where the first is infinite."""
+    i, r = _fraction(f, a, POW_RECIPROCAL["f64"])
+    half_square, square_low = f.two_product(f.mul(r, 0.5), r)
+    high, low = f.fast_two_sum(r, f.neg(half_square))
+    cubic = f.polynomial(r, POW_LOG2_TAIL["f64"])
+    low = f.fma(f.mul(r, half_square), cubic, f.sub(low, square_low))
+    high, low = _times(f, f.fast_two_sum(high, low), (f.const(LOG2_E["f64"][0]), f.const(LOG2_E["f64"][1])))
+    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2["f64"]))  # exact
+    total, lost = f.fast_two_sum(whole, high)
+    return total, f.add(f.add(lost, avx512.lookup(f, i, POW_LOG2_LOW["f64"])), low)
+
+
+def _by_tables(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
+    """a**y in f64, for a >= 0."""
+    log_a, log_low = _log2_by_table(f, a)
+    high, low = f.two_product(y, log_a)
+    e = f.clamp_above(f.clamp_below(high, -1100.0), 1100.0)
+    # beyond the clamp, and where y or the logarithm is infinite, the low part is meaningless
+    low = f.select(f.eq(e, high), f.fma(y, log_low, low), 0.0)
+    n, i, r = _sixteenths(f, e)
+    r = f.add(r, low)
+    root, root_low = (avx512.lookup(f, i, table["f64"]) for table in (SIXTEENTHS, SIXTEENTHS_LOW))
+    more = f.fma(root, f.mul(r, f.polynomial(r, POW_EXP2_TAIL["f64"])), root_low)
+    return avx512.scale(f, f.add(root, more), n)
 
 
 def _magnitude_of_f32(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
