@@ -7,6 +7,8 @@ in memory becomes writes of its operands to memory that nothing fills before.
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -95,6 +97,7 @@ class _Planner:
 
     Attributes:
         last_read: position of the last node that reads a value.
+        readers: the nodes that read a value, each as often as it does; None stands for the graph's outputs.
         returned_to: values on the way from an input to what is written back to it.
         bases: what some node may write over.
         under: for a value that is not in memory, which of `bases` are read to compute it.
@@ -110,6 +113,7 @@ class _Planner:
         self.nodes: list[Node] = []
         self.copies: set[Value] = set()
         self.last_read = _last_reads(graph)
+        self.readers = _readers(graph)
         self.returned_to = self._returned_to()
         changed = ((node, i) for node in graph.nodes for i, _ in _may_change(node))
         self.bases = {o for node, i in changed if isinstance(o := node.operands[i], Value)}
@@ -227,9 +231,27 @@ class _Planner:
         return made
 
     def _is_filled_by(self, node: Node, operand: Value, result: Value) -> bool:
-        """Whether a loop writes every part of an array that comes in as one number everywhere, and reads none."""
+        """Whether all of an array that comes in as one number everywhere is written, and none of it read."""
         made = self.producer.get(operand)
-        return made is not None and made.op.name == "full" and node.op.name == "for" and _fills(node, result)
+        if made is None or made.op.name != "full":
+            return False
+        if node.op.name == "for":
+            return _fills(node, result)
+        return node.op.name == "slice_update" and self._fill_by_phase(node)
+
+    def _fill_by_phase(self, update: Node) -> bool:
+        """Whether a chain of slice_updates that begins with `update` writes every phase, position modulo steps."""
+        steps, shape = update.attrs["steps"], update.result.type.shape
+        missing = set(itertools.product(*map(range, steps)))
+        while update.attrs["steps"] == steps and update.attrs["stops"] == shape:
+            missing.discard(update.attrs["starts"])
+            if not missing:
+                return True
+            reader = self.readers[update.result][0] if len(self.readers[update.result]) == 1 else None
+            if reader is None or reader.op.name != "slice_update" or reader.operands[0] is not update.result:
+                return False
+            update = reader
+        return False
 
     def _blank(self, node: Node, type: TensorType) -> Value:
         """Memory that is written before it is read."""
@@ -318,4 +340,13 @@ def _last_reads(graph: Graph) -> dict[Value, int]:
     """The position of the last node that reads each value; outputs are read after all nodes."""
     found = {o: n for n, node in enumerate(graph.nodes) for o in node.reads() if isinstance(o, Value)}
     found.update((o, len(graph.nodes)) for o in graph.outputs if isinstance(o, Value))
+    return found
+
+
+def _readers(graph: Graph) -> defaultdict[Value, list[Node | None]]:
+    found: defaultdict[Value, list[Node | None]] = defaultdict(list)
+    for reader, operands in (*((node, node.reads()) for node in graph.nodes), (None, graph.outputs)):
+        for operand in operands:
+            if isinstance(operand, Value):
+                found[operand].append(reader)
     return found

@@ -46,6 +46,7 @@ _PLANES = 1 << 16  # elements of an image of planes side by side: a quarter of a
 _PLANES_BLOCK = 400  # positions, or steps of k, in such an image
 _MOST_STEP = 4  # from position to position: whole vectors are loaded and every so many elements taken
 _CELL_FLOPS = 1 << 20
+_MOVED_FLOPS = 32  # as many take as long as an element of the image or of the results takes to be copied
 _CELLS = 16
 _MOST_TASKS = 64
 
@@ -164,9 +165,10 @@ class WindowPlan:
 
     @property
     def tasks(self) -> Dim:
-        size = prod(d.extent for d in self.windows.n) * prod(d.extent for d in self.windows.k)
-        flops = self.groups * self.m * size * 2
-        return maximum(1, minimum(minimum(self.cells, _MOST_TASKS), flops // (_CELL_FLOPS // 2)))
+        results = self.m * prod(d.extent for d in self.windows.n)
+        read = (1 if self.planes is None else self.m) * _image_size(self.windows)
+        work = 2 * results * prod(d.extent for d in self.windows.k) + _MOVED_FLOPS * (results + read)
+        return maximum(1, minimum(minimum(self.cells, _MOST_TASKS), self.groups * work // (_CELL_FLOPS // 2)))
 
     @property
     def keeps_sums(self) -> bool:
@@ -301,8 +303,7 @@ def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, wi
     steps, places = prod(d.extent for d in windows.k), prod(d.extent for d in windows.n)
     groups = product(axis.extent for axis in windows.batch)
     wanted = max(1, min(_CELLS // groups if isinstance(groups, int) else 1, 2 * m * places * steps // _CELL_FLOPS))
-    digits = [windows.n[a.n] if a.n is not None else windows.k[a.k or 0] for a in windows.axes]
-    image = prod(digit.extent for digit in digits)
+    image = _image_size(windows)
 
     def cells() -> int:
         return n.count * -(-m // m_block)
@@ -318,6 +319,11 @@ def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, wi
         n = blocks_of_n(windows.n, tile, n.size // 2)
     narrow()
     return n, m_block
+
+
+def _image_size(windows: WindowMap) -> int:
+    """About how many elements the image has."""
+    return prod((windows.n[a.n] if a.n is not None else windows.k[a.k or 0]).extent for a in windows.axes)
 
 
 def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tuple[int, ...]:
