@@ -28,6 +28,7 @@ from tjit.codegen.llvm.vectors import (
     numbers,
     splat,
     stack,
+    zeros,
 )
 from tjit.dtypes import DType
 
@@ -104,7 +105,7 @@ class _DotKernel:
     def _sum(self, rows_a: list[ir.Value], rows_b: list[ir.Value]) -> list[ir.Value]:
         """The sums of all pairs of rows, still spread over lanes: pair (i, j) at i*group + j."""
         b = self.b
-        zero = [ir.Constant(self.vector, None)] * (len(rows_a) * len(rows_b))
+        zero = [zeros(self.vector)] * (len(rows_a) * len(rows_b))
         whole = b.and_(self.k, i64(-self.lanes))
         sums = self._loop(i64(0), whole, self.lanes, zero, rows_a, rows_b, self._load, self._load_b)
         if self.target.masks:
@@ -183,7 +184,7 @@ class _DotKernel:
         return scalars.cast(scalars.from_memory(loaded, self.tile.source), self.tile.dtype).value
 
     def _first_lane(self, x: ir.Value) -> ir.Value:
-        return self.b.insert_element(ir.Constant(self.vector, None), x, ir.Constant(I32, 0))
+        return self.b.insert_element(zeros(self.vector), x, ir.Constant(I32, 0))
 
     def _mask(self, p: ir.Value) -> ir.Value:
         left = splat(self.b, self.b.trunc(self.b.sub(self.k, p), I32), self.lanes)
@@ -210,7 +211,7 @@ class _DotKernel:
     def _reduce(self, vectors: list[ir.Value], size: int) -> ir.Value:
         """One vector of `size` lanes: lane n is the sum of all lanes of vectors[n]."""
         n = self.lanes
-        vectors = [*vectors, *([ir.Constant(self.vector, None)] * (size - len(vectors)))]
+        vectors = [*vectors, *([zeros(self.vector)] * (size - len(vectors)))]
         # interleave the first half of the vectors with the second, and add the two halves that come of it
         low = [i // 2 + n * (i % 2) for i in range(n)]
         high = [n // 2 + i for i in low]

@@ -14,7 +14,7 @@ from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbers, splat, stack
+from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbers, poison, splat, stack, zeros
 from tjit.codegen.run_on import MOST_WINDOWS, RunOn, windows
 from tjit.dtypes import DType, bool_
 from tjit.dtypes import i64 as int64
@@ -394,7 +394,7 @@ class ExprEmitter:
             return self._load_each(self._places(pointer, offset, element), element, on)
         if len(set(wanted)) == 1 and mask is None:
             return splat(self.b, self.b.load(self._moved(at, wanted[0], element), typ=element, align=size), width)
-        result = ir.Constant(kind, ir.Undefined)
+        result = poison(kind)
         for start in starts:
             places = [s - start if on else -1 for s, on in zip(steps, inside, strict=True)]
             window = masked_load(self.b, self._moved(at, start, element), self._used(places), kind, size)
@@ -425,7 +425,7 @@ class ExprEmitter:
         span = (width - 1) * abs(k) + 1
         start = 1 - span if k < 0 else 0
         places = [start + min(n * width, span - width) for n in range(abs(k))]
-        result = ir.Constant(kind, ir.Undefined)
+        result = poison(kind)
         for n, place in enumerate(places):
             at = self.b.gep(first, [ir.Constant(I64, place)], source_etype=element)
             loaded = self.b.load(at, typ=kind, align=size)
@@ -447,7 +447,7 @@ class ExprEmitter:
         loaded = [self.b.load(at, typ=element) for at in self._guarded(places, self._both(valid, self.lanes.mask))]
         if self.lanes.width == 1:
             return loaded[0]
-        result = ir.Constant(ir.VectorType(element, self.lanes.width), ir.Undefined)
+        result = poison(ir.VectorType(element, self.lanes.width))
         for j, value in enumerate(loaded):
             result = self.b.insert_element(result, value, ir.Constant(I32, j))
         return result
@@ -491,7 +491,7 @@ class ExprEmitter:
             with self.b.goto_block(self.b.function.entry_basic_block):
                 found = stack(self.b, kind, align=16)
                 # a load of memory never written would be undefined
-                self.b.store(ir.Constant(kind, None), found, align=16)
+                self.b.store(zeros(kind), found, align=16)
             self.pointers[name] = found
         return found
 
@@ -580,19 +580,19 @@ class ExprEmitter:
         if step == 1:
             return masked_load(b, at, mask, wide, size)
         loaded = masked_load(b, at, self._spread_mask(mask, step), wide, size)
-        return b.shuffle_vector(loaded, ir.Constant(wide, ir.Undefined), numbers(tuple(range(0, wide.count, step))))
+        return b.shuffle_vector(loaded, poison(wide), numbers(tuple(range(0, wide.count, step))))
 
     def _store_near(self, value: ir.Value, at: ir.Value, step: int, size: int) -> None:
         """Write every `step`-th element: whole vectors under a mask."""
         places = _spread_places(self.lanes.width, step)
-        spread = self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), places)
+        spread = self.b.shuffle_vector(value, poison(value.type), places)
         masked_store(self.b, spread, at, self._spread_mask(self.lanes.mask, step), size)
 
     def _spread_mask(self, mask: ir.Value | None, step: int) -> ir.Value:
         """Lanes `step` apart, those between are off."""
         kind = ir.VectorType(ir.IntType(1), self.lanes.width)
         mask = ir.Constant(kind, [1] * self.lanes.width) if mask is None else mask
-        return self.b.shuffle_vector(mask, ir.Constant(kind, None), _spread_places(self.lanes.width, step))
+        return self.b.shuffle_vector(mask, zeros(kind), _spread_places(self.lanes.width, step))
 
 
 # the emitter of lanes, given that of what is the same in all of them

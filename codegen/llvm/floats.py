@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from tjit.codegen.llvm import avx512
+from tjit.codegen.llvm.vectors import TextConstant
 
 __all__ = ["Features", "Floats", "Pair", "any_lane", "call_intrinsic", "constant", "float_text", "vector"]
 
@@ -56,20 +57,9 @@ def call_intrinsic(
     return b.call(function, operands)
 
 
-class _Text(ir.Constant):
-    """A constant given by its text: llvmlite would print every lane of a vector."""
-
-    def __init__(self, t: ir.Type, text: str) -> None:
-        self.type = t
-        self.constant = text
-
-    def _get_reference(self) -> str:
-        return self.constant
-
-
 def constant(t: ir.Type, text: str) -> ir.Value:
     """A constant of one element's text in every lane."""
-    return _Text(t, f"splat ({t.element} {text})" if isinstance(t, ir.VectorType) else text)
+    return TextConstant(t, f"splat ({t.element} {text})" if isinstance(t, ir.VectorType) else text)
 
 
 def float_text(value: float) -> str:
@@ -120,7 +110,7 @@ class Floats:
     def constants(self, values: Sequence[float]) -> ir.Value:
         """A vector of these numbers, whatever the width."""
         numbers = ", ".join(f"{self.element} {float_text(self._rounded(v))}" for v in values)
-        return _Text(ir.VectorType(self.element, len(values)), f"<{numbers}>")
+        return TextConstant(ir.VectorType(self.element, len(values)), f"<{numbers}>")
 
     def iconst(self, value: int) -> ir.Value:
         return constant(self.int_type, str(value))

@@ -26,6 +26,7 @@ from tjit.codegen.llvm.vectors import (
     numbers,
     prefetch,
     splat,
+    zeros,
 )
 from tjit.dtypes import DType
 
@@ -153,7 +154,7 @@ class _Microkernel:
     def _starts(self, b_k: ir.Value, mask: ir.Value | None) -> list[ir.Value]:
         """What the sums of each vector of columns start from: zero, or what panels of b hold behind the last step."""
         if self.tile.dot is None or not self.tile.dot.unsigned_a:
-            return [ir.Constant(kind, None) for kind in self.vectors]
+            return [zeros(kind) for kind in self.vectors]
         offsets = byte_gep(self.builder, self.args["b"], self.builder.mul(b_k, self.args["k"]))
         return [self._load_factors(offsets, j, mask) for j in range(self.tile.vectors)]
 

@@ -17,7 +17,19 @@ from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.lane_dots import I8_DOT, lane_sum
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, element_type, i64, least, masked_load, numbers, splat
+from tjit.codegen.llvm.vectors import (
+    I32,
+    I64,
+    PTR,
+    counted_loop,
+    element_type,
+    i64,
+    least,
+    masked_load,
+    numbers,
+    splat,
+    zeros,
+)
 from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
@@ -178,7 +190,7 @@ class _Packing:
     def add_offsets(self) -> None:
         """The last step of each panel, from those before it, which the cache has."""
         b, kind = self.b, ir.VectorType(I32, self.lanes)
-        zero, ones = ir.Constant(kind, None), self._constant(kind, 0x01010101)
+        zero, ones = zeros(kind), self._constant(kind, 0x01010101)
         with counted_loop(b, i64(0), self.rows, self.width) as row:
             panel = self._panel(row, i64(0))
             for at in range(0, self.packing.width, self.lanes):

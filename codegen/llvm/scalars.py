@@ -19,6 +19,7 @@ from tjit.codegen.llvm import (
 )
 from tjit.codegen.llvm.floats import Features, Floats, constant, float_text, vector
 from tjit.codegen.llvm.memory import bf16_bits, f16_bits, f16_value
+from tjit.codegen.llvm.vectors import splat
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64
 
 __all__ = ["Features", "Lane", "LlvmScalars"]
@@ -124,10 +125,7 @@ class LlvmScalars:
         """One scalar register in every lane."""
         if self.width == 1:
             return Lane(value, dtype)
-        b, zero = self.builder, ir.Constant(ir.IntType(32), 0)
-        single = b.insert_element(ir.Constant(self.register_type(dtype), ir.Undefined), value, zero)
-        index = ir.Constant(ir.VectorType(ir.IntType(32), self.width), None)
-        return Lane(b.shuffle_vector(single, single, index), dtype)
+        return Lane(splat(self.builder, value, self.width), dtype)
 
     # casts
 

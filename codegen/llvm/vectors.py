@@ -14,6 +14,7 @@ __all__ = [
     "I32",
     "I64",
     "PTR",
+    "TextConstant",
     "byte_gep",
     "counted_loop",
     "declare",
@@ -26,10 +27,12 @@ __all__ = [
     "multiply_add",
     "numbers",
     "plain_function",
+    "poison",
     "prefetch",
     "splat",
     "stack",
     "while_loop",
+    "zeros",
 ]
 
 I64 = ir.IntType(64)
@@ -56,15 +59,31 @@ def lanes_below(b: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
     return b.icmp_signed("<", numbers(range(lanes), count.type), splat(b, count, lanes))
 
 
-def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
-    one = b.insert_element(undefined, scalar, I32_ZERO)
-    return b.shuffle_vector(one, undefined, _zeros(lanes))
+class TextConstant(ir.Constant):
+    """A constant given by its text: llvmlite would make an object and a text of each lane of a vector."""
+
+    def __init__(self, type: ir.Type, text: str) -> None:
+        self.type = type
+        self.constant = text
+
+    def _get_reference(self) -> str:
+        return self.constant
 
 
 @lru_cache(maxsize=64)
-def _zeros(lanes: int) -> ir.Constant:
-    return ir.Constant(ir.VectorType(I32, lanes), None)
+def zeros(kind: ir.VectorType) -> ir.Constant:
+    return TextConstant(kind, "zeroinitializer")
+
+
+@lru_cache(maxsize=64)
+def poison(kind: ir.VectorType) -> ir.Constant:
+    """A vector of which no lane is used."""
+    return TextConstant(kind, "poison")
+
+
+def splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    unused = poison(ir.VectorType(scalar.type, lanes))
+    return b.shuffle_vector(b.insert_element(unused, scalar, I32_ZERO), unused, zeros(ir.VectorType(I32, lanes)))
 
 
 def byte_gep(b: ir.IRBuilder, pointer: ir.Value, offset: ir.Value) -> ir.Value:
@@ -76,7 +95,7 @@ def masked_load(b: ir.IRBuilder, pointer: ir.Value, mask: ir.Value, vector: ir.V
     lanes = ir.VectorType(ir.IntType(1), vector.count)
     name = f"llvm.masked.load.v{vector.count}{_suffix(vector.element)}.p0"
     function = declare(b, name, ir.FunctionType(vector, [PTR, I32, lanes, vector]))
-    return b.call(function, [pointer, ir.Constant(I32, align), mask, ir.Constant(vector, None)])
+    return b.call(function, [pointer, ir.Constant(I32, align), mask, zeros(vector)])
 
 
 def masked_store(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, mask: ir.Value, align: int) -> None:

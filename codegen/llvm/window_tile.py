@@ -24,9 +24,11 @@ from tjit.codegen.llvm.vectors import (
     least,
     multiply_add,
     numbers,
+    poison,
     prefetch,
     splat,
     stack,
+    zeros,
 )
 from tjit.dtypes import DType
 
@@ -130,7 +132,7 @@ class _Accumulating:
         b.cbranch(b.icmp_signed("<", p, last), loop, done)
         p.add_incoming(i64(0), entry)
         p.add_incoming(following, loop)
-        zero = ir.Constant(self.vector, None)
+        zero = zeros(self.vector)
         for line, values in zip(sums, updated, strict=True):
             for phi, value in zip(line, values, strict=True):
                 phi.add_incoming(zero, entry)
@@ -260,7 +262,7 @@ class _RowsTile(_Accumulating):
             return b.load(pointer, typ=self.vector, align=size)
         wide = ir.VectorType(self.element, step * self.lanes)
         loaded = b.load(pointer, typ=wide, align=size)
-        undefined = ir.Constant(wide, ir.Undefined)
+        undefined = poison(wide)
         return b.shuffle_vector(loaded, undefined, numbers(tuple(range(0, step * self.lanes, step))))
 
 
@@ -312,7 +314,7 @@ class _DotsTile:
         b, tile = self.b, self.tile
         count = tile.filters * len(tile.offsets)
         slots = [stack(b, self.vector) for _ in range(count)]  # registers, once LLVM has seen them
-        zero = ir.Constant(self.vector, None)
+        zero = zeros(self.vector)
         for slot in slots:
             b.store(zero, slot)
         whole = tile.length // self.lanes * self.lanes
@@ -358,8 +360,8 @@ class _DotsTile:
         wide = ir.VectorType(self.element, span)
         picks = numbers(tuple(range(0, span, step)))
         loaded = b.load(pointer, typ=wide, align=size)
-        vector = b.shuffle_vector(loaded, ir.Constant(wide, ir.Undefined), picks) if step > 1 else loaded
+        vector = b.shuffle_vector(loaded, poison(wide), picks) if step > 1 else loaded
         if valid == self.lanes:
             return vector
         keep = numbers(tuple(i if i < valid else self.lanes for i in range(self.lanes)))
-        return b.shuffle_vector(vector, ir.Constant(self.vector, None), keep)
+        return b.shuffle_vector(vector, zeros(self.vector), keep)

@@ -9,14 +9,7 @@ import llvmlite.ir as ir
 from tjit.codegen.llvm.builder import function_module
 from tjit.codegen.llvm.packing import transposed
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import (
-    I32,
-    PTR,
-    counted_loop,
-    element_type,
-    i64,
-    numbers,
-)
+from tjit.codegen.llvm.vectors import I32, PTR, counted_loop, element_type, i64, numbers, poison
 from tjit.dtypes import DType
 
 __all__ = ["TURN", "Total", "Turn", "emit_total", "emit_turn"]
@@ -55,7 +48,7 @@ def emit_total(total: Total, target: Target) -> ir.Module:
             half = lanes // 2
             while half:
                 low, high = numbers(tuple(range(half))), numbers(tuple(range(half, 2 * half)))
-                undefined = ir.Constant(value.type, ir.Undefined)
+                undefined = poison(value.type)
                 value = add(b.shuffle_vector(value, undefined, low), b.shuffle_vector(value, undefined, high))
                 half //= 2
             place = b.add(b.mul(i, i64(total.stride)), j)
