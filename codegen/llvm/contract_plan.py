@@ -34,6 +34,7 @@ _M_CELL = 256
 _M_EVEN = 128  # rows: of more, an edge is a small part
 _A_BYTES = 512 << 10  # of packed a: half a second-level cache
 _CELL_FLOPS = 1 << 20
+_STORED_FLOPS = 16  # as many take as long as a result takes to be stored
 _NEAR_PERIOD = 4096  # bytes from line to line of one place in the first-level cache
 _NEAR_WAYS = 8  # lines of one place that it keeps
 _FEW_COLUMNS = 256  # b's: packing a takes longer than reading it in tiles of so many rows
@@ -242,7 +243,8 @@ class Plan:
     @property
     def tasks(self) -> Dim:
         k = self.kernel
-        flops = product(axis.extent for axis in k.batch) * k.m.extent * k.n.extent * k.k.extent * 2
+        results = product(axis.extent for axis in k.batch) * k.m.extent * k.n.extent
+        flops = results * (k.k.extent * 2 + _STORED_FLOPS)
         return maximum(1, minimum(minimum(self.cells, _MOST_TASKS), flops // (_CELL_FLOPS // 2)))
 
     @property
