@@ -387,7 +387,7 @@ def _exchange_pays(kernel: ContractKernel, a: Operand | None, b: Operand | None,
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     if a is None or b is None or not (isinstance(m, int) and isinstance(n, int) and isinstance(k, int)) or not k:
         return False
-    is_read = b.order == "k" and b.buffer.dtype is kernel.accumulate and not (_crowds(b) and m > _FEW_COLUMNS)
+    is_read = b.order == "k" and b.buffer.dtype is kernel.accumulate and not (_crowds(b, kernel) and m > _FEW_COLUMNS)
     style = _style(kernel, b, target, None)
     if not is_read or a.order == "any" or style is Style.STREAMS:
         return False
@@ -443,7 +443,7 @@ def _tile(kernel: ContractKernel, a: Operand | None, target: Target, style: Styl
     """Rows and vectors of a tile: fewer rows leave registers to more vectors, which read longer pieces of b's rows."""
     m = kernel.m.extent
     rows, vectors = register_tile(target)
-    if _crowds(a) and _at_most(kernel.n.extent, _FEW_COLUMNS):
+    if _crowds(a, kernel) and _at_most(kernel.n.extent, _FEW_COLUMNS):
         rows = min(rows, _NEAR_WAYS)
     if style is not Style.TILES:
         assert isinstance(m, int)
@@ -494,7 +494,7 @@ def _pack_a(kernel: ContractKernel, a: Operand | None, rows: int, columns: int, 
     if a.buffer.dtype is not kernel.accumulate or a.order == "any" or kernel.blocking.packs_a:
         return Pack.ALL
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
-    if _crowds(a) and not _at_most(n, _FEW_COLUMNS):
+    if _crowds(a, kernel) and not _at_most(n, _FEW_COLUMNS):
         return Pack.ALL
     # one column of tiles reads each line but once or twice
     once = _at_most(n, columns) and _at_most(m * k * a.buffer.dtype.itemsize, _CACHE_BYTES)
@@ -531,9 +531,11 @@ def _at_most(d: Dim, most: int) -> bool:
     return isinstance(d, int) and d <= most
 
 
-def _crowds(a: Operand | None) -> bool:
+def _crowds(a: Operand | None, kernel: ContractKernel) -> bool:
     """Whether all rows of a tile of a, in place, share a few lines of the first-level cache."""
-    return a is not None and a.order == "k" and _falls_together(a.row_stride, _NEAR_PERIOD, a)
+    if a is None or a.order != "k" or a.buffer.dtype is not kernel.accumulate:
+        return False
+    return _falls_together(a.row_stride, _NEAR_PERIOD, a)
 
 
 def _falls_together(stride: Dim, period: int, operand: Operand) -> bool:
