@@ -293,6 +293,18 @@ def test_runs_of_k_are_read_as_they_lie(dtypes, target, rng):
             check(over_images(shape, dtypes, out, transposed), rng, target, sum_over_images)
 
 
+@pytest.mark.parametrize(("positions", "steps"), [(300, 700), (300, 0), (49, 180), (49, 0)])
+def test_the_last_run_of_k_may_be_shorter(positions, steps, rng):
+    kernel = over_images((20, 40, 4, positions), (f32, f32), f32)
+    kernel = replace(kernel, k=axis("k", steps))
+
+    def reference(a, b, c):
+        rows_a, rows_b = (x.transpose(1, 0, 2).reshape(x.shape[1], -1)[:, :steps] for x in (a, b))
+        return rows_a @ rows_b.T
+
+    check(kernel, rng, host_target(), reference)
+
+
 def test_runs_of_k_beside_an_operand_that_is_evaluated(rng):
     for shape in [(30, 40, 5, 49), (100, 33, 2, 900)]:
         for side in "ab":

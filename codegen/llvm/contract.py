@@ -149,16 +149,17 @@ class _Contract:
     def _blocks_of_k(self) -> Iterator[Range]:
         """Block after block of k, none across the end of a long run."""
         ints, plan = self.ints, self.plan
-        extent, size = ints.dim(self.kernel.k.extent), ints.dim(plan.k_block)
+        end, size = ints.dim(self.kernel.k.extent), ints.dim(plan.k_block)
         with ExitStack() as loops:
             # k = 0 has one empty block: the epilogue runs on zeros
-            start, stop = i64(0), ints.max(extent, i64(1))
+            start, stop = i64(0), ints.max(end, i64(1))
             if plan.run is not None:
                 start = loops.enter_context(ints.loop(start, stop, plan.run))
-                stop = extent = ints.add(start, i64(plan.run))
+                stop = ints.min(ints.add(start, i64(plan.run)), stop)
+                end = ints.min(stop, end)
             p = loops.enter_context(ints.loop(start, stop, size))
             self.shared.lowest = bind_digits(ints, plan.digits, p)
-            yield Range(p, ints.min(size, ints.sub(extent, p)))
+            yield Range(p, ints.min(size, ints.sub(end, p)))
 
     def _block(self, whole: Range, offset: ir.Value, size: Dim) -> Range:
         ints = self.ints

@@ -162,11 +162,11 @@ def holds(wide: DType, narrow: DType) -> bool:
     return wide.kind == narrow.kind == "int" and narrow.itemsize < wide.itemsize
 
 
-def _split(kernel: ContractKernel, offset: Dim, *symbols_: Symbol) -> tuple[Dim, ...] | None:
+def _split(kernel: ContractKernel, offset: Dim, *places: Symbol) -> tuple[Dim, ...] | None:
     """`offset` as base + sum of symbol*stride: (base, *strides), where no stride depends on an axis of the kernel."""
-    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}.union(symbols_)
+    own = {axis.symbol for axis in (*kernel.batch, kernel.m, kernel.n, kernel.k)}.union(places)
     strides = []
-    for symbol in symbols_:
+    for symbol in places:
         stride = coefficient(offset, symbol)
         if stride is None or own.intersection(symbols(stride)):
             return None
