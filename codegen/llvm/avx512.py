@@ -54,10 +54,10 @@ def lookup(f: Floats, index: ir.Value, table: Sequence[float]) -> ir.Value:
             name = f"llvm.x86.avx512.permvar.{'sf' if f.bits == 32 else 'df'}.512"
             return _call(f, name, parts[0].type, [parts[0], index])
         if len(parts) == 2:
-            return of_two(*parts, index)
+            return of_two(parts[0], parts[1], index)
         bit, zero = (ir.Constant(index.type, [n] * lanes) for n in (2 * lanes, 0))
         upper = f.builder.icmp_unsigned("!=", f.builder.and_(index, bit), zero)
-        return f.builder.select(upper, of_two(*parts[2:], index), of_two(*parts[:2], index))
+        return f.builder.select(upper, of_two(parts[2], parts[3], index), of_two(parts[0], parts[1], index))
 
     return _in_registers(f, of_register, index, least=512)
 

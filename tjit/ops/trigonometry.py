@@ -161,9 +161,14 @@ _HUGE = 1e9  # above it x*x + 1 rounds to x*x also in f64, and below it x*x does
 def _asinh_scalar(b: Any, x: Any) -> Any:
     one, a = b.const(1.0, x), b.abs(x)
     aa = b.mul(a, a)
-    near = b.log1p(b.add(a, b.div(aa, b.add(one, b.sqrt(b.add(aa, one))))))
-    far = b.add(b.log(a), b.const(_LN2, x))
-    return b.copysign(b.select(b.gt(a, b.const(_HUGE, x)), far, near), x)
+    near = b.add(a, b.div(aa, b.add(one, b.sqrt(b.add(aa, one)))))
+    return b.copysign(_log1p_or_log2x(b, b.gt(a, b.const(_HUGE, x)), near, a), x)
+
+
+def _log1p_or_log2x(b: Any, far: Any, near: Any, x: Any) -> Any:
+    """log(2 x) where x is `far` above 1, else log1p(near)."""
+    y = b.log1p(b.select(far, b.sub(x, b.const(1.0, x)), near))
+    return b.add(y, b.select(far, b.const(_LN2, x), b.const(0.0, x)))
 
 
 ASINH = elementwise_op(
@@ -182,9 +187,8 @@ def acosh(x: Tensor) -> Tensor:
 
 def _acosh_scalar(b: Any, x: Any) -> Any:
     t = b.sub(x, b.const(1.0, x))
-    near = b.log1p(b.add(t, b.sqrt(b.mul(t, b.add(t, b.const(2.0, x))))))
-    far = b.add(b.log(x), b.const(_LN2, x))
-    y = b.select(b.gt(x, b.const(_HUGE, x)), far, near)
+    near = b.add(t, b.sqrt(b.mul(t, b.add(t, b.const(2.0, x)))))
+    y = _log1p_or_log2x(b, b.gt(x, b.const(_HUGE, x)), near, x)
     return b.select(b.lt(x, b.const(1.0, x)), b.const(math.nan, x), y)
 
 
