@@ -92,7 +92,7 @@ def split_contraction(
 def _cut(kernel: ContractKernel, extent: int, results: int) -> _Cut:
     """Parts for all threads: of several steps of k's highest digit, or equal pieces of each of them."""
     wanted = min(_PARTS, max(_PARTS // 2, _PARTIAL // results), extent // _STEPS) & -2
-    *lower, top = (1, *_digits(kernel).radices)
+    *lower, top = (1, *(radix for radix in _digits(kernel).radices if radix <= extent))
     steps = extent // top
     if steps >= wanted:
         parts = min(range(wanted, wanted // 2, -2), key=lambda parts: steps % parts * top // _STEPS)
@@ -101,7 +101,7 @@ def _cut(kernel: ContractKernel, extent: int, results: int) -> _Cut:
     pieces = max(c for c in range(1, most + 1) if top % c == 0 and top // c % lower[-1] == 0)
     outer = parts_axis(kernel.k, steps)
     inner = Axis(Symbol(f"{outer.symbol.name}s", 0, pieces - 1), pieces)
-    return _Cut((outer, inner), outer.index * pieces + inner.index, steps * pieces, top // pieces, 0)
+    return _Cut((outer, inner), outer.index * pieces + inner.index, steps * pieces, top // pieces, extent % top)
 
 
 def _cut_by(kernel: ContractKernel, extent: int, length: int) -> _Cut:

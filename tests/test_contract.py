@@ -307,3 +307,18 @@ def test_partial_sums_do_not_depend_on_the_threads(rng):
 
     exact = np.einsum("nfp,ncp->fc", g.astype(np.float64), x, optimize=True)
     np.testing.assert_allclose(y, exact, atol=2e-3)  # of 25,088 products
+
+
+@pytest.mark.parametrize(("images", "positions", "steps"), [(5, 3136, 15_580), (40, 196, 7_800), (2, 3136, 6_000)])
+def test_sums_that_end_within_an_image_are_cut_too(images, positions, steps, rng):
+    g = rng.integers(-2, 3, (images, 40, positions)).astype(np.float32)
+    x = rng.integers(-2, 3, (images, 33, positions)).astype(np.float32)
+
+    def fn(g, x):
+        rows_g, rows_x = (y.permute(1, 0, 2).reshape(y.shape[1], -1)[:, :steps] for y in (g, x))
+        return rows_g @ rows_x.T
+
+    y = tjit.compile(fn)(tjit.tensor(g), tjit.tensor(x))
+
+    np.testing.assert_array_equal(y.numpy(), fn(tjit.tensor(g), tjit.tensor(x)).numpy())  # sums of integers are exact
+    assert "(part: " in tjit.compile(fn).lower(tjit.tensor(g), tjit.tensor(x)).text("schedule")
