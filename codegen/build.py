@@ -451,8 +451,9 @@ class _Loops:
             value, index = key
             where = [n for n, used in enumerate(self.used) if key in used]
             axes = self.loops[where[0]]
+            readers = [n for n in where[1:] if self.loops[n] == axes]  # others have points that the writer has not
             if (
-                len(where) < 2
+                not readers
                 or value in covered
                 or not self._is_expensive(value)
                 or not self._row_fits(axes, value, index)
@@ -460,7 +461,7 @@ class _Loops:
                 continue
             shape = tuple(a.extent for a in axes)
             buffer = Buffer(f"row{len(rows)}", value.type.dtype, shape, _contiguous(shape), row=True)
-            rows.append(_Row(key, where[0], where[1:], Load(buffer, tuple(a.index for a in axes))))
+            rows.append(_Row(key, where[0], readers, Load(buffer, tuple(a.index for a in axes))))
             self._cover(value, covered)
         return rows
 

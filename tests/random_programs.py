@@ -13,7 +13,7 @@ import argparse
 import random
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -295,14 +295,18 @@ def same(got: tuple, want: tuple, what: str) -> None:
         np.testing.assert_allclose(g.detach().numpy(), w.detach().numpy(), rtol=1e-9, atol=1e-9, err_msg=f"{what} {n}")
 
 
-def check(seed: int) -> None:
+SIZES = (3, 6, 1, 11)  # of the dim that varies; the first is compiled for itself, the others for a symbol
+MANY = (300, 513, 2)  # beyond the least sizes of tiles, of lanes for short rows, and of several tasks
+
+
+def check(seed: int, sizes: Sequence[int] = SIZES) -> None:
     """Run the program of a seed in every way; raises AssertionError where two ways differ.
 
     In f64, so that the tolerance tells a wrong program from another order of summation.
     """
     program = Program(seed)
     forward, gradients, loss = (tjit.compile(f) for f in (program.forward, program.gradients, program.loss))
-    for n in (3, 6, 1, 11):
+    for n in sizes:
         arrays = program.arrays(n)
         eager, compiled = tensors(arrays), tensors(arrays)
         same(forward(*compiled), program.forward(*eager), f"n={n} output")
@@ -320,12 +324,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     failed = []
     for seed in range(options.start, options.start + options.count):
         try:
-            check(seed)
+            check(seed, options.sizes)
         except Exception as error:
             failed.append(seed)
             print(f"seed {seed}: {type(error).__name__}: {str(error).strip()[:300]}")

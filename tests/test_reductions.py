@@ -320,3 +320,17 @@ def test_rows_of_few_elements_that_are_kept_for_later_loops(rng, columns, known)
         for rows in (300,) if known else (1, 6, 40, 300):
             x = rng.standard_normal((rows, columns))
             np.testing.assert_allclose(compiled(x), function(tjit.tensor(x)).numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_row_is_kept_for_loops_over_the_same_points_alone(rng):
+    def function(v):
+        v = v.detach().clone().requires_grad_()
+        x = -v
+        x[:2] *= 2.0
+        x[0] = 1.5
+        y = x / (x.abs().sum() + 1.0)
+        return tjit.autograd.grad((y * y).sum(), v)[0]
+
+    v = tjit.tensor(rng.standard_normal(3))
+
+    np.testing.assert_allclose(tjit.compile(function)(v).numpy(), function(v).numpy(), rtol=1e-12)
