@@ -37,6 +37,7 @@ __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]
 # With a dot instruction an element of a and of b is a lane of several, and k counts lanes.
 MICROKERNEL = ir.FunctionType(ir.VoidType(), [I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64])
 _AHEAD = 8  # steps of k
+_AHEAD_BYTES = 4096  # at least, for panels in memory: prefetchers stop at the end of a page
 _LINE = 64  # bytes of a cache line
 _NAMES = ("k", "a", "a_row", "a_k", "b", "b_k", "c", "c_row", "columns", "add")
 
@@ -108,6 +109,8 @@ class _Microkernel:
         rows = [b.mul(a_row, ir.Constant(I64, i)) for i in range(self.tile.rows)]
         a_k = b.mul(self.args["a_k"], size, "a_k_bytes")
         b_k = b.mul(self.args["b_k"], size, "b_k_bytes")
+        ahead = b.mul(b_k, i64(_AHEAD))
+        ahead = b.select(b.icmp_signed("<", ahead, i64(_AHEAD_BYTES)), i64(_AHEAD_BYTES), ahead)
         mask = self._mask() if self.tile.masked else None
         starts = self._starts(b_k, mask)
         entry, loop, done = b.block, self.function.append_basic_block("loop"), self.function.append_basic_block("done")
@@ -118,7 +121,7 @@ class _Microkernel:
         a, bp = b.phi(PTR, "ap"), b.phi(PTR, "bp")
         sums = [[b.phi(kind) for kind in self.vectors] for _ in range(self.tile.rows)]
         columns = [self._load_factors(bp, j, mask) for j in range(self.tile.vectors)]
-        self._prefetch(byte_gep(b, bp, b.mul(b_k, i64(_AHEAD))))
+        self._prefetch(byte_gep(b, bp, ahead))
         updated = []
         for i in range(self.tile.rows):
             x = b.load(byte_gep(b, a, rows[i]), typ=self.factor)
