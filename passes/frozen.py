@@ -20,7 +20,7 @@ def split_frozen(graph: Graph) -> tuple[Graph, dict[int, Graph]]:
         The graph, in which some inputs have other types, and for each of those the graph of one input that makes it of
         the one that was there.
     """
-    copies = _copies(graph)
+    copies = _copies(graph) if graph.frozen else {}
     if not copies:
         return graph, {}
     inputs = list(graph.inputs)

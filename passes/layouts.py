@@ -18,7 +18,7 @@ _PANEL_BYTES = 128  # of a step of k: whole tiles of every target, so that one l
 _LEAST_STEPS = 8  # of k
 _LEAST_RESULTS = 3  # beside the frozen operand: with fewer its memory is all that counts, however it lies
 _MOST_PADDING = 3  # a third of the rows may be added
-_FEW_POSITIONS = 256  # of a product with frozen filters: with more, lanes run along positions
+_FEW_POSITIONS = 128  # of a product with frozen filters: with more, lanes run along positions
 _MOVES = ("reshape", "permute")
 
 

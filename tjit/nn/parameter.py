@@ -48,6 +48,8 @@ class Parameter(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         copy = type(self)(Tensor(self.array.copy()), self._requires_grad)
+        if "name" in self.__dict__:  # in dumps
+            copy.__dict__["name"] = self.__dict__["name"]
         memo[id(self)] = copy
         return copy
 
