@@ -206,8 +206,9 @@ def _optimized(module: Module, target: Target, scalar: bool) -> Iterator[tuple[A
 
 def _is_plain(text: str) -> bool:
     """Whether no function of the module wants to be optimised: then the code generator leaves it out as a whole."""
-    defined = [line for line in text.splitlines() if line.startswith("define ")]
-    return bool(defined) and all(" optnone" in line for line in defined)
+    if " optnone" not in text:  # as most
+        return False
+    return all(" optnone" in line for line in text.splitlines() if line.startswith("define "))
 
 
 def _optimize(parsed: Any, machine: Any, scalar: bool) -> None:
