@@ -1,35 +1,54 @@
-"""Which steps share a fork-join: neighbours, none of which reads or writes what another one writes.
+"""Which steps share a fork-join: neighbours side by side, or in a chain, part by part (docs/design/0011).
 
-An optimizer's kernels, one a parameter, are the case in mind: by themselves most are too short for threads.
+An optimizer's kernels, one a parameter, are the case in mind where no step waits for another: by themselves most are
+too short for threads. Layers of a network are that of a chain: what becomes of a sample waits for no other sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from math import gcd
 
 from tjit.codegen.axes import TASK_COST, expressions, work
-from tjit.codegen.kernel import Load, LoopKernel
+from tjit.codegen.grids import Slabs
+from tjit.codegen.kernel import Attention, ContractKernel, Kernel, Load, LoopKernel
 from tjit.codegen.steps import AnyStep, Placed, Step, touched
+from tjit.dtypes import DType
+from tjit.ir.dims import product
 
 __all__ = ["join_steps", "launches"]
 
 _MOST_TASKS = 4096  # of a launch: each is a row of a table
 _LARGE = 1 << 20  # bytes of a temp: the steps of a launch cannot use one memory one after the other
+_MOST_TEMPS = 4 << 20  # bytes of all of a chain's temps
+_MOST_PARTS = 64
+_ODD = 6  # parts: of fewer that are odd, one of two threads has much more than the other
+_READ_BY_ALL = 1 << 20  # bytes that each part of a step reads: of more, the caches keep too little from part to part
+_FLOPS = 25  # of a contraction, as long as a unit of `work`
 
 
-def join_steps(steps: Sequence[AnyStep]) -> None:
-    """Mark the steps that share a fork-join with the step before them, where all together are worth one."""
-    launch: list[Step] = []
-    for step in steps:
-        if not (isinstance(step, Step) and _may_join(step)):
-            _close(launch)
-            launch = []
-        elif launch and not _waits(step, launch) and _tasks([*launch, step]) <= _MOST_TASKS:
-            launch.append(step)
-        else:
-            _close(launch)
-            launch = [step]
-    _close(launch)
+def join_steps(
+    steps: Sequence[AnyStep], slabs: Callable[[Kernel], Slabs], temps: Collection[Placed] = frozenset()
+) -> None:
+    """Mark the steps that share a fork-join with the step before them, where all together are worth one.
+
+    Args:
+        slabs: what the tasks of a kernel touch.
+        temps: buffers that may lie anywhere: those of a chain take each other's memory.
+    """
+    users = Counter(p for step in steps for p in set(touched(step)))
+    launch: _SideBySide | _Chain | None = None
+    for step in (*steps, None):
+        if isinstance(step, Step) and launch is not None and (longer := launch.extended(step)) is not None:
+            launch = longer
+            continue
+        if launch is not None:
+            launch.close()
+        if isinstance(launch, _Chain) and launch.steps[0].chain:
+            launch.share_memory({p for p in temps if p in launch.touched and users[p] == len(launch.touched[p][1])})
+        launch = _SideBySide([step], slabs) if isinstance(step, Step) else None
 
 
 def launches(steps: Sequence[AnyStep]) -> list[list[AnyStep]]:
@@ -43,10 +62,132 @@ def launches(steps: Sequence[AnyStep]) -> list[list[AnyStep]]:
     return found
 
 
-def _may_join(step: Step) -> bool:
+class _SideBySide:
+    """Steps of which none waits for another; one alone may be any step, and become a chain."""
+
+    def __init__(self, steps: list[Step], slabs: Callable[[Kernel], Slabs]) -> None:
+        self.steps, self.slabs = steps, slabs
+
+    def extended(self, step: Step) -> _SideBySide | _Chain | None:
+        """The launch with one more step; None: that cannot be."""
+        both = [*self.steps, step]
+        if all(_may_join(s, self.slabs) for s in both) and not _waits(step, self.steps) and _tasks(both) <= _MOST_TASKS:
+            return _SideBySide(both, self.slabs)
+        if len(both) > 2 or gcd(*(self.slabs(s.kernel).pieces for s in both)) < 2:
+            return None
+        first = _Chain(self.slabs).extended(both[0])
+        return None if first is None else first.extended(step)
+
+    def close(self) -> None:
+        if (
+            len(self.steps) > 1
+            and sum(_cost(self.slabs(step.kernel).kernel) or 0 for step in self.steps) >= 2 * TASK_COST
+        ):
+            for step in self.steps[1:]:
+                step.joined = True
+
+
+class _Chain:
+    """Steps that are cut into the same parts.
+
+    Attributes:
+        pieces: any divisor of it is a number of such parts.
+        touched: for each buffer that a step touches, how many slabs all of these walk together, and who writes it.
+    """
+
+    def __init__(self, slabs: Callable[[Kernel], Slabs]) -> None:
+        self.slabs = slabs
+        self.steps: list[Step] = []
+        self.cost = 0
+        self.pieces = 0
+        self.touched: dict[Placed, tuple[int, set[Step], bool]] = {}
+
+    def extended(self, step: Step) -> _Chain | None:
+        """This chain with one more step, or None, with what it was before."""
+        slabs = self.slabs(step.kernel)
+        cost = _cost(slabs.kernel)
+        if cost is None or gcd(self.pieces, slabs.pieces) < 2 or not all(map(_is_known, touched(step))):
+            return None
+        longer = _Chain(self.slabs)
+        longer.steps, longer.cost = [*self.steps, step], self.cost + cost
+        longer.touched = {**self.touched, **_touched_with(step, slabs, self.touched)}
+        shared = (n for n, users, written in longer.touched.values() if written and len(users) > 1)
+        longer.pieces = gcd(self.pieces, slabs.pieces, *shared)
+        if longer.parts < 2 or longer._temps() > _MOST_TEMPS or _read_by_all(step, slabs) > _READ_BY_ALL:
+            return None
+        return longer
+
+    @property
+    def parts(self) -> int:
+        """How many, each of them worth a task; 1: there is no such number."""
+        most = max(2, min(_MOST_PARTS, int(self.cost / TASK_COST)))
+        found = [n for n in range(2, most + 1) if self.pieces % n == 0]
+        return max(found, key=lambda n: (n % 2 == 0 or n > _ODD, n), default=1)
+
+    def _temps(self) -> int:
+        return sum(_bytes(p) for p in self.touched if p.kind == "temp")
+
+    def close(self) -> None:
+        if len(self.steps) < 2 or self.cost < 2 * TASK_COST:
+            return
+        scratch = max((s.scratch for s in self.steps if s.scratch is not None), key=_bytes, default=None)
+        for n, step in enumerate(self.steps):
+            step.joined, step.chain = n > 0, self.parts
+            step.scratch = None if step.scratch is None else scratch  # one after the other
+
+    def share_memory(self, own: Collection[Placed]) -> None:
+        """Have temps of one size take the memory of those that no later step of the chain touches.
+
+        Part t of one is then part t of the other, which the same thread has done with. `own`: temps of this chain.
+        """
+        parts = self.parts
+        apart = {p for p in own if self.touched[p][0] % parts == 0}
+        last = {p: step for step in self.steps for p in step.arguments}
+        free: dict[tuple[DType, int], list[Placed]] = {}
+        home: dict[Placed, Placed] = {}
+        for step in self.steps:
+            found = [p for p in dict.fromkeys(step.arguments) if p in apart]
+            for p in found:
+                if p not in home:
+                    others = free.get((p.type.dtype, _bytes(p)))
+                    home[p] = others.pop() if others else p
+            for p in found:
+                if last[p] is step:
+                    free.setdefault((p.type.dtype, _bytes(p)), []).append(home[p])
+        for step in self.steps:
+            step.arguments = tuple(home.get(p, p) for p in step.arguments)
+
+
+def _touched_with(
+    step: Step, slabs: Slabs, known: dict[Placed, tuple[int, set[Step], bool]]
+) -> dict[Placed, tuple[int, set[Step], bool]]:
+    """What is known of the buffers of one more step."""
+    found: dict[Placed, tuple[int, set[Step], bool]] = {}
+    writes = _written(step)
+    for placed, count in zip(step.arguments, slabs.buffers, strict=True):
+        n, users, written = found.get(placed) or known.get(placed) or (0, set(), False)
+        found[placed] = gcd(n, count), {*users, step}, written or placed in writes
+    return found
+
+
+def _read_by_all(step: Step, slabs: Slabs) -> int:
+    """The bytes of what each part of a step reads."""
+    return sum(_bytes(p) for p, whole in zip(step.arguments, slabs.whole, strict=True) if whole)
+
+
+def _is_known(placed: Placed) -> bool:
+    return placed.kind != "heap" and isinstance(placed.type.nbytes, int)
+
+
+def _bytes(placed: Placed) -> int:
+    nbytes = placed.type.nbytes
+    return nbytes if isinstance(nbytes, int) else 0
+
+
+def _may_join(step: Step, slabs: Callable[[Kernel], Slabs]) -> bool:
     """Whether all that counts of a step is known, it cannot fail, and it is no user of much memory."""
-    kernel = step.kernel
-    if not isinstance(kernel, LoopKernel) or not isinstance(kernel.tasks, int) or not isinstance(work(kernel), int):
+    kernel = slabs(step.kernel).kernel  # equal to the step's, and what was asked of it is kept
+    if not isinstance(kernel, LoopKernel) or not isinstance(kernel.tasks, int) or _cost(kernel) is None:
         return False
     if any(isinstance(e, Load) and e.bindings for e in expressions(kernel)):
         return False
@@ -70,15 +211,19 @@ def _written(step: Step) -> set[Placed]:
 
 
 def _tasks(launch: Sequence[Step]) -> int:
-    return sum(k.tasks for k in _kernels(launch) if isinstance(k.tasks, int))
+    return sum(step.kernel.tasks for step in launch if isinstance(step.kernel.tasks, int))
 
 
-def _kernels(launch: Sequence[Step]) -> list[LoopKernel]:
-    return [step.kernel for step in launch if isinstance(step.kernel, LoopKernel)]
-
-
-def _close(launch: Sequence[Step]) -> None:
-    costs = [cost for kernel in _kernels(launch) if isinstance(cost := work(kernel), int)]
-    if len(launch) > 1 and sum(costs) >= 2 * TASK_COST:
-        for step in launch[1:]:
-            step.joined = True
+@lru_cache(maxsize=256)
+def _cost(kernel: Kernel) -> int | None:
+    """The cost of a kernel, in units of `work`; None where sizes are not known, or it is of another kind."""
+    if isinstance(kernel, LoopKernel):
+        found = work(kernel)
+    elif isinstance(kernel, ContractKernel):
+        found = product(a.extent for a in (*kernel.batch, kernel.m, kernel.n, kernel.k)) * 2 // _FLOPS
+    elif isinstance(kernel, Attention):
+        found = product(a.extent for a in (*kernel.batch, kernel.m, kernel.n)) * (kernel.k.extent + kernel.v.extent)
+        found = found * 2 // _FLOPS
+    else:
+        return None
+    return found if isinstance(found, int) else None

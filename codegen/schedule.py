@@ -16,6 +16,7 @@ from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import largest
 from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_axes, copy_kernel
 from tjit.codegen.fusion import fuse
+from tjit.codegen.grids import GridAxis, Slabs
 from tjit.codegen.hazards import reads_what_it_overwrites
 from tjit.codegen.items import Group, Item, Program
 from tjit.codegen.kernel import (
@@ -67,6 +68,7 @@ class Costs:
         scratch_bytes: kernel to the bytes of scratch memory that it needs in each thread.
         contract_tasks: contraction or attention to the number of tasks to cut it into.
         sort_tasks: the same of a sort.
+        grid: kernel to what its tasks are equal ranges of; (): that is not known.
         blocking: contraction to how it is cut, where that is measured.
         decided: told each distinct kernel as soon as it is known; few of them may turn out not to be needed.
     """
@@ -74,9 +76,11 @@ class Costs:
     scratch_bytes: Callable[[Kernel], Dim] = lambda kernel: 0
     contract_tasks: Callable[[Contraction], Dim] = lambda kernel: 1
     sort_tasks: Callable[[SortKernel], Dim] = lambda kernel: 1
+    grid: Callable[[Kernel], Sequence[GridAxis]] = lambda kernel: ()
     blocking: Callable[[ContractKernel], Blocking] | None = None
     decided: Callable[[Kernel], None] = lambda kernel: None
     _answers: dict[str, tuple[Kernel, Dim]] = field(default_factory=dict)  # kernel's text to the one chosen, bytes
+    _slabs: dict[str, Slabs] = field(default_factory=dict)  # by the kernel's name
 
     def chosen(self, kernel: Kernel) -> tuple[Kernel, Dim]:
         """A kernel with its tasks and its name, and its bytes of scratch. Asks the backend once for equal kernels."""
@@ -91,6 +95,7 @@ class Costs:
                 text = _text(kernel)
             kernel = replace(kernel, name=_named(kernel, text))
             self._answers[key] = kernel, self.scratch_bytes(kernel)
+            self._slabs[kernel.name] = Slabs(kernel, self.grid(kernel))
             self.decided(kernel)
         known, nbytes = self._answers[key]
         if isinstance(kernel, ContractKernel) and isinstance(known, ContractKernel):
@@ -98,6 +103,10 @@ class Costs:
         if isinstance(kernel, Divided) and isinstance(known, Divided):
             kernel = replace(kernel, tasks=known.tasks)
         return replace(kernel, name=known.name), nbytes
+
+    def slabs(self, kernel: Kernel) -> Slabs:
+        """What the tasks of a chosen kernel touch."""
+        return self._slabs[kernel.name]
 
 
 def schedule(
@@ -205,7 +214,7 @@ class Scheduler:
         for group in self.program.groups:
             self._group(group)
         self._finish_outputs()
-        join_steps(self.steps)
+        join_steps(self.steps, self.costs.slabs, self._fixed())
         steps, temps, arena = plan_memory(self.steps, self._fixed(), self.known)
         names = {s for p in (*self.inputs, *self.outputs) for d in p.type.shape for s in symbols(d)}
         names |= {s for p in self.inputs for d in p.strides or () for s in symbols(d)}

@@ -1,6 +1,7 @@
 """Schedules as text: buffers, then every step with the loops of its kernel, bodies of control flow indented.
 
-"in place" marks what a kernel writes over: memory that held a value before.
+"and" marks a kernel that runs side by side with the one before it, "then" one whose part t of as many as "in" says runs
+right after that one's, on the same thread. "in place" marks what a kernel writes over: memory that held a value before.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class _Printer:
         outputs = [p for b, p in pairs if id(b) in written]
         text = ", ".join(f"{p}{' in place' if p in self.filled else ''}" for p in outputs)
         self.filled.update(outputs)
-        return f"{'and ' if step.joined else ''}{kernel.name} ({inputs}) -> {text}"
+        return f"{_place_in_launch(step)}{kernel.name} ({inputs}) -> {text}"
 
     def body(self, body: Body, depth: int) -> None:
         plan = body.plan
@@ -72,6 +73,13 @@ class _Printer:
         self.line(depth, f"{body.name} ({', '.join(_renamed(body, plan))}), {plan.arena} B{turns}")
         self.memory(plan, depth + 1)
         self.steps(plan, depth + 1)
+
+
+def _place_in_launch(step: Step) -> str:
+    """How a step runs with the one before it: side by side, or the same thread goes on with the same part."""
+    if not step.joined:
+        return f"in {step.chain} parts " if step.chain else ""
+    return "then " if step.chain else "and "
 
 
 def _renamed(body: Body, plan: Schedule) -> list[str]:

@@ -69,7 +69,9 @@ class Step:
 
     Attributes:
         scratch: memory that the kernel needs in each thread; this is the caller's.
-        joined: it runs side by side with the step before it, in one fork-join.
+        joined: it shares the fork-join of the step before it.
+        chain: into how many tasks its launch is cut, each of which does its part of one step after the other; 0: the
+            step has tasks of its own, side by side with those of others.
     """
 
     kernel: Kernel
@@ -77,6 +79,7 @@ class Step:
     location: Location | None
     scratch: Placed | None = None
     joined: bool = False
+    chain: int = 0
 
 
 @dataclass(eq=False)

@@ -13,6 +13,7 @@ from functools import partial
 
 import llvmlite.ir as ir
 
+from tjit.codegen.grids import GridAxis
 from tjit.codegen.kernel import Attention, AttentionGradientKernel, AttentionKernel
 from tjit.codegen.llvm.attention_parts import Parts
 from tjit.codegen.llvm.attention_plan import AttentionPlan, Matrix, plan_attention
@@ -26,7 +27,7 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, declare, element_type, i64, plain_function
 from tjit.ir.dims import Dim
 
-__all__ = ["attention_scratch_bytes", "attention_tasks", "emit_attention"]
+__all__ = ["attention_grid", "attention_scratch_bytes", "attention_tasks", "emit_attention"]
 
 _NO_LAST = 1 << 62
 
@@ -39,6 +40,11 @@ def attention_tasks(kernel: Attention, target: Target) -> Dim:
 def attention_scratch_bytes(kernel: Attention, target: Target) -> Dim:
     """Bytes of a thread's scratch memory."""
     return plan_attention(kernel, target).scratch_bytes
+
+
+def attention_grid(kernel: Attention, target: Target) -> tuple[GridAxis, ...]:
+    """What tasks are equal ranges of, where it falls into equal pieces."""
+    return plan_attention(kernel, target).grid
 
 
 def emit_attention(kernel: Attention, target: Target) -> tuple[ir.Module, tuple[Dependency, ...]]:

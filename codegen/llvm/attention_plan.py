@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Attention, AttentionGradientKernel, Axis, Buffer, Expr, Load
 from tjit.codegen.llvm.target import Target
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
@@ -80,6 +81,12 @@ class AttentionPlan:
     @property
     def cells(self) -> Dim:
         return self.batch if self.gradient is not None else self.batch * self.blocks
+
+    @property
+    def grid(self) -> tuple[GridAxis, ...]:
+        """What tasks are equal ranges of."""
+        batch = [(axis, 1) for axis in self.kernel.batch]
+        return whole_pieces(*batch, *([] if self.gradient is not None else [(self.kernel.m, self.queries)]))
 
     @property
     def tasks(self) -> Dim:

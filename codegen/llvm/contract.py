@@ -1,8 +1,9 @@
 """Contractions: packed panels, the microkernel over register tiles, then the epilogue on each finished tile.
 
-Loops, outermost first: cells of this task, groups of rows, blocks of n, blocks of k (b is packed), blocks of m (a is
-packed), tiles. Every sum runs over k in order, in blocks that depend on k's extent only: neither the number of tasks
-nor the blocks of m and n change a bit.
+Tasks are ranges of the grid of cells along m; where their number is negative, along what the results of a task lie
+together with. Loops, outermost first: cells of this task, groups of rows, blocks of n, blocks of k (b is packed),
+blocks of m (a is packed), tiles. Every sum runs over k in order, in blocks that depend on k's extent only: neither the
+number of tasks nor the blocks of m and n change a bit.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TypeVar
 
 import llvmlite.ir as ir
 
+from tjit.codegen.grids import GridAxis
 from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_lanes import bind_digits, emit_epilogue, load_arguments
+from tjit.codegen.llvm.contract_operands import leads_with_m
 from tjit.codegen.llvm.contract_plan import ColumnClass, Plan, RowClass, Style, plan_contract
 from tjit.codegen.llvm.contract_sides import Dependency, Emission, Range, Side, Strided
 from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
@@ -28,7 +31,7 @@ from tjit.codegen.llvm.window_plan import plan_windows
 from tjit.codegen.llvm.windows import emit_windows
 from tjit.ir.dims import Dim
 
-__all__ = ["Dependency", "contract_scratch_bytes", "contract_tasks", "emit_contract"]
+__all__ = ["Dependency", "contract_grid", "contract_scratch_bytes", "contract_tasks", "emit_contract"]
 
 
 def contract_tasks(kernel: ContractKernel, target: Target) -> Dim:
@@ -39,6 +42,11 @@ def contract_tasks(kernel: ContractKernel, target: Target) -> Dim:
 def contract_scratch_bytes(kernel: ContractKernel, target: Target) -> Dim:
     """Bytes of a thread's scratch memory."""
     return (plan_windows(kernel, target) or plan_contract(kernel, target)).scratch_bytes
+
+
+def contract_grid(kernel: ContractKernel, target: Target) -> tuple[GridAxis, ...]:
+    """What tasks are equal ranges of, where it falls into equal pieces."""
+    return (plan_windows(kernel, target) or plan_contract(kernel, target)).grid
 
 
 def emit_contract(kernel: ContractKernel, target: Target) -> tuple[ir.Module, tuple[Dependency, ...]]:
@@ -63,9 +71,12 @@ class _Contract:
         self.plan, self.kernel = plan, plan.kernel
         # these loops only call: optimising them doubles LLVM's time and gains nothing
         function = plain_function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), self.kernel.name)
-        args, self.task, self.tasks = function.args
+        args, self.task, tasks = function.args
         self.b = Builder(function.append_basic_block("entry"))
         self.ints = Integers(self.b)
+        in_order = self.b.icmp_signed("<", tasks, i64(0))
+        self.along_n = in_order if leads_with_m(plan.kernel) else ir.Constant(ir.IntType(1), 0)
+        self.tasks = self.b.select(in_order, self.b.neg(tasks), tasks)
         self.element = element_type(self.kernel.accumulate)
         pointers = load_arguments(self.b, self.ints, args, self.kernel)
         self.shared = Emission(plan.kernel, plan.target, module, self.b, self.ints, args, pointers)
@@ -100,21 +111,25 @@ class _Contract:
     def _cells(self, first: ir.Value, last: ir.Value) -> None:
         ints, plan = self.ints, self.plan
         m_cells, n_cells = ints.dim(plan.m_cells), ints.dim(plan.n_cells)
-        # cells run along m, then n, then batch: whole columns of cells are joined to one rectangle
+        # cells run along m or along n, then the other one, then batch: whole lines of cells are joined to one rectangle
+        line, lines = (self._select(*x) for x in ((n_cells, m_cells), (m_cells, n_cells)))
         cell = self._variable(first)
         with while_loop(self.b, lambda: self.b.icmp_signed("<", self.b.load(cell, typ=I64), last)):
             c = self.b.load(cell, typ=I64)
-            i, column = ints.mod(c, m_cells), ints.div(c, m_cells)
-            j, batch = ints.mod(column, n_cells), ints.div(column, n_cells)
+            at, number = ints.mod(c, line), ints.div(c, line)
+            place, batch = ints.mod(number, lines), ints.div(number, lines)
             left = ints.sub(last, c)
-            whole = self.b.and_(self.b.icmp_signed("==", i, i64(0)), self.b.icmp_signed(">=", left, m_cells))
-            wide = self.b.select(whole, ints.min(ints.div(left, m_cells), ints.sub(n_cells, j)), i64(1))
-            tall = self.b.select(whole, m_cells, ints.min(ints.sub(m_cells, i), left))
+            whole = self.b.and_(self.b.icmp_signed("==", at, i64(0)), self.b.icmp_signed(">=", left, line))
+            wide = self.b.select(whole, ints.min(ints.div(left, line), ints.sub(lines, place)), i64(1))
+            long = self.b.select(whole, line, ints.min(ints.sub(line, at), left))
             self._bind_batch(batch)
-            m = self._span(i, tall, plan.m_cell, self.kernel.m.extent)
-            n = self._span(j, wide, plan.n_cell, self.kernel.n.extent)
+            m = self._span(self._select(place, at), self._select(wide, long), plan.m_cell, self.kernel.m.extent)
+            n = self._span(self._select(at, place), self._select(long, wide), plan.n_cell, self.kernel.n.extent)
             self._rectangle(m, n)
-            self.b.store(ints.add(c, ints.mul(wide, tall)), cell)
+            self.b.store(ints.add(c, ints.mul(wide, long)), cell)
+
+    def _select(self, along_n: ir.Value, along_m: ir.Value) -> ir.Value:
+        return self.b.select(self.along_n, along_n, along_m)
 
     def _bind_batch(self, linear: ir.Value) -> None:
         for axis in reversed(self.kernel.batch[1:]):

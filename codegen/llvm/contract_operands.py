@@ -18,6 +18,7 @@ __all__ = [
     "exchanged",
     "few_rows",
     "holds",
+    "leads_with_m",
     "operand_in_panels",
     "plain_operand",
     "plain_operands",
@@ -72,6 +73,13 @@ def results_along_n(kernel: ContractKernel) -> ContractKernel:
     if any(n == 1 for _, n in strides) or not any(m == 1 for m, _ in strides):
         return kernel
     return exchanged(kernel)
+
+
+def leads_with_m(kernel: ContractKernel) -> bool:
+    """Whether the results of a row lie together in memory, rather than those of a column."""
+    offset = _offset(kernel.epilogue[0])
+    m, n = coefficient(offset, kernel.m.symbol), coefficient(offset, kernel.n.symbol)
+    return not (isinstance(m, int) and isinstance(n, int)) or m >= n
 
 
 def results_in_memory(kernel: ContractKernel) -> int:

@@ -7,7 +7,8 @@ from enum import Enum
 from functools import lru_cache
 
 from tjit.codegen.digits import Digits
-from tjit.codegen.kernel import ContractKernel
+from tjit.codegen.grids import GridAxis, whole_pieces
+from tjit.codegen.kernel import Blocking, ContractKernel
 from tjit.codegen.llvm.contract_lanes import lane_order
 from tjit.codegen.llvm.contract_operands import (
     Direct,
@@ -15,6 +16,7 @@ from tjit.codegen.llvm.contract_operands import (
     direct_output,
     exchanged,
     few_rows,
+    leads_with_m,
     operand_in_panels,
     plain_operands,
     results_along_n,
@@ -59,6 +61,12 @@ _STREAM_VECTORS = 128  # of c at most: a fourth of the first-level cache
 _FEW_STEPS = 256
 _MOST_TASKS = 64
 _SPLIT_TASKS = 16  # smaller than a cell of _M_CELL x _N_BLOCK: only to feed this many
+_STRIP_FLOPS = 1 << 26  # of a contraction cut into strips of rows: of more, a fork-join is a small part
+_PACKING_ROWS = 64  # of a strip that packs b: that takes a tenth of its time
+_PACKED = 1 << 15  # elements of b that each strip packs: of more, that takes longer than a fork-join
+_STRIP_ROWS = 16
+_EQUAL_CELLS = 8  # or more
+_STRIP_BYTES = 512 << 10  # of b, which each strip reads whole: half a second-level cache
 
 
 class Style(Enum):
@@ -241,6 +249,13 @@ class Plan:
         return product(axis.extent for axis in self.kernel.batch) * self.m_cells * self.n_cells
 
     @property
+    def grid(self) -> tuple[GridAxis, ...]:
+        """What tasks in order are equal ranges of, up to the first axis that does not fall into equal pieces."""
+        first, cell = (self.kernel.m, self.m_cell) if leads_with_m(self.kernel) else (self.kernel.n, self.n_cell)
+        batch = [(axis, 1) for axis in self.kernel.batch]
+        return whole_pieces(*batch, *([(first, cell)] if isinstance(cell, int) else []))
+
+    @property
     def tasks(self) -> Dim:
         k = self.kernel
         results = product(axis.extent for axis in k.batch) * k.m.extent * k.n.extent
@@ -322,6 +337,9 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     rows, vectors = _tile(kernel, a, target, style)
     if b is not None and b.panels is not None:
         vectors = _vectors_in_panel(vectors, b.panels.width // target.lanes(kernel.accumulate.itemsize))
+    strips, leads = 1, leads_with_m(kernel)
+    if not joins and dot is None and leads:
+        strips, rows = _strips(kernel, rows, style, _pack_b(kernel, b, target, style, rows) is Pack.NONE)
     columns = vectors * target.lanes(kernel.accumulate.itemsize)
     batch = product(axis.extent for axis in kernel.batch)
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
@@ -342,10 +360,13 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         pack_a = Pack.ALL if dot else _pack_a(kernel, a, rows, columns, style)
         pack_b = Pack.ALL if dot else _pack_b(kernel, b, target, style, rows)
     finer = maximum(1, wanted // cells)
+    m_most = m_cell
     if pack_a in _WHOLE and pack_b in _WHOLE:
-        m_cell = round_up(m_cell // finer, rows)  # tasks are nearly squares, which pack least
+        m_cell = m // strips if strips > 1 else round_up(m_cell // finer, rows)  # nearly squares, which pack least
     else:
         n_cell = round_up(n_cell // finer, columns)
+        n_cell = n_cell if leads else _equal_cells(n, n_cell, columns)
+        m_cell = m // strips if strips > 1 else m_cell
     panels = max(1, _A_BYTES // (k_most // group * kernel.accumulate.itemsize * rows))
     plan = Plan(
         kernel=kernel,
@@ -358,7 +379,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         run=run,
         direct=direct_output(kernel),
         k_block=maximum(1, k_block),
-        m_block=_even_blocks(m_cell, panels * rows, rows),
+        m_block=_even_blocks(m_most if strips > 1 else m_cell, panels * rows, rows),
         n_block=maximum(n_block, columns),
         m_cell=maximum(rows, m_cell),
         n_cell=maximum(columns, n_cell),
@@ -409,6 +430,31 @@ def _in_panels(kernel: ContractKernel, target: Target) -> Operand | None:
     b = operand_in_panels(kernel, kernel.b, kernel.n)
     unit = 2 * target.lanes(kernel.accumulate.itemsize)
     return b if b is not None and b.panels is not None and b.panels.width % unit == 0 else None
+
+
+def _strips(kernel: ContractKernel, rows: int, style: Style, in_place: bool) -> tuple[int, int]:
+    """Into how many strips of whole tiles, all equal, a small contraction is cut along m, and the rows of a tile.
+
+    So it can go on part by part with what row-wise kernels before it have made (`launches`).
+
+    Args:
+        in_place: b is not packed; else each strip packs all of it.
+    """
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    single = product(axis.extent for axis in kernel.batch) == 1 and kernel.blocking == Blocking()
+    small = _at_most(k * n * kernel.accumulate.itemsize, _STRIP_BYTES) and _at_most(m * n * k * 2, _STRIP_FLOPS)
+    if not (single and small and isinstance(m, int)) or not (in_place or _at_most(k * n, _PACKED)):
+        return 1, rows
+    if style is not Style.TILES:
+        return _even_parts(m, rows, _SPLIT_TASKS), rows
+    most = min(_SPLIT_TASKS, m // _STRIP_ROWS if in_place else max(2, m // _PACKING_ROWS))
+    found = [(_even_parts(m, r, most), r) for r in range(rows, rows // 2, -1)]
+    return max(found, key=lambda pair: pair[0])
+
+
+def _even_parts(m: int, rows: int, most: int) -> int:
+    """The most parts that `m` rows fall into, each of whole tiles."""
+    return next((parts for parts in range(most, 1, -1) if m % (parts * rows) == 0), 1)
 
 
 def _style(kernel: ContractKernel, b: Operand | None, target: Target, dot: LaneDot | None) -> Style:
@@ -525,6 +571,14 @@ def _pack_b(kernel: ContractKernel, b: Operand | None, target: Target, style: St
     if not isinstance(m, int):
         return Pack.TALL
     return Pack.NONE if m <= _M_CELL * 2 and _at_most(k * n * kernel.accumulate.itemsize, _B_BYTES) else Pack.ALL
+
+
+def _equal_cells(n: Dim, cell: Dim, columns: int) -> Dim:
+    """Cells of at most `cell` columns that `n` falls into equally, many of them; `cell` where it is no whole tiles."""
+    if not isinstance(n, int) or not isinstance(cell, int) or n % columns:
+        return cell
+    most = max(1, min(cell, n // _EQUAL_CELLS) // columns)
+    return next(c for c in range(most * columns, 0, -columns) if n % c == 0)
 
 
 def _at_most(d: Dim, most: int) -> bool:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, varies, walk
-from tjit.codegen.lanes import NEAR
+from tjit.codegen.kernel import Axis, Compute, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, lanes_below, stack
-from tjit.codegen.llvm.wide_columns import WideColumns, block_of_columns, goes_by_rows
-from tjit.codegen.run_on import run_on
+from tjit.codegen.llvm.wide_columns import WideColumns
 from tjit.codegen.segments import segments
-from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
+from tjit.ir.dims import Dim, Symbol, product
 
 __all__ = ["emit_loops"]
 
-_BLOCK = 2048  # lanes' axis: elements of one unit of work
-_NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
-_LIGHT = 8  # computations: below, several vectors are in flight at once
 _IN_FLIGHT = 8  # vectors that reductions of columns take in at once
 
 
@@ -38,14 +33,6 @@ def emit_loops(kernel: LoopKernel, target: Target) -> ir.Module:
     module.triple = target.triple
     _Loops(kernel, target, module).emit()
     return module
-
-
-@dataclass
-class _Shape:
-    """How many lanes, and how many vectors side by side."""
-
-    width: int
-    unroll: int
 
 
 def _blocks(symbol: Symbol, axis: Axis, size: int) -> Axis:
@@ -62,83 +49,11 @@ class _Loops:
         self.b = Builder(function.append_basic_block("entry"))
         self.entry = self.b.block
         self.ints = Integers(self.b)
-        self.columns = kernel.vector is not None and any(a is kernel.vector for a in kernel.parallel)
-        self.run = run_on(kernel)
-        self.strided = self.columns and self.run is None and self._has_strides()
-        self.by_rows = self.columns and self._scans_columns()
-        self.wide = goes_by_rows(kernel)
+        self.plan = plan = plan_loops(kernel, target)
+        self.columns, self.run, self.shape = plan.columns, plan.run, plan.shape
         self.past_caches = False
-        self.shape = self._choose_shape()
         self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if kernel.cross is not None else None
         self.loops = kernel.loops if self.tiles is None else self.tiles.loops
-
-    # -- shape of the code ---------------------------------------------------------------------------------------------
-
-    def _choose_shape(self) -> _Shape:
-        if self.kernel.vector is None:
-            return _Shape(1, 1)
-        statements = [s for loop in self.kernel.loops for s in loop.body]
-        seen: set[int] = set()
-        exprs = [e for s in statements for e in walk(s.value, seen)]
-        floats = [e.dtype.itemsize for e in exprs if e.dtype.is_floating_point]
-        sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in exprs] or [4]
-        width = max(1, self.target.lanes(max(sizes)))
-        heavy = sum(isinstance(e, Compute) for e in exprs)
-        reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
-        many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
-        many = 2 if self.by_rows else 4 if self.kernel.cross is not None else many
-        many = min(many, max(1, self.target.registers * 3 // 4 // self._running_vectors()))
-        light = many if reduces or self.kernel.cross is not None else 2
-        unroll = light if heavy <= _LIGHT else 2 if heavy <= 3 * _LIGHT and reduces else 1
-        if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
-            unroll = 1
-        if self.run is not None:
-            return _Shape(width, 1)
-        extent = self.kernel.vector.extent
-        if isinstance(extent, int) and self.columns:
-            unroll = max(1, min(unroll, -(-extent // width)))
-        while isinstance(extent, int) and not self.columns and unroll > 1 and extent < width * unroll:
-            unroll //= 2
-        while isinstance(extent, int) and width > 4 and extent <= width // 2:
-            width //= 2
-        return _Shape(width, unroll)
-
-    def _running_vectors(self) -> int:
-        """How many vectors the loop with the most reductions keeps in registers, for each vector of lanes."""
-        kinds = [[s.kind for s in loop.body if isinstance(s, Reduce)] for loop in self.kernel.loops]
-        return max(1, *(sum(2 if kind.startswith("arg") else 1 for kind in found) for found in kinds))
-
-    def _by_lane(self, load: Load) -> bool:
-        """Whether each lane has an index or a condition of its own: code of as many parts as there are lanes."""
-        assert self.kernel.vector is not None
-        lane = self.kernel.vector.symbol
-        memo: dict[int, bool] = {}
-        guarded = any(lane in symbols(d) for pair in load.conditions for d in pair)
-        return guarded or any(varies(value, frozenset({lane}), memo) for _, value, _ in load.bindings)
-
-    def _has_strides(self) -> bool:
-        """Whether a load steps over many elements from lane to lane, and over few from row to row."""
-        seen: set[int] = set()
-        exprs = (e for loop in self.kernel.loops for s in loop.body for e in walk(s.value, seen))
-        return any(self._crosses_lines(e) for e in exprs if isinstance(e, Load) and not e.bindings)
-
-    def _crosses_lines(self, load: Load) -> bool:
-        vector = self.kernel.vector
-        assert vector is not None
-        offset = load.buffer.offset(load.index)
-        k = coefficient(offset, vector.symbol)
-        if isinstance(k, int) and abs(k) <= NEAR:
-            return False
-        rows = [coefficient(offset, a.symbol) for a in self.kernel.parallel if a is not vector]
-        return any(not isinstance(c, int) or 0 < abs(c) <= NEAR for c in rows)
-
-    def _scans_columns(self) -> bool:
-        """Whether the kernel may go row by row with what the columns' scans have come to in the first-level cache."""
-        if len(self.kernel.loops) != 1 or len(self.kernel.loops[0].axes) != 1:
-            return False
-        body = self.kernel.loops[0].body
-        scans = any(isinstance(s, Scan) for s in body) and not any(isinstance(s, Reduce) for s in body)
-        return scans and self.kernel.cross is None
 
     # -- the function --------------------------------------------------------------------------------------------------
 
@@ -209,7 +124,7 @@ class _Loops:
             self.b.call(declare(self.b, "llvm.x86.sse.sfence", ir.FunctionType(ir.VoidType(), [])), [])
 
     def _emit_points(self) -> None:
-        outer, units, block = self._units()
+        outer, units, block = self.plan.units
         first, last = self._share(product((*(a.extent for a in outer), units)))
         self.rows = {b.name: self._alloca_row(b) for b in self._row_buffers()}
         self.pointers.update(self.rows)
@@ -218,9 +133,9 @@ class _Loops:
             if self.columns:
                 assert self.kernel.vector is not None
                 # strided reads: go down the rows of one narrow block, whose cache lines serve all of them
-                count = self.ints.dim(product(a.extent for a in outer) if self.strided else units)
+                count = self.ints.dim(product(a.extent for a in outer) if self.plan.strided else units)
                 number, rest = self.ints.mod(unit, count), self.ints.div(unit, count)
-                if self.strided:
+                if self.plan.strided:
                     number, rest = rest, number
                 self._bind(outer, rest)
                 start = self.ints.mul(number, i64(block))
@@ -228,10 +143,10 @@ class _Loops:
                 stop = self.ints.min(self.ints.add(start, i64(block)), self.ints.dim(along.extent))
                 if self.run is not None:
                     Rows(self.b, self.ints, self.kernel, self.run, self.shape.width, self._lanes).emit(start, stop)
-                elif self.wide:
+                elif self.plan.wide:
                     width = self.shape.width
                     WideColumns(self.b, self.ints, self.kernel, width, self._lanes, self.entry).emit(start, stop)
-                elif self.by_rows:
+                elif self.plan.by_rows:
                     self._block_by_rows(start, stop, block)
                 else:
                     self._segments(start, stop)
@@ -252,24 +167,6 @@ class _Loops:
                 self.ints.symbols[symbol.name] = b.load(b.gep(values, [i64(i)], source_etype=I64), typ=I64)
         self.error = argument(1)
         self.pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(self.kernel.buffers)}
-
-    def _units(self) -> tuple[Sequence[Axis], Dim, int]:
-        """The axes whose points are counted, the blocks per point of the lanes' axis, and a block's size."""
-        if not self.columns:
-            return self.kernel.parallel, 1, 1
-        if self.run is not None:
-            rows = self.run.rows(self.shape.width)
-            block = max(1, _BLOCK // (rows * self.run.inner)) * rows
-            return self.kernel.parallel[: -len(self.run.axes)], (self.run.axes[-1].extent + (block - 1)) // block, block
-        *outer, inner = self.kernel.parallel
-        if self.wide:
-            block = block_of_columns(self.kernel, self.shape.width)
-            return outer, (inner.extent + (block - 1)) // block, block
-        step = self.shape.width * self.shape.unroll
-        reduces = any(loop.axes for loop in self.kernel.loops)
-        size = _NARROW_BLOCK if self.strided and not self.by_rows else _BLOCK  # scans: long runs in memory
-        block = step if reduces and not self.by_rows else max(step, size // step * step)
-        return outer, (inner.extent + (block - 1)) // block, block
 
     def _bind(self, axes: Sequence[Axis], linear: ir.Value) -> None:
         """Give the axes the values of a linear position."""
@@ -577,7 +474,7 @@ class _Loops:
 
     def _rows_together(self, loop: Loop, vectors: int) -> int:
         """How many rows of so many vectors are taken in at once: else each addition would wait for the one before."""
-        light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= _LIGHT
+        light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= LIGHT
         if not (light and loop.axes and all(isinstance(s, Reduce) for s in loop.body)) or self.kernel.cross is not None:
             return 1
         rows, extent = max(1, _IN_FLIGHT // vectors), loop.axes[-1].extent

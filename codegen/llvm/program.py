@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import llvmlite.ir as ir
 import numpy as np
 
+from tjit.codegen.grids import GridAxis
 from tjit.codegen.kernel import (
     Attention,
     Contraction,
@@ -24,6 +25,7 @@ from tjit.codegen.kernel import (
 from tjit.codegen.launches import launches
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.loop_plan import plan_loops
 from tjit.codegen.llvm.loops import emit_loops
 from tjit.codegen.llvm.scatter import emit_scatter
 from tjit.codegen.llvm.target import Target
@@ -47,7 +49,10 @@ from tjit.codegen.steps import (
 )
 from tjit.ir.dims import Dim, Symbol
 
+_KERNEL = ir.FunctionType(ir.VoidType(), [PTR, I64, I64])
 OUT_OF_MEMORY = -1  # a return code
+_ARGUMENTS, _SCRATCH = 3, 2  # words of a kernel's arguments before its buffers; the one of the scratch memory
+_TABLE = 3  # words of a launch's table before its kernels (`_Table`); scratch is where it is in arguments
 _TASKS_OF_A_THREAD = 2  # of a contraction: a thread that is held up leaves work to the others
 
 __all__ = ["ProgramEmitter", "costs", "emit_kernel", "emit_program", "kernel_modules"]
@@ -70,7 +75,14 @@ def costs(target: Target) -> Costs:
             return _contractions().contract_tasks(kernel, target)
         return _attention().attention_tasks(kernel, target)
 
-    return Costs(scratch_bytes, tasks, lambda kernel: _sorts().sort_tasks(kernel))
+    def grid(kernel: Kernel) -> tuple[GridAxis, ...]:
+        if isinstance(kernel, LoopKernel):
+            return plan_loops(kernel, target).grid
+        if isinstance(kernel, ContractKernel):
+            return _contractions().contract_grid(kernel, target)
+        return _attention().attention_grid(kernel, target) if isinstance(kernel, Attention) else ()
+
+    return Costs(scratch_bytes, tasks, lambda kernel: _sorts().sort_tasks(kernel), grid)
 
 
 def _attention() -> ModuleType:
@@ -159,6 +171,9 @@ def _emit_plan(plan: Schedule, module: ir.Module, name: str) -> None:
     b.ret_void()
 
 
+_EmitTask = Callable[["_Table", ir.Value, ir.Value], None]
+
+
 class ProgramEmitter:
     """Emits the program function.
 
@@ -191,6 +206,7 @@ class ProgramEmitter:
         )
         self.kernels: dict[str, ir.Function] = {}
         self.symbols_of: dict[str, tuple[Symbol, ...]] = {}  # by the kernel's name
+        self.threads: ir.Value | None = None
         self.busy_tasks: ir.Value | None = None
         self.constants = 0
 
@@ -200,7 +216,7 @@ class ProgramEmitter:
         kernels = [step for step in self.plan.steps if isinstance(step, Step)]
         most = max((len(step.kernel.buffers) for step in kernels), default=0)
         binds = sum(isinstance(step, Bind) for step in self.plan.steps)
-        self.args = stack(self.setup, ir.ArrayType(PTR, 3 + most))
+        self.args = stack(self.setup, ir.ArrayType(PTR, _ARGUMENTS + most))
         self.dims = stack(self.setup, ir.ArrayType(I64, max(1, len(self.plan.symbols) + binds)))
         self.errors = stack(self.setup, ir.ArrayType(I32, 1 + max((n for n, _ in steps), default=0)))
         heap = [step.placed for _, step in steps if isinstance(step, Allocate)]
@@ -439,7 +455,7 @@ class ProgramEmitter:
                 tasks = self.ints.min(tasks, self._busy_tasks())
             words, scratch = i64(0), i64(0)
             if step.scratch is not None:
-                words, scratch = i64(3 + len(step.arguments)), self.ints.dim(step.scratch.type.nbytes)
+                words, scratch = i64(_ARGUMENTS + len(step.arguments)), self.ints.dim(step.scratch.type.nbytes)
             b.call(self.parallel_for, [self.pool, function, args, tasks, words, scratch])
         if checked:
             found = b.load(error, typ=I32)
@@ -447,53 +463,92 @@ class ProgramEmitter:
             self._return_if(failed, b.add(found, ir.Constant(I32, n)))
 
     def _launch(self, steps: Sequence[Step]) -> None:
-        """Run the kernels side by side: one task list, whose rows say which kernel's task each is."""
-        table = stack(self.setup, ir.ArrayType(PTR, 1 + 2 * len(steps)))
-        rows: list[int] = []
-        self.depth += 1  # arguments of their own: they live side by side
-        values: list[ir.Value] = []
-        for n, step in enumerate(steps):
-            kernel = step.kernel
-            assert isinstance(kernel, LoopKernel)
-            assert isinstance(kernel.tasks, int)
-            values += [self._kernel(kernel.name), self._arguments(step, self._dims(kernel), self._error(0))]
-            rows += [word for task in range(kernel.tasks) for word in (n, task, kernel.tasks)]
+        """Run kernels in one fork-join; those of a chain one by one where its parts would leave threads idle."""
+        chain = steps[0].chain
+        if not chain:
+            rows = _task_rows(steps, self._places(steps))
+            self._fork(steps, "launch", self._call_task, rows, i64(len(rows) // 3))
+            return
+        parts = self._parts(chain)
+        with self.b.if_else(self._is_even(parts)) as (together, apart):
+            with together:
+                self._fork(steps, "chain", self._call_steps, _chain_rows(steps, self._places(steps)), parts)
+            with apart:
+                for step in steps:
+                    self._step(step)
+
+    def _fork(self, steps: Sequence[Step], name: str, emit: _EmitTask, rows: Sequence[int], tasks: ir.Value) -> None:
+        """Run tasks by a table (`_Table`). A thread with scratch has a copy of it, and so of the arguments in it."""
+        scratch = next((step.scratch for step in steps if step.scratch is not None), None)
+        memory, size = ir.Constant(PTR, None), i64(0)
+        if scratch is not None:
+            memory, size = self._pointer(scratch), self.ints.dim(scratch.type.nbytes)
+        places = self._places(steps)
+        words = places[-1] + 1 + _ARGUMENTS + len(steps[-1].arguments)
+        table = stack(self.setup, ir.ArrayType(PTR, words))
+        self.depth += 1  # the arguments are filled before the loops around
+        for place, step in zip(places, steps, strict=True):
+            at = self.setup.gep(table, [i64(place + 1)], source_etype=PTR)
+            self.setup.store(self._kernel(step.kernel.name), self.setup.gep(table, [i64(place)], source_etype=PTR))
+            self._arguments(step, self._dims(step.kernel), self._error(0), at)
         self.depth -= 1
-        for i, value in enumerate((self._rows(rows), *values)):
-            self.b.store(value, self.b.gep(table, [i64(i)], source_etype=PTR))
-        tasks = i64(len(rows) // 3)
-        self.b.call(self.parallel_for, [self.pool, self._side_by_side(), table, tasks, i64(0), i64(0)])
+        for i, value in enumerate((self._rows(rows), i64(len(rows) // 3), memory)):
+            self.setup.store(value, self.setup.gep(table, [i64(i)], source_etype=PTR))
+        run = self._runner(name, emit)
+        self.b.call(self.parallel_for, [self.pool, run, table, tasks, i64(words), size])
+
+    def _places(self, steps: Sequence[Step]) -> list[int]:
+        """Where each kernel is in a launch's table."""
+        sizes = [1 + _ARGUMENTS + len(step.arguments) for step in steps]
+        return [_TABLE + sum(sizes[:n]) for n in range(len(steps))]
+
+    def _parts(self, most: int) -> ir.Value:
+        """How many parts of `most` or of a divisor keep all threads busy: a contraction packs panels for each."""
+        halves = [most >> n for n in range(1, most.bit_length()) if most % (1 << n) == 0]
+        found = i64(most)
+        for fewer in dict.fromkeys((*halves, 1)):
+            found = self.b.select(self.b.icmp_signed(">=", i64(fewer), self._busy_tasks()), i64(fewer), found)
+        return found
+
+    def _is_even(self, parts: ir.Value) -> ir.Value:
+        """Whether threads that do as many parts as the one that does most would do few more than there are."""
+        b, threads = self.b, self._threads()
+        rounds = b.sdiv(b.add(parts, b.sub(threads, i64(1))), threads)
+        return b.icmp_signed("<=", b.mul(b.mul(rounds, threads), i64(7)), b.mul(parts, i64(8)))
 
     def _rows(self, words: Sequence[int]) -> ir.Value:
         kind = ir.ArrayType(I32, len(words))
-        found = ir.GlobalVariable(self.module, kind, self.module.get_unique_name("tasks"))
+        found = ir.GlobalVariable(self.module, kind, self.module.get_unique_name("rows"))
         found.linkage, found.global_constant, found.initializer = "internal", True, ir.Constant(kind, list(words))
         found.type = PTR
         return found
 
-    def _side_by_side(self) -> ir.Function:
-        """The kernel of a launch: calls the kernel that the task's row names, with the task and tasks there."""
-        name = f"{self.b.function.name}.launch"
+    def _runner(self, name: str, emit: _EmitTask) -> ir.Function:
+        """The kernel of a launch, whose tasks `emit` spells."""
+        name = f"{self.b.function.name}.{name}"
         found = self.module.globals.get(name)
-        if found is not None:
-            return found
-        kind = ir.FunctionType(ir.VoidType(), [PTR, I64, I64])
-        function = plain_function(self.module, kind, name)
-        function.linkage = "internal"
-        table, task, _ = function.args
-        b = ir.IRBuilder(function.append_basic_block("entry"))
-        rows = b.load(table, typ=PTR)
+        if found is None:
+            found = plain_function(self.module, _KERNEL, name)
+            found.linkage = "internal"
+            pointer, task, tasks = found.args
+            table = _Table(ir.IRBuilder(found.append_basic_block("entry")), pointer)
+            emit(table, task, tasks)
+            table.b.ret_void()
+        return found
 
-        def word(n: int) -> ir.Value:
-            at = b.gep(rows, [b.add(b.mul(task, i64(3)), i64(n))], source_etype=I32)
-            return b.zext(b.load(at, typ=I32), I64)
+    def _call_task(self, table: _Table, task: ir.Value, tasks: ir.Value) -> None:
+        """Side by side: the task's row is (place, task, tasks) of a kernel."""
+        place, own, count = table.row(task)
+        table.call(place, own, count)
 
-        place = b.mul(word(0), i64(2))
-        kernel, args = (b.load(b.gep(table, [b.add(place, i64(n))], source_etype=PTR), typ=PTR) for n in (1, 2))
-        kernel.type = kind.as_pointer()  # llvmlite finds the signature in the pointer's type
-        b.call(kernel, [args, word(1), word(2)])
-        b.ret_void()
-        return function
+    def _call_steps(self, table: _Table, task: ir.Value, tasks: ir.Value) -> None:
+        """A chain: each row is (place, sign of tasks, whether it has scratch) of a kernel."""
+        b = table.b
+        with counted_loop(b, i64(0), b.ptrtoint(table.word(1), I64), i64(1)) as n:
+            place, sign, has_scratch = table.row(n)
+            with b.if_then(b.icmp_signed("!=", has_scratch, i64(0))):
+                b.store(table.word(_SCRATCH), b.gep(table.pointer, [b.add(place, i64(1 + _SCRATCH))], source_etype=PTR))
+            table.call(place, task, b.mul(tasks, sign))
 
     def _error(self, n: int) -> ir.Value:
         return self.setup.gep(self.errors, [i64(n)], source_etype=I32)
@@ -512,12 +567,13 @@ class ProgramEmitter:
             b.store(self.ints.symbols[symbol.name], b.gep(array, [i64(i)], source_etype=I64))
         return array
 
-    def _arguments(self, step: Step, dims: ir.Value, error: ir.Value) -> ir.Value:
+    def _arguments(self, step: Step, dims: ir.Value, error: ir.Value, array: ir.Value | None = None) -> ir.Value:
         """The argument array of a kernel; in a loop it is filled before it, but for addresses that change."""
         placed = [step.scratch, *step.arguments]
         null = ir.Constant(PTR, None)
         values = [dims, error, *(null if p is None else self._pointer(p) for p in placed)]
-        array = stack(self.setup, ir.ArrayType(PTR, len(values))) if self.depth else self.args
+        if array is None:
+            array = stack(self.setup, ir.ArrayType(PTR, len(values))) if self.depth else self.args
         for i, (p, value) in enumerate(zip((None, None, *placed), values, strict=True)):
             once = self.depth and not (p is not None and self._moves(p))
             b = self.setup if once else self.b
@@ -527,19 +583,64 @@ class ProgramEmitter:
     def _busy_tasks(self) -> ir.Value:
         """How many tasks keep all threads busy, also where one is held up."""
         if self.busy_tasks is None:
-            b = self.setup
-            function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), "tjit.pool_threads")
-            threads = b.call(function, [self.pool])
+            b, threads = self.setup, self._threads()
             several = b.mul(threads, i64(_TASKS_OF_A_THREAD))
             self.busy_tasks = b.select(b.icmp_signed(">", threads, i64(1)), several, threads)
         return self.busy_tasks
 
+    def _threads(self) -> ir.Value:
+        if self.threads is None:
+            function = ir.Function(self.module, ir.FunctionType(I64, [PTR]), "tjit.pool_threads")
+            self.threads = self.setup.call(function, [self.pool])
+        return self.threads
+
     def _kernel(self, name: str) -> ir.Function:
         found = self.kernels.get(name)
         if found is None:
-            kind = ir.FunctionType(ir.VoidType(), [PTR, I64, I64])
-            found = self.kernels[name] = ir.Function(self.module, kind, name)
+            found = self.kernels[name] = ir.Function(self.module, _KERNEL, name)
         return found
+
+
+def _chain_rows(steps: Sequence[Step], places: Sequence[int]) -> list[int]:
+    """For each step of a chain: place in the table, -1 where tasks have to be whole rows, 1 where it has scratch."""
+    found: list[int] = []
+    for place, step in zip(places, steps, strict=True):
+        found += [place, -1 if isinstance(step.kernel, ContractKernel) else 1, int(step.scratch is not None)]
+    return found
+
+
+def _task_rows(steps: Sequence[Step], places: Sequence[int]) -> list[int]:
+    """For each task of steps side by side: place in the table, task, tasks."""
+    found: list[int] = []
+    for place, step in zip(places, steps, strict=True):
+        assert isinstance(step.kernel.tasks, int)
+        for task in range(step.kernel.tasks):
+            found += [place, task, step.kernel.tasks]
+    return found
+
+
+class _Table:
+    """The table of a launch, while its runner is emitted: rows, their number, scratch memory, then the kernels.
+
+    Each kernel's place has its address, and behind it its arguments.
+    """
+
+    def __init__(self, b: ir.IRBuilder, pointer: ir.Value) -> None:
+        self.b, self.pointer = b, pointer
+
+    def word(self, n: int | ir.Value) -> ir.Value:
+        place = i64(n) if isinstance(n, int) else n
+        return self.b.load(self.b.gep(self.pointer, [place], source_etype=PTR), typ=PTR)
+
+    def row(self, n: ir.Value) -> list[ir.Value]:
+        b, rows = self.b, self.word(0)
+        places = (b.add(b.mul(n, i64(3)), i64(i)) for i in range(3))
+        return [b.sext(b.load(b.gep(rows, [place], source_etype=I32), typ=I32), I64) for place in places]
+
+    def call(self, place: ir.Value, task: ir.Value, tasks: ir.Value) -> None:
+        b, kernel = self.b, self.word(place)
+        kernel.type = _KERNEL.as_pointer()  # llvmlite finds the signature in the pointer's type
+        b.call(kernel, [b.gep(self.pointer, [b.add(place, i64(1))], source_etype=PTR), task, tasks])
 
 
 def _may_fail(kernel: Kernel) -> bool:

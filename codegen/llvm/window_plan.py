@@ -8,11 +8,12 @@ each channel, channels are filters that each read an image of their own, whose e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
 
 from tjit.codegen.digits import substitute_symbol
+from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
 from tjit.codegen.llvm.contract_operands import Operand, holds, operand_in_panels, plain_operand, results_along_n
 from tjit.codegen.llvm.target import Target
@@ -48,6 +49,7 @@ _MOST_STEP = 4  # from position to position: whole vectors are loaded and every 
 _CELL_FLOPS = 1 << 20
 _MOVED_FLOPS = 32  # as many take as long as an element of the image or of the results takes to be copied
 _CELLS = 16
+_PIECES = 8  # of all images
 _MOST_TASKS = 64
 
 
@@ -164,6 +166,14 @@ class WindowPlan:
         return self.groups * self.n.count * self.m_blocks
 
     @property
+    def grid(self) -> tuple[GridAxis, ...]:
+        """What tasks are equal ranges of: groups, then the images and positions that blocks of n begin at."""
+        n, level = self.n, self.n.level
+        pieces = [(axis, 1) for axis in self.windows.batch]
+        pieces += [(Axis(d.symbol, d.extent), 1) for d in reversed(n.digits[level + 1 :])]
+        return whole_pieces(*pieces, (Axis(n.digits[level].symbol, n.digits[level].extent), n.span))
+
+    @property
     def tasks(self) -> Dim:
         results = self.m * prod(d.extent for d in self.windows.n)
         read = (1 if self.planes is None else self.m) * _image_size(self.windows)
@@ -257,6 +267,7 @@ def _plan_image(
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
     n = blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
     n, m_block = _cells(windows, m, n, tile, m_block, width)
+    n = _equal_images(windows, n, tile)
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
@@ -324,6 +335,15 @@ def _cells(windows: WindowMap, m: int, n: Blocks, tile: Blocks, m_block: int, wi
 def _image_size(windows: WindowMap) -> int:
     """About how many elements the image has."""
     return prod((windows.n[a.n] if a.n is not None else windows.k[a.k or 0]).extent for a in windows.axes)
+
+
+def _equal_images(windows: WindowMap, n: Blocks, tile: Blocks) -> Blocks:
+    """Blocks of several images as equal pieces of all, so many that tasks are too."""
+    if n.level < max(windows.own, tile.level + 1):
+        return n
+    images = n.digits[n.level].extent
+    most = max(1, min(n.span, images // _PIECES))
+    return replace(n, span=next(span for span in range(most, 0, -1) if images % span == 0))
 
 
 def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tuple[int, ...]:

@@ -47,8 +47,10 @@ class _Windows(Filling):
         """The cells of this task: filters first, then positions, then groups."""
         ints, b, plan = self.ints, self.b, self.plan
         cells = ints.dim(plan.cells)
-        first = ints.div(ints.mul(self.task, cells), self.tasks)
-        last = ints.div(ints.mul(ints.add(self.task, i64(1)), cells), self.tasks)
+        negative = b.icmp_signed("<", self.tasks, i64(0))  # as with other contractions; all filters follow one another
+        tasks = b.select(negative, b.neg(self.tasks), self.tasks)
+        first = ints.div(ints.mul(self.task, cells), tasks)
+        last = ints.div(ints.mul(ints.add(self.task, i64(1)), cells), tasks)
         cell = stack(b, I64)
         b.store(first, cell)
         b.store(i64(-1), self.packed)

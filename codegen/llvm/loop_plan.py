@@ -1,0 +1,185 @@
+"""How a loop kernel is emitted: its lanes, the vectors side by side, and the units of work that tasks are ranges of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from tjit.codegen.grids import GridAxis, whole_pieces
+from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Scan, varies, walk
+from tjit.codegen.lanes import NEAR
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
+from tjit.codegen.run_on import RunOn, run_on
+from tjit.ir.dims import Dim, coefficient, symbols
+
+__all__ = ["LIGHT", "LoopPlan", "plan_loops"]
+
+LIGHT = 8  # computations: below, several vectors are in flight at once
+_BLOCK = 2048  # lanes' axis: elements of one unit of work
+_SMALL = 8  # times smaller than a block has to be
+_NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many lanes, and how many vectors side by side."""
+
+    width: int
+    unroll: int
+
+
+def _equal_block(extent: Dim, step: int, most: int) -> int:
+    """A block of at most `most` steps, and no small one, that the axis is 16 times of, or 8 or 4, if there is one."""
+    if isinstance(extent, int):
+        for pieces in (16, 8, 4):
+            steps, rest = divmod(extent, step * pieces)
+            if rest == 0 and steps >= 1:
+                found = next((n for n in range(most, 0, -1) if steps % n == 0), 1)
+                if found == steps or found * _SMALL >= most:
+                    return step * found
+    return step * most
+
+
+@lru_cache(maxsize=8)
+def plan_loops(kernel: LoopKernel, target: Target) -> LoopPlan:
+    """Decide how `kernel` is emitted for `target`."""
+    return LoopPlan(kernel, target)
+
+
+@dataclass(frozen=True)
+class LoopPlan:
+    """The decisions for one kernel on one target."""
+
+    kernel: LoopKernel
+    target: Target
+
+    @cached_property
+    def columns(self) -> bool:
+        """Whether the lanes are parallel points of their own."""
+        return self.kernel.vector is not None and any(a is self.kernel.vector for a in self.kernel.parallel)
+
+    @cached_property
+    def run(self) -> RunOn | None:
+        """How the lanes run over several axes; None: they run along one."""
+        return run_on(self.kernel)
+
+    @cached_property
+    def strided(self) -> bool:
+        """Whether it goes down the rows of one narrow block: strided reads, whose cache lines serve all of them."""
+        return self.columns and self.run is None and self._has_strides()
+
+    @cached_property
+    def by_rows(self) -> bool:
+        """Whether scans of columns go row by row."""
+        return self.columns and self._scans_columns()
+
+    @cached_property
+    def wide(self) -> bool:
+        """Whether reductions of columns go row by row."""
+        return goes_by_rows(self.kernel)
+
+    @cached_property
+    def shape(self) -> Shape:
+        return self._choose_shape()
+
+    @cached_property
+    def units(self) -> tuple[Sequence[Axis], Dim, int]:
+        """The axes whose points are counted, the blocks per point of the lanes' axis, and a block's size."""
+        if not self.columns:
+            return self.kernel.parallel, 1, 1
+        if self.run is not None:
+            rows = self.run.rows(self.shape.width)
+            extent = self.run.axes[-1].extent
+            block = _equal_block(extent, rows, max(1, _BLOCK // (rows * self.run.inner)))
+            return self.kernel.parallel[: -len(self.run.axes)], (extent + (block - 1)) // block, block
+        *outer, inner = self.kernel.parallel
+        if self.wide:
+            block = block_of_columns(self.kernel, self.shape.width)
+            return outer, (inner.extent + (block - 1)) // block, block
+        step = self.shape.width * self.shape.unroll
+        reduces = any(loop.axes for loop in self.kernel.loops)
+        size = _NARROW_BLOCK if self.strided and not self.by_rows else _BLOCK  # scans: long runs in memory
+        block = step if reduces and not self.by_rows else _equal_block(inner.extent, step, max(1, size // step))
+        return outer, (inner.extent + (block - 1)) // block, block
+
+    @property
+    def grid(self) -> tuple[GridAxis, ...]:
+        """What equal ranges of the units are ranges of."""
+        if self.kernel.cross is not None:
+            outer = self.kernel.parallel[:-1]
+            return whole_pieces(*((a, 1) for a in (outer if self.kernel.cross not in outer else outer[:-1])))
+        outer, _, block = self.units
+        pieces = [(axis, 1) for axis in outer]
+        if self.columns:
+            along = self.kernel.vector if self.run is None else self.run.axes[-1]
+            assert along is not None
+            pieces = [(along, block), *pieces] if self.strided else [*pieces, (along, block)]
+        return whole_pieces(*pieces)
+
+    def _choose_shape(self) -> Shape:
+        if self.kernel.vector is None:
+            return Shape(1, 1)
+        statements = [s for loop in self.kernel.loops for s in loop.body]
+        seen: set[int] = set()
+        exprs = [e for s in statements for e in walk(s.value, seen)]
+        floats = [e.dtype.itemsize for e in exprs if e.dtype.is_floating_point]
+        sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in exprs] or [4]
+        width = max(1, self.target.lanes(max(sizes)))
+        heavy = sum(isinstance(e, Compute) for e in exprs)
+        reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
+        many = 8 if self.columns and self.target.registers >= 32 else 4  # columns: whole cache lines of each row
+        many = 2 if self.by_rows else 4 if self.kernel.cross is not None else many
+        many = min(many, max(1, self.target.registers * 3 // 4 // self._running_vectors()))
+        light = many if reduces or self.kernel.cross is not None else 2
+        unroll = light if heavy <= LIGHT else 2 if heavy <= 3 * LIGHT and reduces else 1
+        if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
+            unroll = 1
+        if self.run is not None:
+            return Shape(width, 1)
+        extent = self.kernel.vector.extent
+        if isinstance(extent, int) and self.columns:
+            unroll = max(1, min(unroll, -(-extent // width)))
+        while isinstance(extent, int) and not self.columns and unroll > 1 and extent < width * unroll:
+            unroll //= 2
+        while isinstance(extent, int) and width > 4 and extent <= width // 2:
+            width //= 2
+        return Shape(width, unroll)
+
+    def _running_vectors(self) -> int:
+        """How many vectors the loop with the most reductions keeps in registers, for each vector of lanes."""
+        kinds = [[s.kind for s in loop.body if isinstance(s, Reduce)] for loop in self.kernel.loops]
+        return max(1, *(sum(2 if kind.startswith("arg") else 1 for kind in found) for found in kinds))
+
+    def _by_lane(self, load: Load) -> bool:
+        """Whether each lane has an index or a condition of its own: code of as many parts as there are lanes."""
+        assert self.kernel.vector is not None
+        lane = self.kernel.vector.symbol
+        memo: dict[int, bool] = {}
+        guarded = any(lane in symbols(d) for pair in load.conditions for d in pair)
+        return guarded or any(varies(value, frozenset({lane}), memo) for _, value, _ in load.bindings)
+
+    def _has_strides(self) -> bool:
+        """Whether a load steps over many elements from lane to lane, and over few from row to row."""
+        seen: set[int] = set()
+        exprs = (e for loop in self.kernel.loops for s in loop.body for e in walk(s.value, seen))
+        return any(self._crosses_lines(e) for e in exprs if isinstance(e, Load) and not e.bindings)
+
+    def _crosses_lines(self, load: Load) -> bool:
+        vector = self.kernel.vector
+        assert vector is not None
+        offset = load.buffer.offset(load.index)
+        k = coefficient(offset, vector.symbol)
+        if isinstance(k, int) and abs(k) <= NEAR:
+            return False
+        rows = [coefficient(offset, a.symbol) for a in self.kernel.parallel if a is not vector]
+        return any(not isinstance(c, int) or 0 < abs(c) <= NEAR for c in rows)
+
+    def _scans_columns(self) -> bool:
+        """Whether the kernel may go row by row with what the columns' scans have come to in the first-level cache."""
+        if len(self.kernel.loops) != 1 or len(self.kernel.loops[0].axes) != 1:
+            return False
+        body = self.kernel.loops[0].body
+        scans = any(isinstance(s, Scan) for s in body) and not any(isinstance(s, Reduce) for s in body)
+        return scans and self.kernel.cross is None
