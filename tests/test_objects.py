@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import llvmlite.binding as llvm
@@ -50,6 +51,17 @@ def test_every_target_gives_an_object_of_its_machine(name):
 
     assert data[:4] == b"\x7fELF"
     assert data[18] == {"x86_64": 62, "aarch64": 183}[named_target(name).architecture]
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+@pytest.mark.parametrize("order", ["rows", "k", "any"])
+def test_what_hides_an_index_from_loop_strength_reduction_costs_no_instruction(name, order):
+    module = emit_packing(Packing(f16, f32, 16, order), named_target(name))
+    assert "llvm.bswap" in str(module)
+
+    text = assembly(module, named_target(name))
+
+    assert not re.search(r"\b(bswap|movbe|rev)\w*\b", text)
 
 
 def test_the_same_module_gives_the_same_bytes():
