@@ -9,6 +9,7 @@ from typing import Any
 import llvmlite.ir as ir
 import numpy as np
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.objects import compile_module, module_text
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
@@ -28,7 +29,7 @@ def _module(body: Body, operands: tuple[DType, ...], result: DType, width: int, 
     pointers = [ir.PointerType()] * (len(operands) + 1)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [*pointers, _I64]), "kernel")
     entry, loop, end = (function.append_basic_block(n) for n in ("entry", "loop", "end"))
-    b = ir.IRBuilder(entry)
+    b = Builder(entry)
     b.branch(loop)
     b.position_at_end(loop)
     i = b.phi(_I64)
