@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coefficients import by_square, remez
 from mpmath import mp, mpf
@@ -25,7 +25,7 @@ def rounded(x: mpf, dtype: str) -> float:
         return float(+x)
 
 
-def show(name: str, values: dict[str, Sequence[float]]) -> None:
+def show(name: str, values: Mapping[str, Sequence[float]]) -> None:
     print(f"{name}: dict[str, tuple[float, ...]] = {{")
     for dtype, numbers in values.items():
         print(f'    "{dtype}": (\n' + wrapped(numbers) + ",\n    ),")
