@@ -18,7 +18,9 @@ _PANEL_BYTES = 128  # of a step of k: whole tiles of every target, so that one l
 _LEAST_STEPS = 8  # of k
 _LEAST_RESULTS = 3  # beside the frozen operand: with fewer its memory is all that counts, however it lies
 _MOST_PADDING = 3  # a third of the rows may be added
-_FEW_POSITIONS = 128  # of a product with frozen filters: with more, lanes run along positions
+# Positions of products with frozen filters. With more, plain products have lanes along positions, and filters that are
+# packed once for many tiles are read as fast.
+_FEW_POSITIONS, _FEW_WINDOWS = 128, 256
 _MOVES = ("reshape", "permute")
 
 
@@ -147,7 +149,7 @@ class _Readers:
             return not isinstance(results, int) or results >= _LEAST_RESULTS
         if not isinstance(results, int) or results < _LEAST_RESULTS:
             return False
-        return results <= _FEW_POSITIONS or self._has_windows(other)
+        return results <= (_FEW_WINDOWS if self._has_windows(other) else _FEW_POSITIONS)
 
     def _has_windows(self, operand: Operand) -> bool:
         node = self.producers.get(operand) if isinstance(operand, Value) else None
