@@ -15,6 +15,7 @@ from functools import cached_property
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import SortKernel, kernel_symbols
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.keys import Keys
@@ -126,7 +127,7 @@ class _Sort:
         self.module = module
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), kernel.name)
         self.args, self.task, self.tasks = function.args
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.entry = self.b.block
         self.ints = Integers(self.b)
         self.width = target.lanes(max(4, kernel.value.dtype.itemsize)) if self.element.width <= 64 else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import llvmlite.ir as ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.keys import Keys
 from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, i64, stack, while_loop
 
@@ -29,7 +30,7 @@ class _DigitSort:
     def __init__(self, function: ir.Function, keys: Keys) -> None:
         self.one, self.other, self.counts, self.n = function.args
         self.keys, self.element = keys, keys.element
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.b = Builder(function.append_basic_block("entry"))
         self.total = stack(self.b, I32)
 
     def emit(self) -> None:
@@ -101,7 +102,7 @@ def emit_insertion_sort(module: ir.Module, name: str, element: ir.IntType) -> ir
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64]), name)
     function.linkage = "internal"
     base, n = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
+    b = Builder(function.append_basic_block("entry"))
     place = stack(b, I64)
 
     def at(i: ir.Value) -> ir.Value:
