@@ -12,7 +12,7 @@ import tjit
 from tests.tolerances import assert_close, assert_same
 from tjit import dtypes, nn
 from tjit.codegen.llvm.target import host_target, named_target
-from tjit.errors import ArgumentError
+from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.parser import parse_graph
@@ -220,6 +220,21 @@ def test_frozen_parameters_cannot_be_written(rng):
 
     with pytest.raises(ArgumentError, match="which is read-only"):
         frozen(tjit.ones(4, 4))
+
+
+@pytest.mark.parametrize("called", [False, True], ids=["before a call", "after a call"])
+def test_frozen_parameters_keep_their_memory(called, rng):
+    frozen, _ = frozen_and_plain(draw(rng, (64, 64), "f32"), F.linear)
+    if called:
+        frozen(tjit.ones(8, 64))
+    message = r"this f32\[64, 64\] tensor is frozen: it cannot be given other memory"
+
+    with pytest.raises(TypeRuleError, match=message):
+        frozen.weight.data = tjit.zeros(64, 64)
+    with pytest.raises(TypeRuleError, match=message):
+        frozen.weight.set_(tjit.zeros(64, 64))
+    with pytest.raises(TypeRuleError, match=r"the memory of this .* tensor is read-only"):
+        frozen.weight.zero_()
 
 
 def test_a_saved_module_gives_the_same_bits(rng, tmp_path):

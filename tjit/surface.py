@@ -462,6 +462,12 @@ def _get_data(self: Tensor) -> Tensor:
 
 
 def _set_data(self: Tensor, value: Tensor) -> None:
+    if self.is_frozen:
+        raise TypeRuleError(
+            f"this {self.type_} tensor is frozen: it cannot be given other memory",
+            user_location(),
+            hint="change it before tjit.jit.freeze, or clone() it",
+        )
     if state.trace is not None:
         state.trace.assign(self, value)
     else:
@@ -503,7 +509,11 @@ def zero_(x: Tensor) -> Tensor:
 
 @public(function=False)
 def set_(x: Tensor, source: Tensor) -> Tensor:
-    """Give x the memory of `source`."""
+    """Give x the memory of `source`.
+
+    Raises:
+        TypeRuleError: x is frozen (`tjit.jit.freeze`).
+    """
     _set_data(x, source)
     return x
 
