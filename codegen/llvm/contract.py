@@ -19,8 +19,9 @@ from tjit.codegen.kernel import ContractKernel
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_lanes import bind_digits, emit_epilogue, load_arguments
 from tjit.codegen.llvm.contract_operands import leads_with_m
-from tjit.codegen.llvm.contract_plan import ColumnClass, Plan, RowClass, Style, plan_contract
+from tjit.codegen.llvm.contract_plan import ColumnClass, Plan, RowClass, plan_contract
 from tjit.codegen.llvm.contract_sides import Dependency, Emission, Range, Side, Strided
+from tjit.codegen.llvm.contract_tile import Style
 from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel

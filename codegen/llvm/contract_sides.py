@@ -10,7 +10,8 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Axis, ContractKernel, Expr
 from tjit.codegen.llvm.contract_lanes import emit_fill, runs
 from tjit.codegen.llvm.contract_operands import Operand
-from tjit.codegen.llvm.contract_plan import FEW_ROWS, Pack, Plan
+from tjit.codegen.llvm.contract_packing import FEW_ROWS, Pack
+from tjit.codegen.llvm.contract_plan import Plan
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.target import Target
@@ -134,7 +135,7 @@ class Side:
         first = i64(0) if self.pack is Pack.LAST else offset
         steps = e.ints.add(self.steps(k.size), i64(int(self.plan.has_offsets and self.name == "b")))
         packed = Strided(e.at(self.panels, e.ints.mul(first, steps)), i64(1), width)
-        if self.pack in (Pack.ALL, Pack.FILL):
+        if self.pack.is_whole:
             return packed
         placed = self._in_place(rows, e.lowest)
         if self.pack is Pack.NONE:

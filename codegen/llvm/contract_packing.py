@@ -1,0 +1,98 @@
+"""Which operands of a contraction are packed, and which are read in place."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from tjit.codegen.llvm.contract_tile import FEW_COLUMNS, NEAR_PERIOD, Style, Tiled, at_most, crowds, falls_together
+
+__all__ = ["CACHE_BYTES", "FEW_ROWS", "M_CELL", "Pack", "pack_a", "pack_b", "wastes"]
+
+FEW_ROWS = 64
+M_CELL = 256
+CACHE_BYTES = 16 << 20  # of b: more is read from memory each time
+_FAR_PERIOD = 2048  # bytes from line to line, of which a second-level cache keeps _FAR_LINES
+_FAR_LINES = 512
+_B_BYTES = 2 << 20  # of b: more is worth packing
+_PASSES = 2  # over b, for fewer tiles of rows packing never pays
+
+
+class Pack(Enum):
+    """Which panels of an operand are packed; the others are read in place."""
+
+    ALL = "all"
+    FILL = "fill"  # all: evaluated into a matrix; where its lanes run along k and the operand is b, packed from there
+    LAST = "last"  # the one that is not full
+    TALL = "tall"  # all, where there are many rows
+    NONE = "none"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every panel is packed, whatever the number of rows."""
+        return self in (Pack.ALL, Pack.FILL)
+
+
+def pack_a(tiled: Tiled) -> Pack:
+    """The microkernel takes any strides of a: pack only what it cannot read, or what would evict itself."""
+    kernel, a, rows = tiled.kernel, tiled.a, tiled.rows
+    if tiled.dot:
+        return Pack.ALL
+    if tiled.joins_runs:
+        return Pack.FILL  # as it lies in a matrix
+    if tiled.style is not Style.TILES:
+        return _fill_a(tiled)
+    if a is None:
+        return Pack.FILL
+    if a.buffer.dtype is not kernel.accumulate or a.order == "any" or kernel.blocking.packs_a:
+        return Pack.ALL
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if crowds(a, kernel) and not at_most(n, FEW_COLUMNS):
+        return Pack.ALL
+    # one column of tiles reads each line but once or twice
+    once = at_most(n, tiled.columns) and at_most(m * k * a.buffer.dtype.itemsize, CACHE_BYTES)
+    if a.order == "rows" and not once and not at_most(k, _FAR_LINES) and falls_together(a.k_stride, _FAR_PERIOD, a):
+        return Pack.ALL
+    if isinstance(m, int) and (m % rows == 0 or wastes(m % rows, m, rows)):
+        return Pack.NONE
+    return Pack.LAST
+
+
+def _fill_a(tiled: Tiled) -> Pack:
+    """The kernels for few rows read a in place or from a matrix; dots want it contiguous."""
+    a = tiled.a
+    if a is None or a.buffer.dtype is not tiled.kernel.accumulate:
+        return Pack.FILL
+    return Pack.NONE if tiled.style is Style.STREAMS or a.k_stride == 1 else Pack.FILL
+
+
+def pack_b(tiled: Tiled) -> Pack:
+    """A row of b must be contiguous for the microkernel; packing pays where many rows of a use it."""
+    kernel, b = tiled.kernel, tiled.b
+    if tiled.dot:
+        return Pack.ALL
+    if tiled.style is not Style.TILES:
+        return Pack.NONE
+    if b is None:
+        return Pack.FILL
+    if tiled.joins_runs:
+        return Pack.ALL
+    if b.panels is not None:
+        return Pack.NONE
+    if b.buffer.dtype is not kernel.accumulate or b.order != "rows":
+        return Pack.ALL
+    m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if not tiled.target.masks and not (isinstance(n, int) and n % tiled.lanes == 0):
+        return Pack.ALL
+    if kernel.blocking.packs_b is not None:
+        return Pack.ALL if kernel.blocking.packs_b else Pack.NONE
+    is_low = at_most(m, FEW_ROWS) and not falls_together(b.k_stride, NEAR_PERIOD, b)
+    if is_low or at_most(m, _PASSES * tiled.rows):
+        return Pack.NONE
+    if not isinstance(m, int):
+        return Pack.TALL
+    return Pack.NONE if m <= M_CELL * 2 and at_most(k * n * kernel.accumulate.itemsize, _B_BYTES) else Pack.ALL
+
+
+def wastes(edge: int, extent: int, rows: int) -> bool:
+    """Whether a full tile for the last `edge` rows would spend more than 1 % of all work on rows that are not there."""
+    return (rows - edge) * 100 > extent
