@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -129,7 +131,7 @@ def test_a_symbolic_batch_keeps_one_copy_of_the_weight(rng):
 
     weight = frozen._original.weight
     assert isinstance(weight._data, Laid)
-    assert len(weight.__dict__["_laid"]) == 1
+    assert len(weight.__dict__["_frozen"].laid) == 1
     assert frozen._methods["forward"].compiled.cache_info().misses == 2
     assert_same(weight.numpy(), w)
 
@@ -235,6 +237,21 @@ def test_frozen_parameters_keep_their_memory(called, rng):
         frozen.weight.set_(tjit.zeros(64, 64))
     with pytest.raises(TypeRuleError, match=r"the memory of this .* tensor is read-only"):
         frozen.weight.zero_()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["deep", "pickled"])
+def test_copies_of_frozen_parameters_are_not_frozen(copied, rng):
+    frozen, _ = frozen_and_plain(draw(rng, (64, 64), "f32"), F.linear)
+    x = tjit.ones(8, 64)
+    frozen(x)
+
+    weight = copied(frozen.weight)
+    linear = tjit.compile(lambda x: F.linear(x, weight))
+
+    assert not weight.is_frozen
+    assert_close(linear(x).numpy(), frozen(x).numpy(), 64)
+    weight.zero_()
+    assert not linear(x).numpy().any()
 
 
 def test_a_saved_module_gives_the_same_bits(rng, tmp_path):

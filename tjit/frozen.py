@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -20,9 +20,22 @@ __all__ = ["freeze_tensor", "laid_array", "laid_sources"]
 _BLOCK = 64  # rows of a part that is copied at a time: source and target stay in the first-level cache
 
 
+@dataclass
+class _Frozen:
+    """What a frozen tensor's attribute `_frozen` holds; copies have none.
+
+    Attributes:
+        laid: the tensor laid out, by the text of the graph that does so.
+        is_plain: whether a program reads it as it is.
+    """
+
+    laid: dict[str, Tensor] = field(default_factory=dict)
+    is_plain: bool = False
+
+
 def freeze_tensor(tensor: Tensor) -> None:
     """Say that nothing changes the elements of `tensor` any more; writing to them raises."""
-    tensor.__dict__["_frozen"] = True
+    tensor.__dict__["_frozen"] = _Frozen()
     tensor.array.flags.writeable = False
 
 
@@ -45,18 +58,18 @@ def laid_sources(sources: tuple[Source, ...], laid: Sequence[tuple[int, str]]) -
 
 def _laid_tensor(tensor: Tensor, text: str) -> Tensor:
     """`tensor` laid out by the graph that `text` is; one for all programs."""
-    known: dict[str, Tensor] = tensor.__dict__.setdefault("_laid", {})
-    if text not in known:
+    frozen: _Frozen = tensor.__dict__["_frozen"]
+    if text not in frozen.laid:
         graph = parse_graph(text)
-        known[text] = Tensor(laid_array(graph, tensor.array))
-        if not tensor.__dict__.get("_plain"):
-            tensor._data = Laid(tensor.type_, partial(_restored, graph, known[text]))
-    return known[text]
+        laid = frozen.laid[text] = Tensor(laid_array(graph, tensor.array))
+        if not frozen.is_plain:
+            tensor._data = Laid(tensor.type_, partial(_restored, graph, laid))
+    return frozen.laid[text]
 
 
 def _keep_plain(tensor: Tensor) -> None:
     """Have a tensor's own memory, which a program reads."""
-    tensor.__dict__["_plain"] = True
+    tensor.__dict__["_frozen"].is_plain = True
     if isinstance(tensor._data, Laid):
         tensor._data = tensor.array
 

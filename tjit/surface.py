@@ -625,7 +625,8 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     result = _rebuilt(self.__class__, data, self._requires_grad, {})
     memo[id(self)] = result
     result._grad = copy.deepcopy(self._grad, memo)
-    result.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "_hooks"}, memo))
+    attributes = {k: v for k, v in self.__dict__.items() if k not in ("_hooks", "_frozen")}
+    result.__dict__.update(copy.deepcopy(attributes, memo))
     return result
 
 
@@ -640,7 +641,7 @@ def __copy__(self: Tensor) -> Tensor:
 @_attach
 def __reduce_ex__(self: Tensor, protocol: Any) -> tuple[Any, ...]:
     _no_value(self, "elements", "keep pickling outside of the compiled function")
-    attributes = {k: v for k, v in self.__dict__.items() if k not in ("_hooks", "retains_grad")}
+    attributes = {k: v for k, v in self.__dict__.items() if k not in ("_hooks", "retains_grad", "_frozen")}
     return _rebuilt, (self.__class__, self.array, self.requires_grad, attributes)
 
 

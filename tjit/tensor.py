@@ -218,7 +218,7 @@ class Tensor:
     @property
     def is_frozen(self) -> bool:
         """Whether nothing changes the elements any more (`tjit.jit.freeze`)."""
-        return bool(self.__dict__.get("_frozen"))
+        return "_frozen" in self.__dict__
 
     @property
     def array(self) -> np.ndarray:
