@@ -180,6 +180,52 @@ def test_threads_share_one_handle(mlp, binary, tmp_path):
     run_native([binary, "threads", mlp], tmp_path)
 
 
+class Rows(nn.Module):
+    """Layers of which each goes on with the rows of the one before: a chain of kernels, in a fork-join."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = nn.functional.softmax(nn.functional.relu(layer(x)), -1)
+        return tjit.cumsum(x, 1)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """rows.tjit, with weights as they are and in panels."""
+    path = tmp_path_factory.mktemp("rows") / "rows.tjit"
+    tjit.manual_seed(0)
+    plain, x = Rows().requires_grad_(False).eval(), tjit.zeros(256, 64)
+    frozen = tjit.jit.freeze(tjit.jit.script(plain))
+    tjit.export({"plain": (plain, (x,)), "frozen": (frozen, (x,))}, path, targets=("host", "x86-64-v3"))
+    assert " parts " in str(tjit.compile(plain).lower(x).schedule())
+    return path
+
+
+@needs_cc
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("name", ["plain", "frozen"])
+def test_chains_of_kernels_run_from_c(rows, binary, tmp_path, rng, name, threads):
+    x = rng.standard_normal((256, 64)).astype(np.float32)
+
+    run_native(["env", f"TJIT_NUM_THREADS={threads}", binary, "run", rows, name, 3, 1, tmp_path], tmp_path, [x])
+
+    expected = tjit.load(rows)[name](x)
+    assert np.fromfile(tmp_path / "out0", np.float32).tobytes() == expected.tobytes()
+
+
+@needs_cc
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
+def test_valgrind_finds_nothing_in_chains(rows, binary, tmp_path, rng):
+    x = rng.standard_normal((256, 64)).astype(np.float32)
+    valgrind = ["env", "TJIT_NUM_THREADS=2", "valgrind", "-q", "--error-exitcode=9", "--leak-check=full"]
+
+    run_native([*valgrind, binary, "run", rows, "frozen", 1, 1, tmp_path], tmp_path, [x])
+
+
 @needs_cc
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="no ldd")
 def test_program_needs_the_c_library_only(binary):
