@@ -334,3 +334,20 @@ def test_a_row_is_kept_for_loops_over_the_same_points_alone(rng):
     v = tjit.tensor(rng.standard_normal(3))
 
     np.testing.assert_allclose(tjit.compile(function)(v).numpy(), function(v).numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [tjit.float16, tjit.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [4, 300])
+def test_half_precision_compares_values_of_its_own_digits(rng, dtype, rows):
+    def gradient(x):
+        x = x.detach().clone().requires_grad_()
+        return tjit.autograd.grad((x * 1.25).amax(-1).sum(), x)[0]
+
+    def whole(x):
+        return (x * 8.0 + 24.0).to(tjit.int32)
+
+    x = tjit.tensor(rng.standard_normal((rows, 29)).astype(np.float32)).to(dtype)
+
+    for function in (gradient, whole):
+        got, want = tjit.compile(function)(x), function(x)
+        np.testing.assert_allclose(got.float().numpy(), want.float().numpy(), atol=0.02)

@@ -203,6 +203,9 @@ class ExprEmitter:
         if isinstance(expr, Compute):
             operands = [self._memo[id(o)] for o in expr.operands]
             assert expr.op.scalar is not None, expr.op.name
+            if not expr.dtype.is_floating_point:
+                # x == max(x) is asked of the same digits, whether x is in memory or in a register
+                operands = [self.scalars.rounded(o) for o in operands]
             return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))
         if isinstance(expr, Load):
             return self._load(expr)

@@ -166,6 +166,12 @@ class LlvmScalars:
         cut = b.and_(bits, f.iconst((1 << 64) - (1 << 29)))
         return f.from_bits(b.or_(cut, b.select(lost, f.iconst(1 << 29), f.iconst(0))))
 
+    def rounded(self, x: Lane) -> Lane:
+        """The value that memory of the lane's dtype would hold."""
+        if x.rounded or x.dtype not in (f16, bf16):
+            return x
+        return Lane(self._rounded(x.value, x.dtype), x.dtype, rounded=True)
+
     def _rounded(self, value: ir.Value, dtype: DType) -> ir.Value:
         """An f32 register rounded to f16 or bf16; others as they are."""
         if dtype is bf16:
