@@ -7,7 +7,6 @@ in memory becomes writes of its operands to memory that nothing fills before.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -242,10 +241,12 @@ class _Planner:
     def _fill_by_phase(self, update: Node) -> bool:
         """Whether a chain of slice_updates that begins with `update` writes every phase, position modulo steps."""
         steps, shape = update.attrs["steps"], update.result.type.shape
-        missing = set(itertools.product(*map(range, steps)))
+        written: set[tuple[Dim, ...]] = set()
         while update.attrs["steps"] == steps and update.attrs["stops"] == shape:
-            missing.discard(update.attrs["starts"])
-            if not missing:
+            starts = update.attrs["starts"]
+            if all(isinstance(start, int) and start < step for start, step in zip(starts, steps, strict=True)):
+                written.add(starts)
+            if len(written) == product(steps):
                 return True
             reader = self.readers[update.result][0] if len(self.readers[update.result]) == 1 else None
             if reader is None or reader.op.name != "slice_update" or reader.operands[0] is not update.result:

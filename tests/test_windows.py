@@ -180,6 +180,23 @@ def test_what_is_read_before_all_phases_are_written_is_zero(rng):
     np.testing.assert_allclose(y, second, atol=1e-12)
 
 
+def test_a_phase_that_is_written_from_a_later_element_on_is_not_all_written(rng):
+    a, b = rng.normal(size=(5, 5)), rng.normal(size=(6, 5))
+
+    @tjit.compile
+    def interleaved(a, b):
+        y = tjit.zeros(12, 5, dtype=tjit.float64)
+        y[2::2] = a @ a
+        y[1::2] = b @ a
+        return y
+
+    expected = np.zeros((12, 5))
+    expected[2::2], expected[1::2] = a @ a, b @ a
+    for _ in range(3):
+        np.testing.assert_allclose(interleaved(a, b), expected, atol=1e-12)
+        np.full((12, 5), np.nan)  # what the next result may be written over
+
+
 def test_a_max_pool_gives_its_gradient_to_the_first_of_equal_elements():
     x = np.zeros((1, 1, 5, 6))
     for size, stride, padding in ((2, 2, 0), (3, 2, 1)):
