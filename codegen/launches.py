@@ -48,7 +48,7 @@ def join_steps(
             launch.close()
         if isinstance(launch, _Chain) and launch.steps[0].chain:
             launch.share_memory({p for p in temps if p in launch.touched and users[p] == len(launch.touched[p][1])})
-        launch = _SideBySide([step], slabs) if isinstance(step, Step) else None
+        launch = _SideBySide(step, slabs) if isinstance(step, Step) else None
 
 
 def launches(steps: Sequence[AnyStep]) -> list[list[AnyStep]]:
@@ -65,18 +65,30 @@ def launches(steps: Sequence[AnyStep]) -> list[list[AnyStep]]:
 class _SideBySide:
     """Steps of which none waits for another; one alone may be any step, and become a chain."""
 
-    def __init__(self, steps: list[Step], slabs: Callable[[Kernel], Slabs]) -> None:
-        self.steps, self.slabs = steps, slabs
+    def __init__(self, step: Step, slabs: Callable[[Kernel], Slabs]) -> None:
+        self.slabs = slabs
+        self.steps = [step]
+        self.may_join = _may_join(step, slabs)
+        self.touched, self.written = set(touched(step)), _written(step)
+        self.tasks = _tasks(step)
 
     def extended(self, step: Step) -> _SideBySide | _Chain | None:
         """The launch with one more step; None: that cannot be."""
-        both = [*self.steps, step]
-        if all(_may_join(s, self.slabs) for s in both) and not _waits(step, self.steps) and _tasks(both) <= _MOST_TASKS:
-            return _SideBySide(both, self.slabs)
-        if len(both) > 2 or gcd(*(self.slabs(s.kernel).pieces for s in both)) < 2:
+        tasks = self.tasks + _tasks(step)
+        if self.may_join and _may_join(step, self.slabs) and not self._is_before(step) and tasks <= _MOST_TASKS:
+            self.steps.append(step)
+            self.touched.update(touched(step))
+            self.written.update(_written(step))
+            self.tasks = tasks
+            return self
+        if len(self.steps) > 1 or gcd(*(self.slabs(s.kernel).pieces for s in (*self.steps, step))) < 2:
             return None
-        first = _Chain(self.slabs).extended(both[0])
+        first = _Chain(self.slabs).extended(self.steps[0])
         return None if first is None else first.extended(step)
+
+    def _is_before(self, step: Step) -> bool:
+        """Whether a step has to wait for one of these, or would write what one of them reads."""
+        return not (self.touched.isdisjoint(_written(step)) and self.written.isdisjoint(touched(step)))
 
     def close(self) -> None:
         if (
@@ -199,19 +211,13 @@ def _is_large_temp(placed: Placed) -> bool:
     return placed.kind == "temp" and (not isinstance(nbytes, int) or nbytes > _LARGE)
 
 
-def _waits(step: Step, launch: Sequence[Step]) -> bool:
-    """Whether a step has to wait for one of the others, or would write what one of them reads."""
-    writes = _written(step)
-    return any(not writes.isdisjoint(touched(o)) or not _written(o).isdisjoint(touched(step)) for o in launch)
-
-
 def _written(step: Step) -> set[Placed]:
     outputs = set(map(id, step.kernel.outputs))
     return {p for b, p in zip(step.kernel.buffers, step.arguments, strict=True) if id(b) in outputs}
 
 
-def _tasks(launch: Sequence[Step]) -> int:
-    return sum(step.kernel.tasks for step in launch if isinstance(step.kernel.tasks, int))
+def _tasks(step: Step) -> int:
+    return step.kernel.tasks if isinstance(step.kernel.tasks, int) else 0
 
 
 @lru_cache(maxsize=256)
