@@ -19,6 +19,7 @@ __all__ = [
     "few_rows",
     "holds",
     "leads_with_m",
+    "narrow_load",
     "operand_in_panels",
     "plain_operand",
     "plain_operands",
@@ -154,12 +155,16 @@ def operand_in_panels(kernel: ContractKernel, expr: Expr, row: Axis) -> Operand 
 
 
 def _plain_load(kernel: ContractKernel, expr: Expr) -> Load | None:
-    """What `expr` reads, if it is a plain load; it may be narrower than the sums: whoever reads it widens it."""
+    """What `expr` reads, if it is a load under no conditions; as of `narrow_load`."""
+    load = narrow_load(kernel, expr)
+    return None if load is None or load.conditions else load
+
+
+def narrow_load(kernel: ContractKernel, expr: Expr) -> Load | None:
+    """What `expr` reads, if it is a load; it may be narrower than the sums: whoever reads it widens it."""
     while isinstance(expr, Compute) and expr.op.name == "cast" and holds(expr.dtype, expr.operands[0].dtype):
         (expr,) = expr.operands
-    if not isinstance(expr, Load) or expr.bindings or expr.conditions or not holds(kernel.accumulate, expr.dtype):
-        return None
-    return expr
+    return expr if isinstance(expr, Load) and not expr.bindings and holds(kernel.accumulate, expr.dtype) else None
 
 
 def holds(wide: DType, narrow: DType) -> bool:

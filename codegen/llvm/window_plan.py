@@ -227,7 +227,7 @@ class WindowPlan:
 
 @lru_cache(maxsize=8)
 def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
-    """Decide how `kernel` runs with lanes along m; None where that is not for it."""
+    """Decide how `kernel` runs as one with windows, or with filters that lie in panels; None where it has neither."""
     kernel = results_along_n(kernel)
     lanes = target.lanes(kernel.accumulate.itemsize)
     if not isinstance(kernel.m.extent, int) or any(axis.extent == 0 for axis in (kernel.m, *kernel.batch)):

@@ -13,9 +13,9 @@ from math import prod
 import llvmlite.ir as ir
 
 from tjit.codegen.digits import expression_dims
-from tjit.codegen.kernel import Compute, ContractKernel, Expr, Load
+from tjit.codegen.kernel import ContractKernel, Load
 from tjit.codegen.llvm.builder import function_module
-from tjit.codegen.llvm.contract_operands import holds
+from tjit.codegen.llvm.contract_operands import narrow_load
 from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.packing import transposed
 from tjit.codegen.llvm.scalars import LlvmScalars
@@ -86,7 +86,7 @@ def filter_for_each(kernel: ContractKernel) -> ContractKernel | None:
 
 def planes_of(kernel: ContractKernel, windows: WindowMap) -> Planes | None:
     """The planes that the filters of `kernel` read; None where these are no runs of memory."""
-    load = _load(windows.image, kernel.accumulate)
+    load = narrow_load(kernel, windows.image)
     if load is None or len(load.conditions) != sum(axis.inside is not None for axis in windows.axes):
         return None
     offset = load.buffer.offset(load.index)
@@ -106,14 +106,6 @@ def planes_of(kernel: ContractKernel, windows: WindowMap) -> Planes | None:
         return None
     first = substitute(offset, {axis.symbol: low for axis, (low, _) in zip(inner, ranges, strict=True)})
     return Planes(load, first, apart, inner, ranges)
-
-
-def _load(image: Expr, accumulate: DType) -> Load | None:
-    """A read of memory, perhaps widened to the dtype of the sums."""
-    while isinstance(image, Compute) and image.op.name == "cast" and holds(image.dtype, image.operands[0].dtype):
-        (image,) = image.operands
-    is_plain = isinstance(image, Load) and not image.bindings and holds(accumulate, image.dtype)
-    return image if is_plain and isinstance(image, Load) else None
 
 
 def _extent(windows: WindowMap, axis: ImageAxis) -> int:
