@@ -559,7 +559,8 @@ def _from_cache(key: str, graph: Graph) -> Program | None:
         size = int.from_bytes(data[:8], "little")
         info = ProgramInfo.from_json(data[8 : 8 + size].decode())
         laid = {i for i, _ in info.laid}
-        if any(t != v.type for i, (t, v) in enumerate(zip(info.inputs, graph.inputs, strict=True)) if i not in laid):
+        wanted = [t if i in laid else v.type for i, (t, v) in enumerate(zip(info.inputs, graph.inputs, strict=False))]
+        if len(wanted) != len(graph.inputs) or tuple(wanted) != info.inputs:
             return None
         return Program(Image.from_bytes(data[8 + size :]), info)
     except (TjitError, UnicodeDecodeError, AttributeError):
