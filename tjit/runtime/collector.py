@@ -12,8 +12,8 @@ __all__ = ["paused_collection"]
 _lock = threading.Lock()
 _pauses = 0  # on all threads
 _was_enabled = False
-_aged = 0  # objects made by builds since old ones were collected
-_MOST_AGED = 400_000  # a model's training step makes about a tenth
+_aged = 0  # objects, so far
+_MOST_AGED = 400_000  # a model's training step makes a fourth
 
 
 @contextmanager
@@ -33,26 +33,19 @@ def _pause(more: int) -> None:
             _was_enabled = gc.isenabled()
             gc.disable()
         _pauses += more
-        ends = _pauses == 0 and _was_enabled
-        collects = ends and _age()
-        if ends:
+        if _pauses == 0 and _was_enabled:
+            _age()
             gc.enable()
-    if collects:  # not under the lock: finalizers may build
-        gc.collect()
 
 
-def _age() -> bool:
-    """Make all objects old ones: the next collection of young ones would pass through all that a build made.
+def _age() -> None:
+    """Make all objects old ones, in the first builds of a process: the next collection would pass through them all.
 
-    That is 40 to 90 ms of a model's first call. Garbage among them waits for a collection of old ones; the result is
-    whether there has to be one. What is frozen already is the user's and would not stay so.
+    That is 40 to 90 ms of a model's first call. Garbage among them waits for a collection of old ones, which comes
+    less often for it: so the number is bounded. What is frozen already is the user's and would not stay so.
     """
     global _aged
-    if gc.get_freeze_count() == 0:
+    if _aged < _MOST_AGED and gc.get_freeze_count() == 0:
         _aged += gc.get_count()[0]
         gc.freeze()
         gc.unfreeze()
-    if _aged <= _MOST_AGED:
-        return False
-    _aged = 0
-    return True
