@@ -71,3 +71,38 @@ def test_the_index_of_a_row_is_checked_once(table):
     copying = [b for b in blocks if re.search(r"load <\d+ x float>", b)]
     assert copying
     assert not any("store i32 1" in b for b in copying)
+
+
+def _picked(table: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, str]:
+    fn = tjit.compile(lambda t, i: t[i], dynamic=False)
+    arguments = tjit.from_numpy(table), tjit.from_numpy(index)
+    return fn(*arguments).numpy(), fn.lower(*arguments).text("llvm")
+
+
+@pytest.mark.parametrize("width", [16, 17, 100, 256, 1000])
+@pytest.mark.parametrize("count", [1, 256, 777])
+def test_rows_of_large_tables_are_asked_for_ahead(width, count, rng):
+    table = rng.standard_normal((200_000 // width + 3000, width)).astype(np.float32)
+    index = rng.integers(-len(table), len(table), count)
+
+    found, text = _picked(table, index)
+
+    assert np.array_equal(found, table[index])
+    assert ("llvm.prefetch" in text) == (count > 1)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(100, 256), (50_000, 3), (300, 2000)], ids=["cached", "narrow", "long"])
+def test_other_rows_are_not_asked_for(rows, width, rng):
+    table = rng.standard_normal((rows, width)).astype(np.float32)
+
+    _, text = _picked(table, rng.integers(0, rows, 500))
+
+    assert "llvm.prefetch" not in text
+
+
+def test_an_index_outside_of_rows_asked_for_ahead_is_reported(rng):
+    table, index = rng.standard_normal((5000, 64)).astype(np.float32), np.zeros(3000, np.int64)
+    index[-1] = 1 << 60
+
+    with pytest.raises(IndexError):
+        _picked(table, index)

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
+from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
 from tjit.codegen.run_on import RunOn, run_on
-from tjit.ir.dims import Dim, coefficient, symbols
+from tjit.ir.dims import Dim, coefficient, product, symbols
 
 __all__ = ["LIGHT", "LoopPlan", "plan_loops"]
 
 LIGHT = 8  # computations: below, several vectors are in flight at once
 _BLOCK = 2048  # lanes' axis: elements of one unit of work
+_MANY = 256  # points: of as many, those along the lanes' axis need not be cut
 _SMALL = 8  # times smaller than a block has to be
 _NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 
@@ -30,9 +33,13 @@ class Shape:
     unroll: int
 
 
-def _equal_block(extent: Dim, step: int, most: int) -> int:
-    """A block of at most `most` steps, and no small one, that the axis is 16 times of, or 8 or 4, if there is one."""
-    if isinstance(extent, int):
+def _equal_block(extent: Dim, step: int, most: int, *, whole: bool = False) -> int:
+    """A block of at most `most` steps, and no small one, that the axis is 16 times of, or 8 or 4, if there is one.
+
+    Args:
+        whole: the axis needs not fall into pieces, if one block holds it.
+    """
+    if isinstance(extent, int) and not (whole and extent <= step * most):
         for pieces in (16, 8, 4):
             steps, rest = divmod(extent, step * pieces)
             if rest == 0 and steps >= 1:
@@ -101,8 +108,24 @@ class LoopPlan:
         step = self.shape.width * self.shape.unroll
         reduces = any(loop.axes for loop in self.kernel.loops)
         size = _NARROW_BLOCK if self.strided and not self.by_rows else _BLOCK  # scans: long runs in memory
-        block = step if reduces and not self.by_rows else _equal_block(inner.extent, step, max(1, size // step))
+        if reduces and not self.by_rows:
+            block = step
+        else:
+            block = _equal_block(inner.extent, step, max(1, size // step), whole=self._fall_into_pieces(outer))
         return outer, (inner.extent + (block - 1)) // block, block
+
+    def _fall_into_pieces(self, axes: Sequence[Axis]) -> bool:
+        """Whether axes have points for the tasks of any machine, in equal pieces where `grids` asks for such."""
+        points = product(a.extent for a in axes)
+        if not isinstance(points, int) or points < _MANY:
+            return False
+        return points % 16 == 0 or any(isinstance(e, Load) and e.bindings for e in expressions(self.kernel))
+
+    @cached_property
+    def rows_ahead(self) -> RowsAhead | None:
+        """The rows of tables that are asked for ahead of their points."""
+        plain = self.columns and self.run is None and not (self.strided or self.by_rows or self.wide)
+        return find_rows_ahead(self.kernel, self.units[2]) if plain and self.kernel.cross is None else None
 
     @property
     def grid(self) -> tuple[GridAxis, ...]:

@@ -13,6 +13,7 @@ from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
 from tjit.codegen.llvm.reductions import Accumulation
+from tjit.codegen.llvm.rows_ahead import ask_for
 from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
@@ -52,6 +53,7 @@ class _Loops:
         self.plan = plan = plan_loops(kernel, target)
         self.columns, self.run, self.shape = plan.columns, plan.run, plan.shape
         self.past_caches = False
+        self.rows_ahead: list[tuple[ir.Value, int]] = []
         self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if kernel.cross is not None else None
         self.loops = kernel.loops if self.tiles is None else self.tiles.loops
 
@@ -149,10 +151,22 @@ class _Loops:
                 elif self.plan.by_rows:
                     self._block_by_rows(start, stop, block)
                 else:
+                    self._begin_rows_ahead(outer, rest, last)
                     self._segments(start, stop)
             else:
                 self._bind(outer, unit)
                 self._rows()
+
+    def _begin_rows_ahead(self, outer: Sequence[Axis], point: ir.Value, last: ir.Value) -> None:
+        """Find the rows that a later point of this task reads, where its points read rows that indices pick."""
+        ahead = self.plan.rows_ahead
+        if ahead is None:
+            return
+        assert self.kernel.vector is not None
+        later = self.ints.min(self.ints.add(point, i64(ahead.distance)), self.ints.sub(last, i64(1)))
+        self._bind(outer, later)
+        self.rows_ahead = ahead.begin(self._emitter(Lanes(None, 1), {}), self.kernel.vector)
+        self._bind(outer, point)
 
     def _load_arguments(self) -> None:
         b = self.b
@@ -448,6 +462,7 @@ class _Loops:
         width = self.shape.width
         places = [self.ints.add(start, i64(n * width)) for n in range(count)]
         emitters = [self._lanes_at(place, mask if n == count - 1 else None, scalar) for n, place in enumerate(places)]
+        ask_for(self.b, self.rows_ahead, start, count * width)
         for loop in self.loops:
             roots = [s.value for s in loop.body]
             reduces = [s for s in loop.body if isinstance(s, Reduce)]
