@@ -114,7 +114,7 @@ def test_what_reads_padding_is_left_out(plans):
     plan = plans[0]
     if plan.lanes == 16:
         assert plan.tile.size == 7
-        assert [len(tap.lines) for tap in plan.reads.variants[0]] == [6, 7, 6]
+        assert [len(tap.lines) for tap in plan.reads.variants[0][0]] == [6, 7, 6]
         assert plan.outer is not None
         assert plan.rows[0] == plan.outer.k == 1
 
@@ -159,6 +159,81 @@ def test_phases_that_no_tap_reads_are_zero(kernel, stride, size, rng):
     for _ in range(3):
         np.testing.assert_allclose(back(tjit.tensor(x).requires_grad_(), w, g).numpy(), expected, atol=1e-12)
         np.full(x.shape, np.nan)  # what the next result may be written over
+
+
+# (n, c, size, kernel, stride, padding, dilation), and the lines of a row of results, of vectors of 16
+SPREAD = (
+    ((2, 16, (28, 28), (3, 3), (2, 2), 1, 1), 2),
+    ((2, 3, (11, 27), (3, 3), (2, 2), 1, 1), 2),
+    ((1, 5, (13, 230), (5, 5), (2, 2), 2, 1), 2),  # parts of rows: the phase of their number chooses the taps
+    ((1, 5, (13, 17), (5, 5), (3, 3), 2, 1), 3),
+    ((1, 4, (12, 50), (3, 3), (2, 1), 1, 1), 1),
+    ((1, 4, (12, 50), (3, 3), (1, 2), 1, 1), 2),
+    ((1, 4, (31, 29), (4, 5), (2, 3), 0, 2), 3),  # a stride that divides the dilation
+    ((1, 17, (9, 9), (2, 2), (3, 3), 0, 1), 3),  # elements that no tap reads
+    ((2, 4, (131,), (7,), (4,), 3, 1), 4),
+    ((2, 4, (9, 10, 11), (3, 3, 3), (2, 2, 2), 1, 1), 2),
+)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-13), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize(("case", "lines"), SPREAD, ids=str)
+def test_all_phases_of_a_depthwise_gradient_are_one_kernel(case, lines, dtype, tolerance, rng, plans):
+    n, c, size, kernel, stride, padding, dilation = case
+    out = tuple(
+        (e + 2 * padding - dilation * (t - 1) - 1) // s + 1 for e, t, s in zip(size, kernel, stride, strict=True)
+    )
+    x, w, g = (rng.normal(size=s) for s in ((n, c, *size), (c, 1, *kernel), (n, c, *out)))
+    conv = f"conv{len(size)}d"
+    back = tjit.compile(
+        lambda x, w, g: tjit.autograd.grad(getattr(F, conv)(x, w, None, stride, padding, dilation, c), (x,), g)[0]
+    )
+    ours = [tjit.tensor(a).to(getattr(tjit, dtype)) for a in (x, w, g)]
+    ours[0].requires_grad_()
+
+    found = back(*ours).to(tjit.float64).numpy()
+
+    assert "1 kernels" in str(back.lower(*ours).schedule())
+    assert plans
+    assert plans[0].windows.is_spread
+    assert plans[0].reads.side_by_side == lines
+    leaf = torch.tensor(x).requires_grad_()
+    getattr(torch.nn.functional, conv)(leaf, torch.tensor(w), None, stride, padding, dilation, c).backward(
+        torch.tensor(g)
+    )
+    np.testing.assert_allclose(found, leaf.grad.numpy(), rtol=0, atol=tolerance * np.abs(found).max())
+
+
+def test_zeros_between_elements_are_not_multiplied(plans):
+    """A weight that is not finite spoils what it takes part in, and no other phase."""
+    w = np.ones((16, 1, 3, 3), np.float32)
+    w[:, :, 1, 1] = np.inf
+    x, g = tjit.rand(1, 16, 20, 20).requires_grad_(), tjit.ones(1, 16, 10, 10)
+    back = tjit.compile(lambda x, w, g: tjit.autograd.grad(F.conv2d(x, w, None, 2, 1, 1, 16), (x,), g)[0])
+
+    found = back(x, tjit.tensor(w), g).numpy()
+
+    assert np.isposinf(found[:, :, ::2, ::2]).all()
+    found[:, :, ::2, ::2] = 0
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 12])
+def test_gradients_of_transposed_convolutions_are_convolutions(groups, rng):
+    x, w = rng.normal(size=(2, 12, 7, 6)), rng.normal(size=(12, 24 // groups, 3, 4))
+    y = torch.nn.functional.conv_transpose2d(torch.tensor(x), torch.tensor(w), None, 2, 1, 1, groups)
+    g = rng.normal(size=y.shape)
+    leaves = [torch.tensor(a).requires_grad_() for a in (x, w)]
+    torch.nn.functional.conv_transpose2d(*leaves, None, 2, 1, 1, groups).backward(torch.tensor(g))
+    back = tjit.compile(lambda x, w, g: tjit.autograd.grad(F.conv_transpose2d(x, w, None, 2, 1, 1, groups), (x, w), g))
+    ours = [tjit.tensor(a).requires_grad_() for a in (x, w)]
+
+    found = back(*ours, tjit.tensor(g))
+
+    text = str(back.lower(*ours, tjit.tensor(g)).schedule())
+    assert text.count("sum over") == 2  # one of each
+    for a, leaf in zip(found, leaves, strict=True):
+        np.testing.assert_allclose(a.numpy(), leaf.grad.numpy(), rtol=0, atol=1e-11)
 
 
 def test_what_is_read_before_all_phases_are_written_is_zero(rng):

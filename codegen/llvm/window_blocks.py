@@ -19,6 +19,7 @@ _MOST_TAPS = 8  # steps of k that are spelt out in a microkernel
 _MOST_PRODUCTS = 256  # of vectors, in a microkernel with lanes along k
 _MOST_ROWS = 32
 _LINE, _PERIOD, _WAYS = 64, 4096, 8  # bytes of a line of the first-level cache and to one on the same set; lines there
+_WEIGHTS = 6  # registers for weights and elements of an image, where sums have all others
 _NEAR_STORE, _FAR_STORE = 4, 24  # cycles for a line
 _LONG = 256  # values of a digit: its padding is less than a hundredth
 
@@ -143,6 +144,8 @@ def rows_tile(windows: WindowMap, filters: int, k: Blocks, target: Target, lanes
     Spelt out, a vector of the image is read once for several taps, whose weights stay in registers.
     """
     free = target.registers - 3
+    if windows.is_spread:
+        return len(windows.k), _spread_rows(windows, filters, free, lanes)
     whole = k.level + (k.span == k.digits[k.level].extent)
     taps = [filters * prod(d.extent for d in k.digits[:spelt]) for spelt in range(1, whole + 1)]
     spelt = sum(1 for weights in taps if weights <= free - target.registers * 5 // 8)
@@ -151,6 +154,17 @@ def rows_tile(windows: WindowMap, filters: int, k: Blocks, target: Target, lanes
     if vectors > most or windows.own == 1:
         return spelt, Blocks(windows.n, 0, even(windows.n[0].extent, most * lanes, lanes))
     return spelt, Blocks(windows.n, 1, even(windows.n[1].extent, most // vectors, 1))
+
+
+def _spread_rows(windows: WindowMap, filters: int, free: int, lanes: int) -> Blocks:
+    """A tile of whole lines, as many as the phases of the next digit or a multiple, or of a part of a line."""
+    spread = {axis.n: axis.spread for axis in windows.axes}
+    across, down = spread.get(0, 1), spread.get(1, 1)
+    most = max(1, (free - _WEIGHTS) // (filters * across))
+    vectors = -(-windows.n[0].extent // (lanes * across))
+    if vectors * down > most or windows.own == 1:
+        return Blocks(windows.n, 0, even(windows.n[0].extent, most * lanes * across, lanes * across))
+    return Blocks(windows.n, 1, even(windows.n[1].extent, most // vectors, down))
 
 
 def dots_tile(windows: WindowMap, filters: int, k: Blocks, target: Target) -> tuple[int, Blocks]:

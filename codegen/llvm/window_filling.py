@@ -71,7 +71,11 @@ class Filling:
             if digit is not None:
                 start = ints.add(start, ints.mul(ranges[digit].start, i64(scale)))
                 size = ints.add(size, ints.mul(ints.sub(ranges[digit].size, i64(1)), i64(scale)))
-        return Range(start, size)
+        if axis.spread == 1:
+            return Range(start, size)
+        last = ints.add(start, ints.add(size, i64(axis.origin + axis.spread - 2)))
+        start = ints.div(start, i64(axis.spread))
+        return Range(start, ints.add(ints.sub(ints.div(last, i64(axis.spread)), start), i64(1)))
 
     def _clear_image(self) -> None:
         """Zeros for the padding around planes, over which nothing else is written."""

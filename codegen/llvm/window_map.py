@@ -3,6 +3,9 @@
 b[k, n] of a convolution is x[c, y*2 + ty - 1, x*2 + tx - 1]: with n = (y, x) and k = (c, ty, tx) as digits, what is
 read depends on u1 = 2*y + ty and u0 = 2*x + tx only. An image over (c, u1, u0) then holds each element once, and the
 digits of n and of k are strides in it.
+
+The gradient of a strided convolution reads dy[(y + ty - 1) / 2, ...] where that is whole: an image that is spread out,
+of which only the elements that are there are kept. Which taps read one depends on y % 2.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from math import gcd
 
 from tjit.codegen.digits import expression_dims, split_digits, substitute_symbol
 from tjit.codegen.kernel import Axis, Compute, ContractKernel, Expr, Load, walk
+from tjit.codegen.llvm.window_spread import gathered, kept
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
 __all__ = ["Digit", "ImageAxis", "WindowMap", "map_windows", "split_axis"]
@@ -32,6 +36,9 @@ class ImageAxis:
 
     Attributes:
         inside: the range of positions beyond which all of the image is zero: the padding of windows.
+        spread: of the positions u only those are in the image at which u + `origin` is a multiple of this, side by
+            side; it has zeros at the others, with which nothing is multiplied.
+        origin: less than `spread`.
     """
 
     symbol: Symbol
@@ -40,6 +47,17 @@ class ImageAxis:
     scale_n: int = 1
     scale_k: int = 1
     inside: tuple[int, int] | None = None
+    spread: int = 1
+    origin: int = 0
+
+    def has(self, n: int, k: int) -> bool:
+        """Whether the image has what these values of the digits read."""
+        return (n * self.scale_n + k * self.scale_k + self.origin) % self.spread == 0
+
+    def reach(self, n: int, k: int) -> int:
+        """How many elements the image has for `n` values of the one digit and `k` of the other, wherever they start."""
+        last = (n - 1) * self.scale_n + (k - 1) * self.scale_k + self.origin + (self.spread - 1)
+        return last // self.spread + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,7 @@ class WindowMap:
         batch: the other batch axes.
         axes: of the image, the one whose elements are neighbours last.
         image: an element of the image, over the symbols of `axes` and of `batch`.
+        k_value: the axis k as the sum of its digits.
     """
 
     n: tuple[Digit, ...]
@@ -60,21 +79,28 @@ class WindowMap:
     batch: tuple[Axis, ...]
     axes: tuple[ImageAxis, ...]
     image: Expr
+    k_value: Dim
 
     @property
     def has_windows(self) -> bool:
         """Whether elements of the image are read at several places."""
         return any(axis.n is not None and axis.k is not None for axis in self.axes)
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether elements of the image lie apart for the windows."""
+        return any(axis.spread > 1 for axis in self.axes)
+
 
 def map_windows(kernel: ContractKernel) -> WindowMap | None:
     """How the operand b of `kernel` is an image; None where it is not."""
     shared = tuple(x for x in kernel.batch if isinstance(x.extent, int) and not _mentions(kernel.a, x.symbol))
-    n_split = split_axis(kernel.n, kernel.b)
-    k_split = split_axis(kernel.k, kernel.a, kernel.b)
-    if n_split is None or k_split is None or any(isinstance(e, Load) and e.bindings for e in walk(kernel.b)):
+    b, apart = gathered(kernel.b)
+    n_split = split_axis(kernel.n, b)
+    k_split = split_axis(kernel.k, kernel.a, b)
+    if n_split is None or k_split is None or any(isinstance(e, Load) and e.bindings for e in walk(b)):
         return None
-    expr = substitute_symbol(substitute_symbol(kernel.b, kernel.n.symbol, n_split[1]), kernel.k.symbol, k_split[1])
+    expr = substitute_symbol(substitute_symbol(b, kernel.n.symbol, n_split[1]), kernel.k.symbol, k_split[1])
     n = (*n_split[0], *(Digit(x.symbol, int(str(x.extent))) for x in reversed(shared)))
     k = k_split[0]
     dims = list(dict.fromkeys(expression_dims(expr)))
@@ -84,9 +110,17 @@ def map_windows(kernel: ContractKernel) -> WindowMap | None:
     axes = _pair([s for s in steps if s is not None], len(n))
     for axis in axes:
         expr = _over_axis(expr, axis, n, k)
+    if apart:
+        found = kept(expr, tuple(axis.symbol for axis in axes), apart)
+        if found is None:
+            return None
+        expr, spread = found
+        axes = tuple(replace(axis, spread=by, origin=at) for axis, (by, at) in zip(axes, spread, strict=True))
+        if any(axis.spread > 1 and axis.scale_n > 1 for axis in axes):
+            return None
     batch = tuple(x for x in kernel.batch if x not in shared)
-    axes = tuple(replace(axis, inside=_inside(expr, axis.symbol)) for axis in _by_stride(expr, axes))
-    return WindowMap(n, k, len(n_split[0]), batch, axes, expr)
+    axes = tuple(replace(axis, inside=_inside(expr, axis)) for axis in _by_stride(expr, axes))
+    return WindowMap(n, k, len(n_split[0]), batch, axes, expr, k_split[1])
 
 
 def split_axis(axis: Axis, *exprs: Expr) -> tuple[tuple[Digit, ...], Dim] | None:
@@ -159,24 +193,27 @@ def _over_axis(expr: Expr, axis: ImageAxis, n: tuple[Digit, ...], k: tuple[Digit
 
 
 def _by_stride(expr: Expr, axes: tuple[ImageAxis, ...]) -> tuple[ImageAxis, ...]:
-    """The axes as they lie in memory: the largest steps of the first load first."""
+    """The axes as they lie in memory, the largest steps of the first load first; if spread out, the lanes' last."""
     loads = [e for e in walk(expr) if isinstance(e, Load)]
 
     def step(axis: ImageAxis) -> int:
         found = coefficient(loads[0].buffer.offset(loads[0].index), axis.symbol) if loads else 0
         return abs(found) if isinstance(found, int) and found else 1 << 62
 
-    return tuple(sorted(axes, key=step, reverse=True))
+    by_stride = sorted(axes, key=step, reverse=True)
+    if any(axis.spread > 1 for axis in axes):
+        by_stride.sort(key=lambda axis: axis.n == 0)
+    return tuple(by_stride)
 
 
-def _inside(image: Expr, symbol: Symbol) -> tuple[int, int] | None:
+def _inside(image: Expr, axis: ImageAxis) -> tuple[int, int] | None:
     """The positions of an axis with a condition of its own that is not met elsewhere, where the image is zero."""
     while isinstance(image, Compute) and image.op.name == "cast":
         (image,) = image.operands
-    if not isinstance(image, Load) or image.fill != 0:
+    if not isinstance(image, Load) or image.fill != 0 or axis.spread > 1:
         return None
     for place, extent in image.conditions:
-        first = substitute(place, {symbol: 0})
-        if coefficient(place, symbol) == 1 and isinstance(first, int) and isinstance(extent, int):
+        first = substitute(place, {axis.symbol: 0})
+        if coefficient(place, axis.symbol) == 1 and isinstance(first, int) and isinstance(extent, int):
             return -first, extent - first
     return None

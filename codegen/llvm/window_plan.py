@@ -28,7 +28,7 @@ from tjit.codegen.llvm.window_blocks import (
     round_up,
     rows_tile,
 )
-from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows, split_axis
+from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows
 from tjit.codegen.llvm.window_planes import Planes, filter_for_each, planes_of
 from tjit.codegen.llvm.window_reads import TileReads
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
@@ -45,6 +45,7 @@ _LONG_K_BLOCK = 4096
 _FEW_FILTERS = 8
 _PLANES = 1 << 16  # elements of an image of planes side by side: a quarter of a second-level cache
 _PLANES_BLOCK = 400  # positions, or steps of k, in such an image
+_SPELT = 128  # steps of k, of images that are spread out
 _MOST_STEP = 4  # from position to position: whole vectors are loaded and every so many elements taken
 _CELL_FLOPS = 1 << 20
 _MOVED_FLOPS = 32  # as many take as long as an element of the image or of the results takes to be copied
@@ -111,7 +112,9 @@ class WindowPlan:
         """Of lanes in a line of the tile: of filters, or of positions in a row of the image."""
         if self.along == "k":
             return 1
-        return -(-self.tile.span_of(0) // self.lanes) if self.along == "n" else self.filters // self.lanes
+        if self.along == "m":
+            return self.filters // self.lanes
+        return -(-self.tile.span_of(0) // (self.lanes * self.reads.side_by_side))
 
     @property
     def sums(self) -> int:
@@ -236,7 +239,11 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     if in_panels is None and plain_operand(kernel, kernel.b, kernel.n) is not None:
         return None
     windows = map_windows(kernel)
-    if windows is None or not (windows.has_windows or in_panels is not None):
+    if windows is None:
+        return None
+    if windows.is_spread:
+        return _plan_image(kernel, windows, "n", target) if _is_row_of_taps(kernel, windows) else None
+    if not (windows.has_windows or in_panels is not None):
         return None
     if in_panels is not None:
         return _plan_image(kernel, windows, "m", target, in_panels)
@@ -277,6 +284,12 @@ def _plan_image(
     return WindowPlan(
         kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
     )
+
+
+def _is_row_of_taps(kernel: ContractKernel, windows: WindowMap) -> bool:
+    """Whether all steps of k can be spelt out for few filters: positions differ in which of them count."""
+    few = isinstance(kernel.m.extent, int) and kernel.m.extent <= _FEW_FILTERS
+    return few and windows.axes[-1].n == 0 and prod(d.extent for d in windows.k) <= _SPELT
 
 
 def _fills_rows(windows: WindowMap, m: int, target: Target, lanes: int) -> bool:
@@ -350,15 +363,14 @@ def _image_extents(windows: WindowMap, tile: Blocks, n: Blocks, k: Blocks) -> tu
     """Of the part of the image that a block of n and one of k read; tiles may reach beyond."""
     found = []
     for axis in windows.axes:
-        extent = 1
+        places, taps = 1, 1
         if axis.n is not None:
-            span = n.span_of(axis.n)
+            places = n.span_of(axis.n)
             if axis.n == tile.level:
-                span = round_up(span, tile.span)
-            extent += (span - 1) * axis.scale_n
+                places = round_up(places, tile.span)
         if axis.k is not None:
-            extent += (k.span_of(axis.k) - 1) * axis.scale_k
-        found.append(extent)
+            taps = k.span_of(axis.k)
+        found.append(axis.reach(places, taps))
     return tuple(found)
 
 
@@ -396,11 +408,9 @@ def _apart(kernel: ContractKernel) -> int:
 def _panels(kernel: ContractKernel, windows: WindowMap) -> Panels | None:
     """The operand a as strided reads; None where it is more than that."""
     a = kernel.a
-    split = split_axis(kernel.k, kernel.a, kernel.b)
-    assert split is not None
     if not isinstance(a, Load) or a.bindings or a.conditions or not holds(kernel.accumulate, a.dtype):
         return None
-    offset = _offset(substitute_symbol(a, kernel.k.symbol, split[1]))
+    offset = _offset(substitute_symbol(a, kernel.k.symbol, windows.k_value))
     steps: list[int] = []
     for digit in windows.k:
         step = coefficient(offset, digit.symbol)

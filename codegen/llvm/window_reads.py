@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from math import prod
 
 from tjit.codegen.llvm.window_blocks import Blocks, inside_of
-from tjit.codegen.llvm.window_map import WindowMap
+from tjit.codegen.llvm.window_map import ImageAxis, WindowMap
 from tjit.codegen.llvm.window_tile import Tap
 
 __all__ = ["TileReads"]
@@ -35,9 +37,17 @@ class TileReads:
     backwards: tuple[bool, ...]
 
     @property
-    def positions(self) -> range:
+    def positions(self) -> tuple[int, ...]:
         """Of the tile, those that it reads first in each line: all where lanes are no positions."""
-        return range(0, self.tile.size, self.tile.span_of(0) if self.along == "n" else 1)
+        run = self.tile.span_of(0) if self.along == "n" else 1
+        return tuple(first + n for first in range(0, self.tile.size, run) for n in range(min(run, self.side_by_side)))
+
+    @property
+    def side_by_side(self) -> int:
+        """How many lines hold a row of positions between them: every so many-th each."""
+        if self.along != "n":
+            return 1
+        return min(self.tile.span_of(0), next((axis.spread for axis in self.windows.axes if axis.n == 0), 1))
 
     @property
     def lines(self) -> int:
@@ -51,9 +61,18 @@ class TileReads:
             total = 0
             for axis, stride in zip(self.windows.axes, self.strides, strict=True):
                 if axis.n is not None and axis.n <= self.tile.level:
-                    total += self.tile.value_of(position, axis.n) * axis.scale_n * stride
+                    total += self.tile.value_of(position, axis.n) * axis.scale_n // axis.spread * stride
             found.append(total)
         return tuple(found)
+
+    @property
+    def phases(self) -> tuple[tuple[int, int], ...]:
+        """The digits of n above those of a tile by whose remainders its taps change, and their divisors."""
+        return tuple(
+            (axis.n, axis.spread)
+            for axis in self.windows.axes
+            if axis.spread > 1 and axis.n is not None and axis.n > self.tile.level
+        )
 
     @property
     def taps(self) -> int:
@@ -61,33 +80,55 @@ class TileReads:
         return prod(self.k.span_of(digit) for digit in range(self.spelt))
 
     @cached_property
-    def variants(self) -> tuple[tuple[Tap, ...], ...]:
+    def variants(self) -> tuple[tuple[tuple[Tap, ...], ...], ...]:
         """The taps of a row in the order of panels, for each place of a tile along `tile.level`; one: the same for all.
 
-        They leave out padding, where that does not take too many microkernels.
+        Those for all remainders of `phases`, the first of which change first. They leave out padding, where that does
+        not take too many microkernels.
         """
+        digits, divisors = [digit for digit, _ in self.phases], [range(by) for _, by in self.phases]
+        remainders = (reversed(found) for found in product(*reversed(divisors)))
+        return tuple(self._variants(dict(zip(digits, found, strict=True))) for found in remainders)
+
+    def _variants(self, outer: Mapping[int, int]) -> tuple[tuple[Tap, ...], ...]:
+        """Those for values of the digits above a tile's."""
         starts = range(0, self.tile.digits[self.tile.level].extent, self.tile.span)
         steps = range(0, self.taps, self.k.span_of(0) if self.along == "k" else 1)
-        found = tuple(tuple(self._tap(t, start) for t in steps) for start in starts)
+        found = tuple(tuple(self._tap(t, start, outer) for t in steps) for start in starts)
         if len(set(found)) == 1:
             return found[:1]
-        return found if len(set(found)) <= _MOST_VARIANTS else (tuple(self._tap(t, None) for t in steps),)
+        return found if len(set(found)) <= _MOST_VARIANTS else (tuple(self._tap(t, None, outer) for t in steps),)
 
-    def _tap(self, t: int, start: int | None) -> Tap:
+    def _tap(self, t: int, start: int | None, outer: Mapping[int, int]) -> Tap:
         values = [self._value(t, digit) for digit in range(self.spelt)]
+        lines = [line for line in range(self.lines) if self._is_there(line, values, outer)]
+        if start is not None:
+            lines = [line for line in lines if self._counts(line, start, values)]
         place = 0
         for axis, stride in zip(self.windows.axes, self.strides, strict=True):
-            if axis.k is not None and axis.k < self.spelt:
-                place += values[axis.k] * axis.scale_k * stride
-        return Tap(
-            place, tuple(line for line in range(self.lines) if start is None or self._counts(line, start, values))
-        )
+            place += stride * self._step(axis, values)
+        return Tap(place, tuple(lines))
+
+    def _step(self, axis: ImageAxis, values: Sequence[int]) -> int:
+        """How far in an axis a tap is from a line that it counts for."""
+        k = 0 if axis.k is None or axis.k >= self.spelt else values[axis.k]
+        return -(-(k * axis.scale_k + axis.origin) // axis.spread)
 
     def _value(self, t: int, digit: int) -> int:
         value = self.k.value_of(t, digit)
         return self.k.span_of(digit) - 1 - value if self.backwards[digit] else value
 
-    def _counts(self, line: int, start: int, values: list[int]) -> bool:
+    def _is_there(self, line: int, values: Sequence[int], outer: Mapping[int, int]) -> bool:
+        """Whether the image has what a tap reads for a line: tiles start at multiples of what axes are spread by."""
+        for axis in self.windows.axes:
+            if axis.spread == 1:
+                continue
+            n = 0 if axis.n is None else outer.get(axis.n, self.tile.value_of(self.positions[line], axis.n))
+            if not axis.has(n, 0 if axis.k is None else values[axis.k]):
+                return False
+        return True
+
+    def _counts(self, line: int, start: int, values: Sequence[int]) -> bool:
         """Whether a tap reads more than padding at a line of a tile at `start` of the digit `tile.level`."""
         for axis in self.windows.axes:
             if axis.inside is None or axis.n is None or axis.k is None or axis.k >= self.spelt:

@@ -208,6 +208,7 @@ class RowsTile:
     Attributes:
         step: how far apart in the image neighbouring lanes are.
         taps: in each row of k.
+        side_by_side: so many lines are one in the sums, whose elements they hold in turn.
     """
 
     dtype: DType
@@ -216,9 +217,10 @@ class RowsTile:
     vectors: int
     step: int
     taps: tuple[Tap, ...]
+    side_by_side: int = 1
 
     def name(self, target: Target) -> str:
-        where = hashlib.sha256(f"{self.offsets}{self.taps}".encode()).hexdigest()[:12]
+        where = hashlib.sha256(f"{self.offsets}{self.taps}{self.side_by_side}".encode()).hexdigest()[:12]
         shape = f"{self.filters}x{len(self.offsets)}x{self.vectors}x{target.lanes(self.dtype.itemsize)}"
         return f"tjit.rows.{self.dtype}.{len(self.taps)}x{shape}.{self.step}x{where}"
 
@@ -254,6 +256,26 @@ class _RowsTile(_Accumulating):
                         n = line * vectors + v
                         sums[f][n] = self._multiply_add(weight, pixels, sums[f][n])
         return sums
+
+    def _write(self, sums: list[ir.Value]) -> None:
+        vectors, lines = self.tile.vectors, self.tile.side_by_side
+        if lines > 1:
+            groups = (sums[i : i + lines * vectors] for i in range(0, len(sums), lines * vectors))
+            sums = [v for group in groups for n in range(vectors) for v in self._in_turn(group[n::vectors])]
+        super()._write(sums)
+
+    def _in_turn(self, lines: list[ir.Value]) -> list[ir.Value]:
+        """Vectors whose elements come from one of `lines` after the other."""
+        b, lanes, count = self.b, self.lanes, len(lines)
+        found = []
+        for first in range(0, count * lanes, lanes):
+            places = [divmod(first + lane, count) for lane in range(lanes)]
+            vector = b.shuffle_vector(lines[0], lines[1], numbers(tuple(at + lanes * (n == 1) for at, n in places)))
+            for n in range(2, count):
+                own = numbers(tuple(lanes + at if line == n else lane for lane, (at, line) in enumerate(places)))
+                vector = b.shuffle_vector(vector, lines[n], own)
+            found.append(vector)
+        return found
 
     def _lanes_at(self, pointer: ir.Value) -> ir.Value:
         """A vector of every `step`-th element."""

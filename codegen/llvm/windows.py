@@ -128,7 +128,7 @@ class _Windows(Filling):
         number = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), number)
         with self._each(n, range(plan.n.level, plan.tile.level - 1, -1), plan.tile.span) as digits:
-            image = self.shared.at(self.image, self._image_offset(digits))
+            image = self.shared.at(self.image, self._image_offset(n, digits))
             rows = self._rows_inside(n, digits, k)
             microkernel = self._microkernel(n, digits)
             first = ints.mul(b.load(number, typ=I64), i64(count))
@@ -170,11 +170,15 @@ class _Windows(Filling):
             first, stop = ints.sub(outer.size, stop), ints.sub(outer.size, first)
         return Range(ints.mul(first, each), ints.mul(ints.sub(stop, first), each))
 
-    def _image_offset(self, digits: list[ir.Value]) -> ir.Value:
-        place = i64(0)
+    def _image_offset(self, n: list[Range], digits: list[ir.Value]) -> ir.Value:
+        ints, place = self.ints, i64(0)
         for axis, stride in zip(self.windows.axes, self.plan.strides, strict=True):
             if axis.n is not None:
-                place = self.ints.add(place, self.ints.mul(digits[axis.n], i64(axis.scale_n * stride)))
+                at = ints.mul(digits[axis.n], i64(axis.scale_n))
+                if axis.spread > 1:
+                    start = n[axis.n].start
+                    at = ints.sub(ints.div(ints.add(start, at), i64(axis.spread)), ints.div(start, i64(axis.spread)))
+                place = ints.add(place, ints.mul(at, i64(stride)))
         return place
 
     def _call_for_results(self, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
@@ -204,8 +208,8 @@ class _Windows(Filling):
         columns, values = self._columns(n, digits)
         line, stride, lines = columns.size, i64(plan.turned), i64(1)
         if plan.along == "n":
-            apart = plan.vectors * plan.lanes
-            stride = i64(plan.reads.lines * apart)
+            apart = plan.vectors * plan.lanes * plan.reads.side_by_side
+            stride = i64(plan.reads.lines * plan.vectors * plan.lanes)
             if plan.tile.level > 0:
                 line, lines = i64(plan.tile.below), ints.div(columns.size, i64(plan.tile.below))
         else:
@@ -240,9 +244,20 @@ class _Windows(Filling):
     def _microkernel(self, n: list[Range], digits: list[ir.Value]) -> ir.Value:
         """The function for a tile."""
         ints, plan = self.ints, self.plan
-        variants = plan.reads.variants
         level = plan.tile.level
         number = ints.div(ints.add(n[level].start, digits[level]), i64(plan.tile.span))
+        phase, below = i64(0), 1
+        for digit, by in plan.reads.phases:
+            remainder = ints.mod(ints.add(n[digit].start, digits[digit]), i64(by))
+            phase, below = ints.add(phase, ints.mul(remainder, i64(below))), below * by
+        first, *others = (self._at_number(variants, number) for variants in plan.reads.variants)
+        found = first
+        for i, function in enumerate(others, 1):
+            found = self.b.select(self.b.icmp_signed("==", phase, i64(i)), function, found)
+        return found
+
+    def _at_number(self, variants: tuple[tuple[Tap, ...], ...], number: ir.Value) -> ir.Value:
+        """The one of the microkernels for the tiles along `tile.level`."""
         usual = max(variants, key=variants.count)
         found = self._variant(usual)
         for i, taps in enumerate(variants):
@@ -256,7 +271,7 @@ class _Windows(Filling):
             dots = DotsTile(dtype, plan.filters, offsets, plan.k.span_of(0), plan.step, taps)
             return self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
         if plan.along == "n":
-            rows = RowsTile(dtype, plan.filters, offsets, plan.vectors, plan.step, taps)
+            rows = RowsTile(dtype, plan.filters, offsets, plan.vectors, plan.step, taps, plan.reads.side_by_side)
             return self.shared.depend(rows.name(target), WINDOW_TILE, lambda: emit_rows_tile(rows, target))
         tile = WindowTile(dtype, offsets, plan.vectors, taps, plan.apart, plan.planes is not None)
         return self.shared.depend(tile.name(target), WINDOW_TILE, lambda: emit_window_tile(tile, target))

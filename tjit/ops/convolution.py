@@ -16,11 +16,12 @@ from tjit.ops.apply import apply
 from tjit.ops.contract import contract, matmul
 from tjit.ops.movement import flip, permute, reshape, slice_dims
 from tjit.ops.public import public
-from tjit.ops.windows import Sizes, by_phase, windows
+from tjit.ops.windows import Sizes, by_phase, spread, windows
 from tjit.tensor import Tensor
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "per_dim",
+    "transposed_convolution",
 ]  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def _convolution_vjp(
     groups: int,
 ) -> tuple[Tensor, Tensor]:
     attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "low": low, "out": out}
-    dx = _input_gradient(g, weight, x.shape[2:], strides, dilations, low, groups)
+    dx = transposed_convolution(g, weight, strides, dilations, low, x.shape[2:], groups)
     return dx, _weight_gradient(g, x, weight, groups, attrs)
 
 
@@ -130,26 +131,80 @@ def _weight_gradient(g: Tensor, x: Tensor, weight: Tensor, groups: int, attrs: d
     return reshape(contract(rows, columns), weight.shape)
 
 
-def _input_gradient(
-    g: Tensor,
-    weight: Tensor,
-    extents: tuple[Dim, ...],
+def transposed_convolution(
+    x: Tensor, weight: Tensor, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...], groups: int = 1
+) -> Tensor:
+    """f[n, c, *out] of f[n, f, *s] and f[f, c / groups, *t]: what the convolution of [n, c, *out] gives back for x.
+
+    y[n, c, i] = sum over f, t and the o with o * stride - low + t * dilation = i of x[n, f, o] * weight[f, c, t].
+    """
+    attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "low": low, "out": tuple(out)}
+    return apply(TRANSPOSED_CONVOLUTION, x, weight, **attrs, groups=groups)
+
+
+def _transposed_infer(x: TensorType, weight: TensorType, out: tuple[Dim, ...], groups: int, **_: Any) -> TensorType:
+    if x.dtype is not weight.dtype:
+        raise TypeRuleError(
+            f"transposed_convolution needs operands of one dtype, not {x} and weight {weight}",
+            hint="convert one with .to(dtype)",
+        )
+    if x.shape[1] != weight.shape[0]:
+        raise TypeRuleError(f"transposed_convolution of weight {weight} takes {weight.shape[0]} channels, not {x}")
+    return x.with_shape((x.shape[0], weight.shape[1] * groups, *out))
+
+
+def _transposed_reference(
+    x: np.ndarray,
+    weight: np.ndarray,
     strides: Sizes,
     dilations: Sizes,
     low: Sizes,
+    out: tuple[int, ...],
     groups: int,
+) -> np.ndarray:
+    """Each tap adds a product to every stride-th element, from its own place on."""
+    f, per_group, *sizes = weight.shape
+    dtype = np.dtype(np.float32) if x.dtype.itemsize == 2 else x.dtype
+    points = x.reshape(len(x), groups, f // groups, -1).astype(dtype, copy=False)
+    rows = weight.reshape(groups, f // groups, per_group, *sizes).astype(dtype, copy=False)
+    spans = [(e - 1) * s + 1 if e else 0 for e, s in zip(x.shape[2:], strides, strict=True)]
+    room = [max(p + o, (t - 1) * d + span) for p, o, t, d, span in zip(low, out, sizes, dilations, spans, strict=True)]
+    total = np.zeros((len(x), groups * per_group, *room), dtype)
+    for tap in np.ndindex(*sizes):
+        part = rows[(..., *tap)].swapaxes(1, 2) @ points
+        first = [t * d for t, d in zip(tap, dilations, strict=True)]
+        at = tuple(slice(a, a + span, s) for a, span, s in zip(first, spans, strides, strict=True))
+        total[(..., *at)] += part.reshape(len(x), -1, *x.shape[2:])
+    inside = tuple(slice(p, p + o) for p, o in zip(low, out, strict=True))
+    return total[(..., *inside)].astype(x.dtype)
+
+
+def _transposed_vjp(
+    g: Tensor, y: Tensor, x: Tensor, weight: Tensor, out: tuple[Dim, ...], groups: int, **attrs: Any
+) -> tuple[Tensor, Tensor]:
+    attrs["out"] = x.shape[2:]
+    return convolution(g, weight, **attrs, groups=groups), _weight_gradient(x, g, weight, groups, attrs)
+
+
+def _transposed_decompose(
+    x: Tensor, weight: Tensor, strides: Sizes, dilations: Sizes, low: Sizes, out: tuple[Dim, ...], groups: int
 ) -> Tensor:
-    """f[n, c, *extents]: what a convolution of this weight with the result's cotangent `g` gives back.
+    """A convolution of stride 1 with the taps in reverse, of each phase of the result or of x spread out.
 
     An element at i takes part in outputs (i + low - t*dilation) / stride, for the taps t where that is whole. Elements
-    of one phase, i % stride, have the same taps: each phase is a convolution of g of stride 1.
+    of one phase, i % stride, have the same taps.
     """
     f, per_group, *sizes = weight.shape
     k = len(sizes)
     split = reshape(weight, (groups, f // groups, per_group, *sizes))
     turned = reshape(permute(split, (0, 2, 1, *range(3, 3 + k))), (groups * per_group, f // groups, *sizes))
+    ones = (1,) * k
+    if max(strides) > 1 and _runs_spread(x, turned, strides, out):
+        before = tuple(d * (t - 1) - p for t, d, p in zip(sizes, dilations, low, strict=True))
+        taps = flip(turned, tuple(range(2, 2 + k)))
+        return convolution(spread(x, strides), taps, ones, dilations, before, out, groups)
 
-    def phase(first: Sizes, out: tuple[Dim, ...]) -> Tensor | None:
+    def phase(first: Sizes, extents: tuple[Dim, ...]) -> Tensor | None:
         found = [_taps(*at) for at in zip(first, sizes, strides, dilations, low, strict=True)]
         if not all(run.taps for run in found):
             return None
@@ -157,11 +212,20 @@ def _input_gradient(
         stops = (*turned.shape[:2], *(run.first + run.step * (run.taps - 1) + 1 for run in found))
         taps = slice_dims(turned, starts, stops, (1, 1, *(run.step for run in found)))
         taps = flip(taps, tuple(range(2, 2 + k)))
-        ones = (1,) * k
         apart = tuple(run.apart for run in found)
-        return convolution(g, taps, ones, apart, tuple(run.low for run in found), out, groups)
+        return convolution(x, taps, ones, apart, tuple(run.low for run in found), extents, groups)
 
-    return by_phase(g.type_.with_shape((g.shape[0], groups * per_group, *extents)), strides, phase)
+    return by_phase(x.type_.with_shape((x.shape[0], groups * per_group, *out)), strides, phase)
+
+
+def _runs_spread(x: Tensor, turned: Tensor, strides: Sizes, out: tuple[Dim, ...]) -> bool:
+    """Whether x is read as if it were spread out, all phases at once: one channel each, few taps and phases."""
+    channels, per_filter, *sizes = turned.shape
+    is_static = all(isinstance(d, int) for d in (*x.shape[1:], *out))
+    if x.type_.device.type != "cpu" or not is_static or min(x.shape[2:]) == 1:
+        return False
+    few = product(sizes) <= _SPREAD_TAPS and max(strides) <= _SPREAD_STRIDE
+    return few and x.shape[1] == channels and per_filter == 1
 
 
 class _Taps(NamedTuple):
@@ -182,6 +246,8 @@ def _taps(phase: int, size: int, stride: int, dilation: int, low: int) -> _Taps:
     return _Taps(first, step, count, apart, (count - 1) * apart - (phase + low - first * dilation) // stride)
 
 
+_SPREAD_TAPS, _SPREAD_STRIDE = 64, 8  # all of a kernel's taps are spelt out, and every phase has sums of its own
+
 _CONVOLUTION = {"strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "groups": 1}
 CONVOLUTION = register(
     Op(
@@ -198,6 +264,31 @@ CONVOLUTION = register(
             Sample(
                 ((2, 2, 5, 6), (3, 2, 3, 2)),
                 attrs={"strides": (2, 1), "dilations": (1, 2), "low": (1, 0), "out": (3, 4), "groups": 1},
+            ),
+        ),
+    )
+)
+
+TRANSPOSED_CONVOLUTION = register(
+    Op(
+        name="transposed_convolution",
+        kind="composite",
+        infer=_transposed_infer,
+        reference=_transposed_reference,
+        vjp=_transposed_vjp,
+        decompose=_transposed_decompose,
+        samples=(
+            Sample(((2, 4, 7), (4, 3, 3)), attrs=_CONVOLUTION),
+            Sample(((2, 6, 5), (6, 2, 3)), attrs={**_CONVOLUTION, "strides": (2,), "out": (10,), "groups": 2}),
+            Sample(((2, 5, 4), (5, 1, 3)), attrs={**_CONVOLUTION, "strides": (3,), "out": (11,), "groups": 5}),
+            Sample(((1, 3, 3), (3, 2, 2)), attrs={**_CONVOLUTION, "strides": (3,), "dilations": (2,), "out": (9,)}),
+            Sample(
+                ((2, 3, 3, 4), (3, 2, 3, 2)),
+                attrs={"strides": (2, 1), "dilations": (1, 2), "low": (1, 0), "out": (5, 6), "groups": 1},
+            ),
+            Sample(
+                ((2, 3, 4, 3), (3, 1, 3, 5)),
+                attrs={"strides": (2, 3), "dilations": (1, 1), "low": (1, 2), "out": (8, 8), "groups": 3},
             ),
         ),
     )
@@ -271,7 +362,7 @@ def _conv_transpose(
     )
     if any(isinstance(e, int) and e <= 0 for e in extents):
         raise TypeRuleError(f"{name}: padding {list(pads)} leaves nothing of {x.type_}", user_location())
-    y = _input_gradient(x, weight, extents, strides, dilations, pads, groups)
+    y = transposed_convolution(x, weight, strides, dilations, pads, extents, groups)
     return y if bias is None else y + reshape(bias, (groups * per_group, *(1,) * k))
 
 

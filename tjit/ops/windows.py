@@ -17,7 +17,7 @@ from tjit.ops.index import slice_update
 from tjit.ops.movement import pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "by_phase", "given_back", "lie_apart", "side_by_side", "windows"]
+__all__ = ["Sizes", "by_phase", "given_back", "lie_apart", "side_by_side", "spread", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -108,6 +108,16 @@ def side_by_side(g: Tensor, x: Tensor, sizes: Sizes, strides: Sizes, low: Sizes)
     starts = [max(0, p) for p in low]
     stops = [p + e for p, e in zip(starts, x.shape[lead:], strict=True)]
     return slice_dims(flat, (*(0,) * lead, *starts), (*x.shape[:lead], *stops), (1,) * x.ndim)
+
+
+def spread(x: Tensor, strides: Sizes) -> Tensor:
+    """[*b, *s] as [*b, *(s * stride)]: zeros between the elements, stride - 1 behind each."""
+    lead = x.ndim - len(strides)
+    inner = x.shape[lead:]
+    apart = reshape(x, (*x.shape[:lead], *(d for e in inner for d in (e, 1))))
+    gaps = tuple(gap for s in strides for gap in (0, s - 1))
+    apart = pad_constant(apart, (0,) * apart.ndim, (*(0,) * lead, *gaps), 0)
+    return reshape(apart, (*x.shape[:lead], *(e * s for e, s in zip(inner, strides, strict=True))))
 
 
 def given_back(
