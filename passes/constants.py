@@ -10,6 +10,7 @@ from tjit.ir.graph import Graph, Literal, Node, Operand
 from tjit.passes.constant_control import fold_control
 from tjit.passes.known import is_zero, known_number, make_full
 from tjit.passes.rewrite import Rewriter, rewrite, with_operands
+from tjit.quiet import quietly
 
 __all__ = ["fold_constants"]
 
@@ -75,6 +76,6 @@ def _fold_elementwise(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | N
 
 
 def _computed(node: Node, numbers: list[Literal]) -> Literal:
-    with np.errstate(all="ignore"):
-        found = node.op.reference(*(n.dtype.numpy.type(n.value) for n in numbers), **node.attrs)
+    operands = [quietly(n.dtype.numpy.type, n.value) for n in numbers]
+    found = quietly(node.op.reference, *operands, **node.attrs)
     return Literal(np.asarray(found).item(), node.result.type.dtype)

@@ -14,6 +14,7 @@ ROOT = Path(tjit.__file__).parent
 # From the bottom to the top. Modules of one line may import each other.
 LAYERS = (
     ("location",),
+    ("quiet",),
     ("recording",),
     ("errors",),
     ("dtypes", "devices"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from tjit.dtypes import bool_, default_dtype, i64
 from tjit.errors import ArgumentError
+from tjit.quiet import quietly
 from tjit.tensor import Tensor, attach
 
 __all__ = ["format_tensor", "get_printoptions", "printoptions", "set_printoptions"]
@@ -103,8 +104,7 @@ class _Format:
     def choose(self, finite: np.ndarray) -> None:
         """Integers with a point, a fixed number of digits, or powers of ten."""
         small, large = np.abs(finite).min(), np.abs(finite).max()
-        with np.errstate(over="ignore"):
-            wide = bool(large / small > 1000 or large > 1e8 or small < 1e-4)
+        wide = bool(quietly(np.divide, large, small) > 1000 or large > 1e8 or small < 1e-4)
         scientific = wide if _options.sci_mode is None else _options.sci_mode
         if scientific:
             self.spec, self.tail = f".{_options.precision}e", ""

@@ -19,6 +19,7 @@ import numpy as np
 from tjit.codegen.triton.source import TritonKernel
 from tjit.errors import ArgumentError
 from tjit.ir import dims
+from tjit.quiet import quietly
 
 __all__ = ["interpret"]
 
@@ -63,10 +64,9 @@ def interpret(tk: TritonKernel, arrays: list[np.ndarray], symbols: Mapping[str, 
     builder.create_dot = lambda a, b, *rest: dot(builder, _readable(interpreter, a), _readable(interpreter, b), *rest)
     try:
         builder.set_grid_dim(*grid)
-        with np.errstate(all="ignore"):
-            for x in range(grid[0]):
-                builder.set_grid_idx(x, 0, 0)
-                function(**arguments)
+        for x in range(grid[0]):
+            builder.set_grid_idx(x, 0, 0)
+            quietly(function, **arguments)
     finally:
         scope.restore()
         del builder.create_fp_trunc, builder.create_dot

@@ -13,6 +13,7 @@ from tjit.ir import dims
 from tjit.ir.dims import DimExpr, symbols
 from tjit.ir.graph import Graph, Literal, Node, Operand, Region, Value
 from tjit.ir.types import TensorType
+from tjit.quiet import quietly
 
 __all__ = ["bind_symbols", "evaluate"]
 
@@ -29,8 +30,7 @@ def evaluate(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     run = _Run(sizes)
     for value, array in zip(graph.inputs, arrays, strict=True):
         run.define([value], [array], f"input {value!r}")
-    with np.errstate(all="ignore"):
-        run.nodes(graph.nodes)
+    quietly(run.nodes, graph.nodes)
     return [np.asarray(run.read(o)) for o in graph.outputs]
 
 

@@ -28,6 +28,7 @@ from tjit.errors import TjitError, TypeRuleError
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location
+from tjit.quiet import quietly
 
 __all__ = ["TAPE", "Graph", "GraphBuilder", "Literal", "Node", "Operand", "Region", "Value", "infer_types"]
 
@@ -65,8 +66,7 @@ def _rounded(value: bool | int | float, dtype: DType) -> bool | int | float:
     if dtype.kind == "int" and isinstance(value, int):
         low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
         return (int(value) - low) % (1 << dtype.bits) + low
-    with np.errstate(all="ignore"):
-        return np.asarray(value).astype(dtype.numpy).item()
+    return quietly(np.asarray(value).astype, dtype.numpy).item()
 
 
 TAPE = "tape"  # the name of values that have what a loop's gradient keeps of each trip

@@ -17,6 +17,7 @@ from tjit.ir.graph import Literal
 from tjit.ir.op import Op
 from tjit.ir.types import TensorType
 from tjit.location import Location, user_location
+from tjit.quiet import quietly
 from tjit.tensor import Tensor, attach
 
 __all__ = [
@@ -195,11 +196,14 @@ def _eager(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Te
     operand_types = tuple(o.type_ if isinstance(o, Tensor) else o.type for o in operands)
     check_devices(op, operand_types, operands)
     types = result_types(op, operand_types, operands, attrs)
-    with np.errstate(all="ignore"):
-        arrays = op.reference(*(_array(o) for o in operands), **attrs)
-    outputs = arrays if isinstance(arrays, tuple) else (arrays,)
+    outputs = quietly(_computed, op, operands, attrs)
     order = None if op.view else "C"  # NumPy's follows the operands'; the same views and copies are to be made in both
     return tuple(Tensor(np.asarray(a, t.dtype.numpy, order)) for a, t in zip(outputs, types, strict=True))
+
+
+def _computed(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, ...]:
+    arrays = op.reference(*(_array(o) for o in operands), **attrs)
+    return arrays if isinstance(arrays, tuple) else (arrays,)
 
 
 def check_devices(op: Op, types: tuple[TensorType, ...], operands: tuple[Any, ...]) -> None:

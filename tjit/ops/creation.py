@@ -19,6 +19,7 @@ from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply, state
 from tjit.ops.public import public
+from tjit.quiet import quietly
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -356,8 +357,7 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
 
 
 def _converted(array: np.ndarray, dtype: DType) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return np.array(array, dtype.numpy)
+    return quietly(np.array, array, dtype.numpy)
 
 
 def _from_numbers(values: Any, dtype: DType) -> np.ndarray:
@@ -367,8 +367,7 @@ def _from_numbers(values: Any, dtype: DType) -> np.ndarray:
         TypeRuleError: an int does not fit the dtype.
     """
     if dtype.kind != "int":
-        with np.errstate(all="ignore"):
-            return np.array(values, dtype.numpy)
+        return quietly(np.array, values, dtype.numpy)
     exact = np.asarray(values)
     if exact.dtype.kind in "fb" or not exact.size:
         return _converted(exact, dtype)

@@ -28,6 +28,7 @@ from tjit.ops.index import refuse_capture
 from tjit.ops.movement import broadcast_to, reshape
 from tjit.ops.operands import broadcast_shapes
 from tjit.ops.public import public
+from tjit.quiet import quietly
 from tjit.tensor import Tensor
 
 __all__ = ["DEFAULT", "Generator", "bernoulli", "normal", "rand", "randint", "randn", "random_bits", "randperm"]
@@ -454,8 +455,7 @@ def _with_replacement(rows: np.ndarray, count: int, generator: Generator | None)
 def _without_replacement(rows: np.ndarray, count: int, generator: Generator | None) -> np.ndarray:
     # the first arrivals of exponential clocks with the weights as rates are such a sample
     u = _uniform(rows.shape, f64, generator).array
-    with np.errstate(divide="ignore"):
-        arrival = -np.log1p(-u) / rows
+    arrival = quietly(np.divide, -np.log1p(-u), rows)
     arrival[rows == 0] = np.inf
     return np.argsort(arrival, -1, kind="stable")[:, :count].astype(np.int64)
 
