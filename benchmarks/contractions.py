@@ -1,8 +1,11 @@
-"""Rows of matrix products, with what surrounds them."""
+"""Rows of matrix products, with what surrounds them; products alone beside PyTorch and NumPy as a table of their own:
+`python -m benchmarks.contractions`.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from benchmarks.elementwise import gelu_reference
 from benchmarks.reductions import softmax_reference
 from benchmarks.rows import Compile, Floor, Row, by_inputs, normals, shared
 
-__all__ = ["ROWS"]
+__all__ = ["ROWS", "SWEPT"]
 
 
 # -- matmul, bias, gelu ------------------------------------------------------------------------------------------------
@@ -181,6 +184,7 @@ def product_row(m: int, n: int, k: int) -> Row:
 
 
 HEADS = [4, 12, 256, 64]
+SWEPT = [product_row(*sizes) for sizes in ((256,) * 3, (512,) * 3, (1024,) * 3, (2048,) * 3, (333, 555, 777))]
 
 ROWS = [
     Row(
@@ -216,9 +220,10 @@ ROWS = [
         Floor("multiply-adds of seven products, half of each hidden", flops=7 * 4 * 12 * 256 * 256 * 64),
         tolerance=2e-5,
     ),
-    product_row(256, 256, 256),
-    product_row(512, 512, 512),
-    product_row(1024, 1024, 1024),
-    product_row(2048, 2048, 2048),
-    product_row(333, 555, 777),
+    *SWEPT,
 ]
+
+if __name__ == "__main__":
+    from benchmarks.sweep import sweep
+
+    sys.exit(sweep("contractions", __doc__, SWEPT, ("torch", "numpy")))

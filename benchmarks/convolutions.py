@@ -1,9 +1,14 @@
-"""Rows of convolutions and poolings; those of ResNet-50 forward and with both gradients."""
+"""Rows of convolutions and poolings; those of ResNet-50 forward and with both gradients.
+
+All of its shapes and MobileNet's depthwise ones, each forward, dx and dw beside PyTorch, are a table of their own:
+`python -m benchmarks.convolutions`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +16,7 @@ import numpy as np
 
 from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, shared
 
-__all__ = ["ROWS"]
+__all__ = ["ROWS", "SWEPT"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,28 @@ RESNET = (
     Shape(512, 512, 3, 7),
     Shape(256, 256, 3, 28, groups=256),
 )
+
+
+def depthwise(channels: int, size: int, stride: int = 1) -> Shape:
+    """3x3, a filter for each channel."""
+    return Shape(channels, channels, 3, size, stride, channels)
+
+
+SHAPES = (
+    Shape(3, 64, 7, 224, stride=2),
+    Shape(64, 64, 1, 56), FIRST, Shape(64, 256, 1, 56), Shape(256, 64, 1, 56),
+    Shape(256, 128, 1, 56), Shape(128, 128, 3, 56, stride=2), Shape(256, 512, 1, 56, stride=2),
+    Shape(128, 512, 1, 28), Shape(512, 128, 1, 28), Shape(128, 128, 3, 28),
+    Shape(512, 256, 1, 28), Shape(256, 256, 3, 28, stride=2), Shape(512, 1024, 1, 28, stride=2),
+    Shape(256, 1024, 1, 14), Shape(1024, 256, 1, 14), Shape(256, 256, 3, 14),
+    Shape(1024, 512, 1, 14), Shape(512, 512, 3, 14, stride=2), Shape(1024, 2048, 1, 14, stride=2),
+    Shape(512, 2048, 1, 7), Shape(2048, 512, 1, 7), Shape(512, 512, 3, 7),
+    depthwise(32, 112), depthwise(64, 112, 2), depthwise(96, 112, 2),
+    depthwise(128, 56), depthwise(128, 56, 2), depthwise(144, 56), depthwise(144, 56, 2),
+    depthwise(192, 28), depthwise(192, 28, 2), depthwise(256, 28), depthwise(256, 28, 2),
+    depthwise(512, 14), depthwise(512, 14, 2), depthwise(576, 14), depthwise(576, 14, 2),
+    depthwise(960, 7), depthwise(1024, 7),
+)  # fmt: skip
 
 
 # -- by hand, tap by tap -----------------------------------------------------------------------------------------------
@@ -168,29 +195,30 @@ def _jax_forward(shape: Shape, relu: bool) -> Callable[[Compile], Callable[..., 
     return build
 
 
-def _tjit_gradients(shape: Shape) -> Callable[[Compile], Callable[..., Any]]:
+def _tjit_gradients(shape: Shape, wanted: Sequence[int] = (0, 1)) -> Callable[[Compile], Callable[..., Any]]:
     def build(compile: Compile) -> Callable[..., Any]:
         import tjit
 
         def gradients(x: Any, w: Any, dy: Any) -> Any:
-            x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
-            y = tjit.nn.functional.conv2d(x, w, **_grouped(shape, w))
-            return tjit.autograd.grad(y, (x, w), dy)
+            leaves = x.detach().requires_grad_(), w.detach().requires_grad_()
+            y = tjit.nn.functional.conv2d(*leaves, **_grouped(shape, w))
+            return tjit.autograd.grad(y, tuple(leaves[i] for i in wanted), dy)
 
         return compile(gradients)
 
     return build
 
 
-def _torch_gradients(shape: Shape) -> Callable[[Compile], Callable[..., Any]]:
+def _torch_gradients(shape: Shape, wanted: Sequence[int] = (0, 1)) -> Callable[[Compile], Callable[..., Any]]:
     def build(compile: Compile) -> Callable[..., Any]:
         import torch
 
         def gradients(x: Any, w: Any, dy: Any) -> Any:  # what autograd calls, without the forward
             s, p = (shape.stride, shape.stride), (shape.padding, shape.padding)
-            groups, mask = _grouped(shape, w)["groups"], (True, True, False)
+            groups, mask = _grouped(shape, w)["groups"], (0 in wanted, 1 in wanted, False)
             back = torch.ops.aten.convolution_backward
-            return back(dy, x, w, None, s, p, (1, 1), False, (0, 0), groups, mask)[:2]
+            found = back(dy, x, w, None, s, p, (1, 1), False, (0, 0), groups, mask)
+            return tuple(found[i] for i in wanted)
 
         return compile(gradients)
 
@@ -237,6 +265,23 @@ def _gradient_row(shape: Shape) -> Row:
     )
 
 
+def _one_gradient_row(shape: Shape, which: int) -> Row:
+    return Row(
+        f"{shape.name}: {('dx', 'dw')[which]}",
+        _inputs(shape, True),
+        lambda x, w, dy: gradients_reference(_as_given(shape, x, w), x, w, dy)[which],
+        by_inputs(tjit=_tjit_gradients(shape, (which,)), torch=_torch_gradients(shape, (which,))),
+        Floor("multiply-adds, or memory", flops=shape.flops, streamed=4 * shape.elements),
+        tolerance=5e-5,
+        quick=False,
+    )
+
+
+SWEPT = [
+    row for shape in SHAPES for row in (_forward_row(shape), _one_gradient_row(shape, 0), _one_gradient_row(shape, 1))
+]
+
+
 # -- max pool ----------------------------------------------------------------------------------------------------------
 
 
@@ -277,3 +322,8 @@ ROWS = [
     ),
     *(row for shape in RESNET for row in (_forward_row(shape), _gradient_row(shape))),
 ]
+
+if __name__ == "__main__":
+    from benchmarks.sweep import sweep
+
+    sys.exit(sweep("convolutions", __doc__, SWEPT, ("torch",)))

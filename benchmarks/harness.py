@@ -41,7 +41,7 @@ class Plan:
 
     Attributes:
         batch_seconds: what one framework runs for in one round.
-        first_samples: fresh processes for the first call of a framework that has a disk cache.
+        first_samples: fresh processes for the first call of a framework that has a disk cache; 0: it is not timed.
         fresh: a new process for every row; else a framework keeps its process from row to row.
         seconds: a budget for all rows, kept by leaving out what is slow to compile; None: none.
         kept: a folder in which runs leave what the peers compiled and what the answers are; None: all is made anew.
@@ -287,7 +287,7 @@ def _prepare(
         if seconds < (LOAD_SECONDS if done is not None and done.exists() else row.compile_seconds):
             raise WorkerError(LEFT_OUT)
         allowed = min(allowed, seconds)
-    if FRAMEWORKS[name].caches:
+    if FRAMEWORKS[name].caches and plan.first_samples:
         _time_first_calls(row, name, figure, plan, pool)
     worker = pool.get(name)
     worker.ask("build", row.name)

@@ -13,7 +13,7 @@ from tjit.profiler.machine import Limits
 
 __all__ = [
     "Arrays", "Compile", "Factory", "Floor", "Row", "all_rows", "by_inputs", "extent", "normal", "normals",
-    "shared",
+    "shared", "swept_rows",
 ]  # fmt: skip
 
 Arrays = tuple[np.ndarray, ...]
@@ -127,3 +127,10 @@ def all_rows() -> list[Row]:
 
     topics = (elementwise, reductions, contractions, convolutions, networks, training, optimizers, small)
     return [row for topic in topics for row in topic.ROWS]
+
+
+def swept_rows() -> list[Row]:
+    """The rows of tables of their own: many shapes of one operation (`benchmarks.sweep`)."""
+    from benchmarks import contractions, convolutions
+
+    return [*contractions.SWEPT, *convolutions.SWEPT]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.frameworks import FRAMEWORKS, pin
-from benchmarks.rows import Row, all_rows, outputs_of
+from benchmarks.rows import Row, all_rows, outputs_of, swept_rows
 
 __all__ = ["Job", "write_expected"]
 
@@ -135,7 +135,7 @@ def main() -> None:
     framework, threads, descriptor, cores = sys.argv[1], *map(int, sys.argv[2:5])
     pin(cores)
     pipe = Connection(descriptor)
-    rows = {row.name: row for row in all_rows()}
+    rows = {row.name: row for row in (*all_rows(), *swept_rows())}
     job: Job | None = None
     while True:
         try:

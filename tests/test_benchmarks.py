@@ -17,10 +17,10 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # the benchmarks are not installed
 
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import bits, chart, harness, memory, table  # noqa: E402
+from benchmarks import bits, chart, harness, memory, sweep, table  # noqa: E402
 from benchmarks.frameworks import FRAMEWORKS, environment  # noqa: E402
 from benchmarks.harness import Figure, Outcome, Plan, Worker, WorkerError  # noqa: E402
-from benchmarks.rows import Floor, Row, all_rows, by_inputs, extent, normal  # noqa: E402
+from benchmarks.rows import Floor, Row, all_rows, by_inputs, extent, normal, swept_rows  # noqa: E402
 from benchmarks.worker import Job, compare  # noqa: E402
 from tjit.profiler.machine import Limits  # noqa: E402
 
@@ -49,6 +49,19 @@ def available(name: str) -> None:
 @pytest.mark.parametrize(("row", "name"), cases({"tjit", "torch", "jax", "numpy"}))
 def test_rows_agree_with_numpy(row, name):
     available(name)
+    job = Job(name, 1, row, SCALE)
+
+    job.first()
+
+    assert job.check(row.expected(row.inputs(SCALE))) <= row.tolerance
+
+
+@pytest.mark.parametrize("name", ["tjit", "torch"])
+@pytest.mark.parametrize("part", ["dx", "dw"])
+@pytest.mark.parametrize("kind", ["7x7 stride 2", "1x1 stride 2", "3x3 stride 2, depthwise"])
+def test_each_gradient_of_swept_convolutions_agrees_with_numpy(kind, part, name):
+    available(name)
+    row = next(row for row in swept_rows() if kind in row.name and row.name.endswith(part))
     job = Job(name, 1, row, SCALE)
 
     job.first()
@@ -135,6 +148,29 @@ def test_table_text():
         "two       0.50    4.00 (torch)   8.00       100      0.01         -        -                  -",
         "three        -  12,346 (torch)      -       100         -         -        -                  -",
     ]
+
+
+def test_a_sweep_has_a_column_for_every_framework():
+    text = table.align(sweep.lines_of(OUTCOMES, ["torch", "jax"]))
+
+    assert text.splitlines() == [
+        "row    tjit us  torch us  jax us  ratio",
+        "-" * 39,
+        "one        200     1,600     400   2.00",
+        "two       0.50      4.00       -   8.00",
+        "three        -    12,346       -      -",
+    ]
+
+
+def test_swept_rows_have_names_of_their_own():
+    rows = swept_rows()
+
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def test_a_sweep_of_no_row_is_not_success(capsys):
+    assert sweep.sweep("contractions", None, swept_rows(), ("torch",), ["--rows", "no such row"]) == 2
+    assert capsys.readouterr().out == "no row matches 'no such row'\n"
 
 
 def test_markdown_has_the_same_cells():
