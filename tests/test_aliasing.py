@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tjit
-from tjit.errors import ArgumentError, AutogradError, TjitError
+from tjit.errors import ArgumentError, AutogradError, CaptureError, TjitError
 
 CALLS = 4  # the first captures, the second is Python's, the native entry serves the others
 
@@ -457,3 +457,59 @@ def test_a_loop_writes_a_numpy_array_by_two_names(f):
 
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     np.testing.assert_allclose(y, x, rtol=1e-12)
+
+
+def _bound_anew(w):
+    m = 0.5 * w
+    row = m[0]
+    for _ in range(5):
+        row[-1:] = 0.25
+        m = m.tanh()
+    return m
+
+
+def _bound_anew_in_some_trips(w):
+    m = 0.5 * w
+    row = m[0]
+    for i in range(5):
+        row[-1:] = 0.25
+        if i % 3 == 1:
+            continue
+        m = w.tanh()
+    return m
+
+
+def _bound_anew_in_each_trip(w):
+    m = 0.5 * w
+    row = m[0]
+    for _ in range(5):
+        row *= 0.25
+        m = w.tanh()
+    return m + row
+
+
+@pytest.mark.parametrize("function", [_bound_anew, _bound_anew_in_some_trips, _bound_anew_in_each_trip])
+def test_a_loop_binds_a_variable_anew_whose_memory_it_writes_by_a_view(function, rng):
+    w = rng.standard_normal((3, 3))
+
+    def both(f):
+        x = tjit.tensor(w, requires_grad=True)
+        y = f(x)
+        return y.detach(), tjit.autograd.grad(y.sum(), x)[0]
+
+    for found, expected in zip(both(tjit.compile(function)), both(function), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-13)
+
+
+def test_a_while_that_does_so_is_refused():
+    @tjit.compile
+    def f(w, n):
+        m, i = 0.5 * w, n * 0
+        row = m[0]
+        while i < n:
+            row[-1:] = 0.25
+            m, i = m.tanh(), i + 1
+        return m
+
+    with pytest.raises(CaptureError, match="the loop changes m in place and then binds it to another tensor"):
+        f(tjit.ones(3, 3), tjit.tensor(3))

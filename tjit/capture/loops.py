@@ -88,6 +88,7 @@ class _Loop:
         before: what the variables hold before the loop.
         wider: types of leaves that the body widened in an earlier attempt.
         shared: leaves that stay the tensors that they are: the body writes memory that they share with others.
+        read: those of `shared` that the body reads before it binds them.
     """
 
     def __init__(self, trace: Trace, state: State, *, flags: bool, trip: tuple[Symbol, Dim] | None = None) -> None:
@@ -99,6 +100,7 @@ class _Loop:
         self.before = tuple(Contents.of(UNDEFINED) if is_local_flag(name) else c for name, c in found)
         self.wider: dict[Place, Spec] = {}
         self.shared: set[Place] = set()
+        self.read: set[Place] = set()
         self.body: Part | None = None
         self.groups: dict[int, Tree] = {}  # of variables that are lists that grow: the structure of a trip's items
 
@@ -147,7 +149,7 @@ class _Loop:
             try:
                 changed += self._closed(p, i, before, end, own)
             except CaptureError:
-                if self._is_read(p, own) or i >= self.state.assigned:
+                if self._is_read(p, own) or any(k == i for k, _ in self.read) or i >= self.state.assigned:
                     raise
                 # what it was before the loop does not matter: every trip makes it anew
                 self.before = (*self.before[:i], Contents.of(UNDEFINED), *self.before[i + 1 :])
@@ -168,6 +170,8 @@ class _Loop:
             slot = by_leaf.get(j)
             if slot is not None and _is_stale(p, slot):
                 self.shared.add(slot.place)
+                if self._is_read(p, [slot]):
+                    self.read.add(slot.place)
                 raise _Retried
             if slot is not None and leaf is slot.inside and not _is_rewritten(p, slot):
                 p.replaced[slot.entry] = slot.before
