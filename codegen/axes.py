@@ -299,7 +299,7 @@ def _past_caches(kernel: LoopKernel) -> LoopKernel:
 
     They save reading in what is overwritten: 1.3 to 1.6 times faster where memory is the limit, 0.8 where it is not.
     """
-    if kernel.vector is None or kernel.cross is not None or any(loop.axes for loop in kernel.loops):
+    if kernel.vector is None or any(loop.axes for loop in kernel.loops):
         return kernel
     exprs = expressions(kernel)
     computed = [e for e in exprs if isinstance(e, Compute)]

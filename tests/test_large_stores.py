@@ -53,3 +53,25 @@ def test_no_store_claims_more_than_a_line_of_alignment():
     aligned = [int(n) for n in re.findall(r"align (\d+), !nontemporal", text)]
     assert aligned
     assert max(aligned) <= 64
+
+
+@pytest.mark.parametrize("shape", [(2112, 2048), (2049, 2100)], ids=str)
+def test_large_transposed_copies_are_written_whole(rng, shape):
+    x = rng.standard_normal(shape).astype(np.float32)
+    transpose = tjit.compile(lambda x: x.T.contiguous())
+
+    got, text = transpose(tjit.tensor(x)), str(transpose.lower(tjit.tensor(x)).schedule())
+
+    assert ("past the caches" in text) == (shape[0] % 16 == 0)
+    np.testing.assert_array_equal(got.numpy(), x.T)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_transposes_to_memory_at_any_address_are_written(rng, offset):
+    memory = np.zeros((1 << 22) + 32, np.float32)
+    x, y = rng.standard_normal((2048, 2048)).astype(np.float32), tjit.from_numpy(memory[offset : offset + (1 << 22)])
+
+    tjit.compile(lambda y, x: y.copy_(x.T))(y.reshape(2048, 2048), tjit.tensor(x))
+
+    np.testing.assert_array_equal(memory[offset : offset + (1 << 22)].reshape(2048, 2048), x.T)
+    assert not memory[offset + (1 << 22) :].any()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 import tjit
 from tjit.codegen.llvm.module import print_assembly
-from tjit.codegen.llvm.target import TARGETS
+from tjit.codegen.llvm.target import TARGETS, host_target
 
+HOST = host_target()
 SIZES = ((200, 300), (67, 131), (1, 5), (64, 64), (257, 129))
 DTYPES = (np.float32, np.float64, np.float16, np.uint8, np.int16, np.int64)
 
@@ -100,3 +102,37 @@ def test_transposed_tiles_are_generated_for_every_target(target):
     plan = tjit.compile(lambda x: x.T * 2).lower(tjit.zeros(67, 129)).schedule()
 
     assert print_assembly(plan, target)
+
+
+def _has_scratch(function, *arrays) -> bool:
+    text = tjit.compile(function, dynamic=False).lower(*map(tjit.tensor, arrays)).text("llvm")
+    return re.search(r"alloca \[\d+ x i8\]", text) is not None
+
+
+@pytest.mark.skipif(HOST.vector_bytes != 64, reason="tiles of whole lines are those of 64-byte vectors")
+def test_one_transposed_operand_needs_no_scratch(rng):
+    x, y, half = _array(rng, (67, 131)), _array(rng, (131, 67)), _array(rng, (67, 131)).astype(np.float16)
+
+    assert not _has_scratch(lambda x: x.T.contiguous(), x)
+    assert not _has_scratch(lambda x, y: x.T * 2 + y, x, y)
+    assert _has_scratch(lambda x: x.T + x.T.flip(1), x)
+    assert _has_scratch(lambda x: x.T.contiguous(), half)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 16), (16, 31), (1040, 17), (33, 2065), (3, 50, 40)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_tiles_at_the_edges_of_blocks_are_transposed(rng, shape, dtype):
+    x = _array(rng, shape, dtype)
+
+    got = _compiled(lambda x: x.transpose(-1, -2).contiguous(), x)
+
+    np.testing.assert_array_equal(got, np.swapaxes(x, -1, -2))
+
+
+def test_what_a_transposed_operand_updates_is_updated_once(rng):
+    x, y = _array(rng, (67, 131)), _array(rng, (131, 67))
+    updated = tjit.tensor(y)
+
+    tjit.compile(lambda y, x: y.add_(x.T))(updated, tjit.tensor(x))
+
+    np.testing.assert_array_equal(updated.numpy(), y + x.T)

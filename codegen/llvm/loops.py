@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
+from tjit.codegen.axes import statements
 from tjit.codegen.kernel import Axis, Compute, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
 from tjit.codegen.llvm.reductions import Accumulation
+from tjit.codegen.llvm.register_tiles import RegisterTiles, fits_registers
 from tjit.codegen.llvm.rows_ahead import ask_for
 from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
@@ -54,17 +56,16 @@ class _Loops:
         self.columns, self.run, self.shape = plan.columns, plan.run, plan.shape
         self.past_caches = False
         self.rows_ahead: list[tuple[ir.Value, int]] = []
-        self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if kernel.cross is not None else None
+        self.in_registers = fits_registers(kernel, target, self.shape.width)
+        tiled = kernel.cross is not None and not self.in_registers
+        self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if tiled else None
         self.loops = kernel.loops if self.tiles is None else self.tiles.loops
 
     # -- the function --------------------------------------------------------------------------------------------------
 
     def emit(self) -> None:
         self._load_arguments()
-        if self.tiles is not None:
-            self._emit_tiles(self.tiles)
-        else:
-            self._emit_past_caches()
+        self._emit_past_caches()
         self.b.ret_void()
 
     def _emit_past_caches(self) -> None:
@@ -72,7 +73,7 @@ class _Loops:
         stores = (s for loop in self.loops for s in loop.body if isinstance(s, Store) and s.past_caches)
         pointers = [self.pointers[name] for name in dict.fromkeys(s.buffer.name for s in stores)]
         if not pointers:
-            self._emit_points()
+            self._emit_units()
             return
         low = i64(0)
         for pointer in pointers:
@@ -80,11 +81,19 @@ class _Loops:
         with self.b.if_else(self.b.icmp_unsigned("==", low, i64(0))) as (aligned, other):
             with aligned:
                 self.past_caches = True
-                self._emit_points()
+                self._emit_units()
                 self._drain()
             with other:
                 self.past_caches = False
-                self._emit_points()
+                self._emit_units()
+
+    def _emit_units(self) -> None:
+        if self.tiles is not None:
+            self._emit_tiles(self.tiles)
+        elif self.in_registers:
+            self._emit_register_tiles()
+        else:
+            self._emit_points()
 
     def _share(self, units: Dim) -> tuple[ir.Value, ir.Value]:
         """The first of this task's units, and the end."""
@@ -92,20 +101,26 @@ class _Loops:
         first = self.ints.div(self.ints.mul(self.task, total), self.tasks)
         return first, self.ints.div(self.ints.mul(self.ints.add(self.task, i64(1)), total), self.tasks)
 
-    def _emit_tiles(self, tiles: Tiles) -> None:
-        """A block at a time: in from where it is read, through the statements, out to where it is stored."""
-        self.pointers.update((b.name, self._alloca_row(b)) for b in tiles.scratch)
-        down = [] if tiles.whole else [_blocks(tiles.height_symbol, tiles.cross, tiles.height)]
-        outer = self.kernel.parallel[: -1 - len(down)]
-        axes = (*outer, *down, _blocks(tiles.width_symbol, tiles.vector, tiles.width))
-        symbols = self.ints.symbols
-        symbols[tiles.height_symbol.name] = i64(0)
+    @contextmanager
+    def _each_block(self, height: int | None, width: int) -> Iterator[tuple[ir.Value, ir.Value]]:
+        """Where this task's blocks of `height` (None: all) by `width` begin along `cross` and along the lanes."""
+        cross, vector, ints = self.kernel.cross, self.kernel.vector, self.ints
+        assert cross is not None
+        assert vector is not None
+        top, start = Symbol(f"{vector.symbol.name}.cross", 0, None), Symbol(f"{vector.symbol.name}.along", 0, None)
+        down = [] if height is None else [_blocks(top, cross, height)]
+        axes = (*self.kernel.parallel[: -1 - len(down)], *down, _blocks(start, vector, width))
+        ints.symbols[top.name] = i64(0)
         first, last = self._share(product(a.extent for a in axes))
         with counted_loop(self.b, first, last, i64(1)) as unit:
             self._bind(axes, unit)
-            top = self.ints.mul(symbols[tiles.height_symbol.name], i64(tiles.height))
-            start = self.ints.mul(symbols[tiles.width_symbol.name], i64(tiles.width))
-            symbols.update({tiles.height_symbol.name: top, tiles.width_symbol.name: start})
+            yield ints.mul(ints.symbols[top.name], i64(height or 1)), ints.mul(ints.symbols[start.name], i64(width))
+
+    def _emit_tiles(self, tiles: Tiles) -> None:
+        """A block at a time: in from where it is read, through the statements, out to where it is stored."""
+        self.pointers.update((b.name, self._alloca_row(b)) for b in tiles.scratch)
+        with self._each_block(None if tiles.whole else tiles.height, tiles.width) as (top, start):
+            self.ints.symbols.update({tiles.height_symbol.name: top, tiles.width_symbol.name: start})
             stop = self.ints.min(self.ints.add(start, i64(tiles.width)), self.ints.dim(tiles.vector.extent))
             tiles.fill(self.b, self.ints, self.pointers)
             if tiles.whole:
@@ -113,6 +128,16 @@ class _Loops:
             else:
                 self._tile_rows(tiles, top, start, stop)
             tiles.drain(self.b, self.ints, self.pointers)
+
+    def _emit_register_tiles(self) -> None:
+        tiles = RegisterTiles(self.b, self.ints, self.kernel, self.shape.width, self._lanes)
+        with self._each_block(tiles.height, tiles.width) as (top, start):
+            tiles.emit(top, start, self._stores)
+
+    def _stores(self, emitter: ExprEmitter) -> None:
+        for statement in statements(self.kernel):
+            assert isinstance(statement, Store)
+            emitter.store(statement)
 
     def _tile_rows(self, tiles: Tiles, top: ir.Value, start: ir.Value, stop: ir.Value) -> None:
         bottom = self.ints.min(self.ints.add(top, i64(tiles.height)), self.ints.dim(tiles.cross.extent))
