@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tjit.codegen.build import BufferOf, Expander
@@ -20,6 +19,7 @@ from tjit.codegen.kernel import (
     Index,
     Store,
 )
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, f32, f64, i64
 from tjit.ir.dims import Dim
 from tjit.ir.graph import Node, Operand, Value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import overload
 
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Call, Dim, DimExpr, Symbol, is_constant, lower_bound, maximum, minimum, product, symbols
 
 __all__ = ["Lifetime", "largest", "plan_arena"]

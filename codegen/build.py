@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import copysign
 from typing import Any
 
@@ -29,6 +29,7 @@ from tjit.codegen.kernel import (
     Store,
 )
 from tjit.codegen.lanes import column_axis, stores_across
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, f32, f64, i32, i64
 from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, product, substitute, symbols
 from tjit.ir.graph import Literal, Node, Value

@@ -7,10 +7,11 @@ of a convolution is read with whole vectors.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from tjit.codegen.kernel import Compute, Expr, Index, Load, walk
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Call, Dim, DimExpr, Symbol, substitute, symbols
 
 __all__ = ["Digits", "digits_of", "expression_dims", "split_digits", "substitute_symbol"]

@@ -8,11 +8,11 @@ pieces: task t of T, the t-th T-th of the buffer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from tjit.codegen.axes import expressions, statements
 from tjit.codegen.kernel import Attention, Axis, ContractKernel, Expr, Kernel, Load, LoopKernel, Store, walk
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, lower_bound, product, substitute, symbols, upper_bound
 
 __all__ = ["GridAxis", "Slabs", "whole_pieces"]

@@ -7,10 +7,11 @@ contractions and of index ops) is an item. All other elementwise and movement no
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.dtypes import bool_
 from tjit.ir.dims import Dim, DimExpr, Symbol, is_one, symbols
 from tjit.ir.graph import Graph, Literal, Node, Value

@@ -17,9 +17,9 @@ Axes are symbols of `ir.dims`, so an index is a `Dim`. The loops of a kernel run
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar, Union
 
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, symbols
 from tjit.ir.graph import Node

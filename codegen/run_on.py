@@ -12,12 +12,13 @@ second element of row 5, and after the third vector a row starts again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from math import gcd
 
 from tjit.codegen.digits import split_digits
 from tjit.codegen.kernel import Axis, Expr, Index, Load, LoopKernel, Store, walk
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
 __all__ = ["MOST_WINDOWS", "RunOn", "run_on", "running_on", "split_axes", "windows"]

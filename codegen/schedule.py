@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import count
 from typing import Any, TypeGuard
 
@@ -49,6 +49,7 @@ from tjit.codegen.split_attention import split_attention_gradient
 from tjit.codegen.split_k import split_contraction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
+from tjit.dataclass import dataclass
 from tjit.dtypes import u8
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, symbols

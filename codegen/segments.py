@@ -8,10 +8,11 @@ is, for p1 from 3 on, a copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, Loop, LoopKernel, Store, fold_up, walk
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, i64, iinfo
 from tjit.ir.dims import Dim, coefficient, lower_bound, upper_bound
 

@@ -6,7 +6,7 @@ Like `split_reduction`, the cut depends on shapes only: the bits of the result d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isqrt
 
 from tjit.codegen.axes import rebuild
@@ -29,6 +29,7 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.codegen.split import parts_axis
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, product, substitute, symbols
 from tjit.ir.op import OPS
 from tjit.ir.types import TensorType

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Union
 
 import numpy as np
 
 from tjit.codegen.kernel import Kernel, NestKernel
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol
 from tjit.ir.graph import TAPE
 from tjit.ir.types import TensorType

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from tjit.codegen.items import INLINE_INDEX, STORED_KINDS
 from tjit.codegen.stored import changed_operands, must_be_stored
+from tjit.dataclass import dataclass
 from tjit.devices import cpu
 from tjit.ir.dims import Dim, at_least, coefficient, is_one, product
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.ops.attention import plain_attention
 from tjit.passes.claims import is_attention_claimed

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Union
 
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, evaluate, symbols
 from tjit.ir.graph import Graph, Node, Operand, Value, infer_types
 from tjit.passes.rewrite import Rewriter

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from tjit.capture.trace import trace_graph
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, f32, i64
 from tjit.ir.graph import Graph, Literal
 from tjit.ir.op import OPS

@@ -13,6 +13,7 @@ ROOT = Path(tjit.__file__).parent
 
 # From the bottom to the top. Modules of one line may import each other.
 LAYERS = (
+    ("dataclass",),
     ("location",),
     ("quiet",),
     ("recording",),

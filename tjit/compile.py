@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from tjit import recording
@@ -27,6 +27,7 @@ from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, flatten_call
 from tjit.capture.reasons import closest_difference, definition
 from tjit.compiled import BuildOptions, Variant, build_variant
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, InconclusiveDimError, Symbol, inconclusive
 from tjit.ir.dims import symbols as symbols_of

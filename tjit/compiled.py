@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from tjit.capture.guards import Guards
 from tjit.capture.inputs import array_leaf, array_of, float_leaf, stride_dim
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, unflatten
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError, TjitError
 from tjit.frozen import laid_sources
 from tjit.ir.dims import Dim, DimExpr, evaluate

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 import numpy as np
 
 from tjit.capture.function import Source
+from tjit.dataclass import dataclass
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph
 from tjit.ir.parser import parse_graph

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from tjit.dataclass import dataclass
 from tjit.dtypes import bool_, default_dtype, i64
 from tjit.errors import ArgumentError
 from tjit.quiet import quietly

@@ -8,9 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.location import Location, user_location
 
 __all__ = ["Event", "Recorder", "Run", "Work"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError, CodegenError
 from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph

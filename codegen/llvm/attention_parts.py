@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
@@ -18,6 +17,7 @@ from tjit.codegen.llvm.contract_lanes import Part
 from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.vectors import counted_loop, element_type, i64, stack
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_
 
 __all__ = ["Parts"]

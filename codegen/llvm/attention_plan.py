@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Attention, AttentionGradientKernel, Axis, Buffer, Expr, Load
 from tjit.codegen.llvm.target import Target
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
 __all__ = ["AttentionPlan", "Matrix", "plan_attention", "round_up"]

@@ -5,8 +5,6 @@ Like the microkernels, the function's text depends on the tile and the target al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
@@ -14,6 +12,7 @@ from tjit.codegen.llvm.contract_sides import Dependency
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, element_type, i64, least
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = ["BLOCK_PRODUCT", "BlockProduct"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tjit.codegen.kernel import Blocking
 from tjit.codegen.llvm.contract_operands import leads_with_m
 from tjit.codegen.llvm.contract_packing import M_CELL, Pack, pack_b
 from tjit.codegen.llvm.contract_tile import Style, Tiled, at_most
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, maximum, minimum, product
 
 __all__ = ["CELL_FLOPS", "Blocks", "blocks_of", "ceil_div", "in_strips", "round_up"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from tjit.codegen.digits import Digits, digits_of, split_digits
 from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, ContractKernel, Expr, Load, Store, walk
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 

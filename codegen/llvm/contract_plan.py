@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from tjit.codegen.grids import GridAxis, whole_pieces
@@ -13,6 +13,7 @@ from tjit.codegen.llvm.contract_operands import Direct, direct_output, leads_wit
 from tjit.codegen.llvm.contract_packing import CACHE_BYTES, Pack, pack_a, pack_b, wastes
 from tjit.codegen.llvm.contract_tile import Style, Tiled, at_most, reads_of, tiled
 from tjit.codegen.llvm.target import Target
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, maximum, minimum, product, symbols
 
 __all__ = ["ColumnClass", "Plan", "RowClass", "plan_contract"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import llvmlite.ir as ir
 
@@ -16,6 +16,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import declare, element_type, i64
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from tjit.codegen.digits import Digits
@@ -20,6 +19,7 @@ from tjit.codegen.llvm.lane_dots import LaneDot, lane_dot
 from tjit.codegen.llvm.microkernel import register_tile
 from tjit.codegen.llvm.stream_kernel import STREAM_ROWS
 from tjit.codegen.llvm.target import Target
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim
 
 __all__ = [

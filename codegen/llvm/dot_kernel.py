@@ -7,7 +7,6 @@ of a use. Like that one it depends on no shape of a program, and it is called by
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
@@ -30,6 +29,7 @@ from tjit.codegen.llvm.vectors import (
     stack,
     zeros,
 )
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = ["DotTile", "emit_dot_kernel"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
 from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.vectors import TextConstant
+from tjit.dataclass import dataclass
 
 __all__ = ["Features", "Floats", "Pair", "any_lane", "call_intrinsic", "constant", "float_text", "vector"]
 

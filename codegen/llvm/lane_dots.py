@@ -6,12 +6,11 @@ sums of exact products in f32, where the instruction takes what is below the lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import declare
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bf16, i8, i16, i32, u8
 
 __all__ = ["I8_DOT", "LaneDot", "lane_dot", "lane_sum"]

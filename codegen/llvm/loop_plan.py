@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from tjit.codegen.axes import expressions
@@ -14,6 +13,7 @@ from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
 from tjit.codegen.run_on import RunOn, run_on
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, coefficient, product, symbols
 
 __all__ = ["LIGHT", "LoopPlan", "plan_loops"]

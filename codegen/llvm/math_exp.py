@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -12,6 +11,7 @@ from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import COSH, EXP, EXP2, EXPM1, LN2, LOG2_E, SINH
 from tjit.codegen.llvm.floats import Floats
 from tjit.codegen.llvm.register_tables import TANH_PIECES, TANH_SCALE
+from tjit.dataclass import dataclass
 
 __all__ = ["cosh", "exp", "exp2", "expm1", "sigmoid", "sinh", "tanh"]
 

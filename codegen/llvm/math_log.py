@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -28,6 +27,7 @@ from tjit.codegen.llvm.register_tables import (
     LOG_UNIT,
     RECIPROCAL,
 )
+from tjit.dataclass import dataclass
 
 __all__ = ["as_float", "log", "log1p", "log2", "log10", "scaled_up", "split", "with_limits"]
 

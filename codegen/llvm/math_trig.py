@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llvmlite import ir
 
 from tjit.codegen.llvm.coefficients import COS, HALF_PI, HALF_PI_SHORT, SIN, TAN
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.outlined import reduce_huge
+from tjit.dataclass import dataclass
 
 __all__ = ["cos", "sin", "tan"]
 

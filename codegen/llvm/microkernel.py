@@ -6,8 +6,6 @@ serves every contraction kernel, which declare it and are joined with it by name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
@@ -28,6 +26,7 @@ from tjit.codegen.llvm.vectors import (
     splat,
     zeros,
 )
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = ["MICROKERNEL", "Tile", "emit_microkernel", "register_tile"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
@@ -14,6 +13,7 @@ from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.schedule import Schedule
+from tjit.dataclass import dataclass
 from tjit.errors import CodegenError
 from tjit.runtime.cache import Cache
 from tjit.runtime.image import Image

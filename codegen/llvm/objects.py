@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,6 +17,7 @@ from llvmlite.binding import ModuleRef, ffi
 
 from tjit.codegen.llvm.target import Target, target_machine
 from tjit.codegen.llvm.text import print_module
+from tjit.dataclass import dataclass
 from tjit.errors import CodegenError
 
 __all__ = ["Compilation", "Job", "assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]

@@ -8,8 +8,6 @@ share it by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
@@ -30,6 +28,7 @@ from tjit.codegen.llvm.vectors import (
     splat,
     zeros,
 )
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing", "transposed"]

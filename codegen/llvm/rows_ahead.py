@@ -10,7 +10,6 @@ wait for memory a row, unless the index of a later one is looked up now.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
@@ -18,6 +17,7 @@ from tjit.codegen.axes import expressions
 from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, LoopKernel, varies, walk
 from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.vectors import byte_gep, i64, prefetch
+from tjit.dataclass import dataclass
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import coefficient, product
 

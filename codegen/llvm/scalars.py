@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -20,6 +19,7 @@ from tjit.codegen.llvm import (
 from tjit.codegen.llvm.floats import Features, Floats, constant, float_text, vector
 from tjit.codegen.llvm.memory import bf16_bits, f16_bits, f16_value
 from tjit.codegen.llvm.vectors import splat
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64
 
 __all__ = ["Features", "Lane", "LlvmScalars"]

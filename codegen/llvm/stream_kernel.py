@@ -7,7 +7,6 @@ end, which prefetchers follow. It depends on no shape of a program, and it is ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
@@ -28,6 +27,7 @@ from tjit.codegen.llvm.vectors import (
     prefetch,
     splat,
 )
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = ["STREAM_ROWS", "StreamTile", "emit_stream_kernel"]

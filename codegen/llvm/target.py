@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 
 __all__ = ["TARGETS", "Target", "host_target", "named_target", "target_machine"]

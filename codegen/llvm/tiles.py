@@ -9,7 +9,7 @@ loops, a block has all of it: short rows, of which each lane has one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import llvmlite.ir as ir
@@ -34,6 +34,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.transpose import transposed
 from tjit.codegen.llvm.vectors import counted_loop, i64, numbers, splat
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol
 

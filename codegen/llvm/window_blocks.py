@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd, prod
 
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.window_map import Digit, ImageAxis, WindowMap
+from tjit.dataclass import dataclass
 
 __all__ = [
     "Blocks", "blocks_of_k", "blocks_of_n", "dots_tile", "even", "filters_tile", "inside_of", "outermost", "round_up",

@@ -10,13 +10,14 @@ of which only the elements that are there are kept. Which taps read one depends 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from math import gcd
 
 from tjit.codegen.digits import expression_dims, split_digits, substitute_symbol
 from tjit.codegen.kernel import Axis, Compute, ContractKernel, Expr, Load, walk
 from tjit.codegen.llvm.window_spread import gathered, kept
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
 __all__ = ["Digit", "ImageAxis", "WindowMap", "map_windows", "split_axis"]

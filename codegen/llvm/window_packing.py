@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import function_module
@@ -12,6 +10,7 @@ from tjit.codegen.llvm.packing import PACK, transposed
 from tjit.codegen.llvm.scalars import LlvmScalars
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import counted_loop, element_type, i64, least, masked_load, numbers
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim
 

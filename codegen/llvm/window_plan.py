@@ -8,7 +8,7 @@ each channel, channels are filters that each read an image of their own, whose e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from math import prod
 
@@ -31,6 +31,7 @@ from tjit.codegen.llvm.window_blocks import (
 from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows
 from tjit.codegen.llvm.window_planes import Planes, filter_for_each, planes_of
 from tjit.codegen.llvm.window_reads import TileReads
+from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
 __all__ = ["Panels", "WindowPlan", "plan_windows"]

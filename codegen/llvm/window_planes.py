@@ -7,7 +7,7 @@ nothing. The planes of as many channels as there are lanes are transposed into s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import llvmlite.ir as ir
@@ -23,6 +23,7 @@ from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, byte_gep, counted_loop, element_type, i64, least, prefetch
 from tjit.codegen.llvm.window_blocks import Blocks
 from tjit.codegen.llvm.window_map import ImageAxis, WindowMap
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, substitute, symbols
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -11,6 +10,7 @@ from math import prod
 from tjit.codegen.llvm.window_blocks import Blocks, inside_of
 from tjit.codegen.llvm.window_map import ImageAxis, WindowMap
 from tjit.codegen.llvm.window_tile import Tap
+from tjit.dataclass import dataclass
 
 __all__ = ["TileReads"]
 

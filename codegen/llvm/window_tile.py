@@ -6,7 +6,6 @@ A microkernel's text depends on its dtype, its tile and where the tile's rows li
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
 import llvmlite.ir as ir
@@ -30,6 +29,7 @@ from tjit.codegen.llvm.vectors import (
     stack,
     zeros,
 )
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = [

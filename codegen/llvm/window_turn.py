@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import function_module
 from tjit.codegen.llvm.packing import transposed
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, PTR, counted_loop, element_type, i64, numbers, poison
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 
 __all__ = ["TURN", "Total", "Turn", "emit_total", "emit_turn"]

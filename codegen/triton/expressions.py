@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, Const, Expr, Index, Load, Reduced, Store
 from tjit.codegen.triton.scalars import Scalar, TritonScalars, held
 from tjit.codegen.triton.source import Source, literal, strip_parentheses
+from tjit.dataclass import dataclass
 from tjit.dtypes import bf16, f16, i32, i64
 from tjit.errors import CodegenError
 from tjit.ir import dims

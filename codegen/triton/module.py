@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import linecache
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tjit.codegen.kernel import Attention, ContractKernel, Kernel, LoopKernel, NestKernel, SortKernel
@@ -13,6 +12,7 @@ from tjit.codegen.triton.contract import emit_contract
 from tjit.codegen.triton.loops import emit_loops, is_flat
 from tjit.codegen.triton.scatter import emit_scatter
 from tjit.codegen.triton.source import DeviceKernel, Source, TritonKernel
+from tjit.dataclass import dataclass
 from tjit.errors import CodegenError
 
 __all__ = ["Compiled", "TritonKernel", "compile_kernel", "compile_source", "emit_kernel"]

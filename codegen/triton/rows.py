@@ -7,7 +7,6 @@ hold is computed again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tjit.codegen.kernel import Buffer, Load, Loop, LoopKernel, Reduce, Scan, St
 from tjit.codegen.triton.expressions import Expressions, Row, lane, unflatten
 from tjit.codegen.triton.scalars import Scalar, held
 from tjit.codegen.triton.source import Source, TritonKernel, literal, power_of_two, type_name
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, i32, i64
 from tjit.errors import CodegenError
 from tjit.ir import dims

@@ -7,9 +7,10 @@ math unless asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tjit.codegen.triton.source import Source, literal, strip_parentheses, type_name
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64, i32
 
 __all__ = ["Scalar", "TritonScalars", "held"]

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
@@ -25,6 +24,7 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.codegen.triton.functions import HELPERS
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.errors import CodegenError
 from tjit.ir import dims

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
+
+from tjit.dataclass import dataclass
 
 __all__ = ["Flow", "Flows", "Names", "find_names", "parameters", "reads", "walk"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tjit.capture.dataflow import Flows, Names
+from tjit.dataclass import dataclass
 
 __all__ = ["Frame", "Record", "Scope", "dotted", "is_static", "root_of"]
 

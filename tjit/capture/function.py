@@ -6,7 +6,7 @@ import functools
 import gc
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from tjit.capture.places import Place, Watch, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
 from tjit.capture.trace import NumberTensor, Trace, tracing
+from tjit.dataclass import dataclass
 from tjit.errors import CaptureError
 from tjit.ir.dims import Dim, DimExpr, runtime_symbols
 from tjit.ir.graph import Graph, GraphBuilder, Value

@@ -14,7 +14,7 @@ import re
 import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
@@ -24,6 +24,7 @@ from tjit import dtypes
 from tjit.capture.places import MISSING as _MISSING
 from tjit.capture.places import Place, Watch
 from tjit.capture.reads import reading
+from tjit.dataclass import dataclass
 from tjit.devices import Device
 from tjit.dtypes import DType, default_dtype
 from tjit.location import is_users

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tjit.capture.dataflow import LOOPS, TRIES, Flows
 from tjit.capture.expressions import Expressions
 from tjit.capture.frames import is_static
 from tjit.capture.syntax import assign, constant, load, put
+from tjit.dataclass import dataclass
 
 __all__ = ["RETURNED", "VALUE", "Jumps", "Place"]
 

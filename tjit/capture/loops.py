@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tjit.capture.iteration import Iteration
@@ -23,6 +22,7 @@ from tjit.capture.state import (
     snapshot,
 )
 from tjit.capture.trace import Trace
+from tjit.dataclass import dataclass
 from tjit.dtypes import promote
 from tjit.errors import CaptureError
 from tjit.ir.dims import Dim, Symbol, add_runtime, counter, substitute, symbols

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.numpy_api.array import ComplexScalar, ComplexTensor
 
 __all__ = ["Tree", "flatten", "flatten_call", "unflatten"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from tjit.capture.activity import active_results
 from tjit.capture.leaves import Spec, handle
 from tjit.capture.scopes import Scope
 from tjit.capture.trace import Trace
+from tjit.dataclass import dataclass
 from tjit.errors import CaptureError
 from tjit.ir.graph import Node, Operand, Region, Value
 from tjit.ir.op import Op

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tjit.capture.pytree import Tree, flatten, unflatten
+from tjit.dataclass import dataclass
 from tjit.errors import CaptureError
 from tjit.location import Location, user_location
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tjit.capture.inputs import array_leaf
 from tjit.capture.pytree import Tree, flatten
 from tjit.compile import CompiledFunction, leaf_names
 from tjit.compiled import BuildOptions
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError, CaptureError
 from tjit.export.dims import shapes_of
 from tjit.export.naming import unique

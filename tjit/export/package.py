@@ -36,9 +36,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from tjit.dataclass import dataclass
 from tjit.errors import PackageError
 
 __all__ = [

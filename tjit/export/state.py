@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from tjit.capture.function import Source
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 from tjit.export.entry import Entry
 from tjit.export.naming import tensor_names, unique

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tjit.capture.guards import Guards
 from tjit.capture.pytree import flatten
 from tjit.compile import CacheInfo, CompiledFunction, compile
 from tjit.compiled import Variant
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, evaluate
 from tjit.stages import Lowered

@@ -17,12 +17,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Union
 
 import numpy as np
 
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.errors import TjitError, TypeRuleError
 from tjit.ir.op import Op

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 
 __all__ = ["KINDS", "OPS", "Op", "Sample", "register"]

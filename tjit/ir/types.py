@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tjit.dataclass import dataclass
 from tjit.devices import Device, cpu
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, product

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tjit.capture.inputs import array_leaf
 from tjit.capture.pytree import Tree, flatten, unflatten
+from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.tensor import Tensor
 

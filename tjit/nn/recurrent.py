@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tjit.capture.scan import scan
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 from tjit.location import user_location
 from tjit.nn import functional as F

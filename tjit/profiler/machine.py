@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+
+from tjit.dataclass import dataclass
 
 __all__ = ["Limits", "measure", "processor"]
 

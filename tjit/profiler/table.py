@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError
 from tjit.ir.dims import Dim, evaluate
 from tjit.location import user_location

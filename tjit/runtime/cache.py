@@ -24,7 +24,8 @@ import os
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from tjit.dataclass import dataclass
 
 __all__ = ["Cache", "Entry", "Stats", "default_cache", "default_directory", "source_key"]
 

@@ -10,11 +10,12 @@ import ctypes
 import sys
 import sysconfig
 import types
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
+from tjit.dataclass import dataclass
 from tjit.tensor import Storage, Tensor
 
 __all__ = [

@@ -46,9 +46,10 @@ import platform
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError, CodegenError
 
 __all__ = ["AARCH64", "X86_64", "Image", "LoadedImage", "host_machine", "load"]

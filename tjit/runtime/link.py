@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from tjit.dataclass import dataclass
 from tjit.errors import CodegenError
 from tjit.runtime.image import AARCH64, X86_64, Image
 

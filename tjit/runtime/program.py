@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tjit import dtypes, recording
+from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError, CacheError, DimensionError, failed_check
 from tjit.ir.dims import Dim, evaluate
 from tjit.ir.parser import parse_dim

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from tjit.autograd.control.replay import replay
 from tjit.autograd.split import KeptType, Parts
 from tjit.autograd.tape import grad, grad_mode
 from tjit.capture.trace import Trace
+from tjit.dataclass import dataclass
 from tjit.ir.graph import Literal, Node, Region, Value
 from tjit.tensor import Tensor, Traced
 
