@@ -42,7 +42,7 @@ def emit(name: str) -> ir.Module:
     ids=lambda module: module.name,
 )
 def test_modules_print_as_llvmlite_prints_them(module):
-    assert print_module(module) == str(module)
+    assert print_module(module).text == str(module)
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
@@ -95,7 +95,7 @@ def instructions(kind: type[ir.IRBuilder]) -> str:
     with b.if_then(b.or_(b.icmp_signed("<=", n, n), b.icmp_unsigned("!=", p, p))):
         b.call(function, [p, v, b.sext(ir.IntType(32)(1), ir.IntType(64))])
     b.ret_void()
-    return str(module) if kind is ir.IRBuilder else print_module(module)
+    return str(module) if kind is ir.IRBuilder else print_module(module).text
 
 
 def lanes_of(bits: int) -> ir.VectorType:
@@ -124,7 +124,7 @@ def test_module_and_text_are_the_same():
 
 def test_modules_come_back_in_order():
     names = [f"f{i}" for i in range(12)]
-    alone = [compile_module(emit(name), host_target()) for name in names]
+    alone = [data for name in names for data in compile_modules([emit(name)], host_target())]
 
     assert compile_modules([emit(name) for name in names], host_target(), threads=3) == alone
     assert compile_modules([emit(name) for name in names], host_target(), threads=1) == alone
@@ -142,7 +142,7 @@ def test_equal_text_is_compiled_once(monkeypatch):
     monkeypatch.setattr(objects, "compile_module", count)
     first, second, third = compile_modules([emit("f"), emit("g"), emit("f")], host_target())
 
-    assert len(compiled) == 2
+    assert "".join(compiled).count("define ") == 2
     assert first == third != second
 
 

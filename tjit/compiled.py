@@ -458,6 +458,10 @@ def build_program(
     return program
 
 
+# nodes: of more, one kernel is likely to be cut into tasks, and is compiled later than the pool
+_LARGE = 64
+
+
 def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, key: str, seconds: dict[str, float]
 ) -> Program:
@@ -467,6 +471,8 @@ def _build(
     from tjit.codegen.schedule import schedule
     from tjit.passes.frozen import split_frozen
 
+    if len(graph.nodes) > _LARGE:
+        threads.prepare()  # while nothing is there to compile yet
     target, cache = host_target(), default_cache()
     clock.lap("import")  # of LLVM, with the first program
     final = _passed(graph, options)

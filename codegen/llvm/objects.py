@@ -15,20 +15,24 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from llvmlite.binding import ModuleRef, ffi
 
+from tjit.codegen.llvm.pieces import join, take_apart
 from tjit.codegen.llvm.target import Target, target_machine
-from tjit.codegen.llvm.text import print_module
+from tjit.codegen.llvm.text import Printed, print_module
 from tjit.dataclass import dataclass
 from tjit.errors import CodegenError
 
 __all__ = ["Compilation", "Job", "assembly", "compile_module", "compile_modules", "module_text", "optimized_text"]
 
 Module = ir.Module | str
+_BATCH = 100_000  # characters of modules compiled as one: of more, little is won
 
 
 def module_text(module: Module, target: Target) -> str:
     """The module as LLVM reads it, with the target's triple and data layout. Equal modules give equal text."""
-    if isinstance(module, str):
-        return module
+    return module if isinstance(module, str) else _printed(module, target).text
+
+
+def _printed(module: ir.Module, target: Target) -> Printed:
     with _machine(target) as machine:
         module.triple = target.triple
         module.data_layout = str(machine.target_data)
@@ -50,10 +54,15 @@ def compile_module(module: Module, target: Target, *, scalar: bool = False) -> b
 
 @dataclass
 class Job:
-    """The object of one module, some time: ask after `Compilation.finish`."""
+    """The object of one module, some time: ask after `Compilation.finish`.
+
+    Attributes:
+        printed: its text in parts, if it can be compiled together with others.
+    """
 
     text: str
     scalar: bool = False
+    printed: Printed | None = None
     data: bytes = b""
     error: BaseException | None = None
 
@@ -70,7 +79,7 @@ class Job:
 class Compilation:
     """Modules compiled on other threads while the caller emits more: of those that wait, the longest goes first.
 
-    Equal text is compiled once.
+    Equal text is compiled once. Small modules are compiled several at a time; their objects are the same as alone.
     """
 
     def __init__(self, target: Target, *, threads: int | None = None) -> None:
@@ -78,6 +87,7 @@ class Compilation:
         self._jobs: dict[tuple[str, bool], Job] = {}
         self._waiting: list[tuple[int, str, bool]] = []
         self._count = threading.Semaphore(0)  # of modules added, and once more for each helper to end
+        self._finishing = False
         # The caller is busy emitting, then helps. Not concurrent.futures: its import takes 3 ms.
         helpers = (_usable_cores() if threads is None else threads) - 1
         self._helpers = [threading.Thread(target=self._help, daemon=True) for _ in range(helpers)]
@@ -95,18 +105,21 @@ class Compilation:
 
     def add(self, module: Module, *, scalar: bool = False) -> Job:
         """Have `module` compiled, which is empty then; `scalar` as in `compile_module`."""
-        text = module_text(module, self.target)
+        printed = None if isinstance(module, str) else _printed(module, self.target)
+        text = module if printed is None else printed.text
         _empty(module)
         found = self._jobs.get((text, scalar))
         if found is None:
-            found = self._jobs[text, scalar] = Job(text, scalar)
+            joins = printed is not None and printed.is_functions and not printed.is_plain and not scalar
+            found = self._jobs[text, scalar] = Job(text, scalar, printed if joins else None)
             heapq.heappush(self._waiting, (-len(text), text, scalar))
             self._count.release()
         return found
 
     def finish(self) -> None:
         """Compile what still waits on this thread too, until all is done. Nothing can be added then."""
-        while self._compile_longest():
+        self._finishing = True
+        while self._compile_some():
             pass
         for _ in self._helpers:
             self._count.release()
@@ -115,20 +128,61 @@ class Compilation:
         self._helpers.clear()
 
     def _help(self) -> None:
-        while self._count.acquire() and self._compile_longest():
-            pass
+        while True:
+            self._count.acquire()
+            if not self._compile_some() and self._finishing:
+                return
 
-    def _compile_longest(self) -> bool:
+    def _compile_some(self) -> bool:
+        """Compile the longest of those that wait, with others as long as that leaves work to the other threads."""
+        waiting = sum(-length for length, _, _ in self._waiting.copy())
+        first = self._take()
+        if first is None:
+            return False
+        batch, names, length = [first], set(first.printed.defined if first.printed else ()), len(first.text)
+        most = min(_BATCH, waiting // (len(self._helpers) + 1) // (2 if self._finishing else 1))
+        while length < most and first.printed:
+            more = self._take()
+            if more is None:
+                break
+            self._count.acquire(blocking=False)
+            if more.printed and names.isdisjoint(more.printed.defined):
+                batch.append(more)
+                names.update(more.printed.defined)
+                length += len(more.text)
+            else:
+                self._compile([more])
+        self._compile(batch)
+        return True
+
+    def _take(self) -> Job | None:
         try:
             _, text, scalar = heapq.heappop(self._waiting)  # one step under the interpreter's lock
         except IndexError:
-            return False
-        job = self._jobs[text, scalar]
+            return None
+        return self._jobs[text, scalar]
+
+    def _compile(self, jobs: list[Job]) -> None:
+        for job, data in zip(jobs, self._objects(jobs), strict=True):
+            if isinstance(data, bytes):
+                job.data = data
+            else:
+                job.error = data
+
+    def _objects(self, jobs: list[Job]) -> list[bytes] | list[bytes | BaseException]:
+        first, printed = jobs[0], [job.printed for job in jobs if job.printed]
         try:
-            job.data = compile_module(text, self.target, scalar=scalar)
+            if not printed:
+                return [compile_module(first.text, self.target, scalar=first.scalar)]
+            joined = compile_module(join(printed), self.target)
+            pieces = take_apart(joined, len(jobs))
+            if pieces is None:
+                pieces = [joined] if len(jobs) == 1 else [data for job in jobs for data in self._objects([job])]
         except BaseException as error:
-            job.error = error
-        return True
+            if len(jobs) == 1:
+                return [error]
+            return [data for job in jobs for data in self._objects([job])]  # to hear which it was
+        return pieces
 
 
 def _empty(module: Module) -> None:

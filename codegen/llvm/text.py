@@ -9,21 +9,61 @@ import llvmlite.ir as ir
 from llvmlite.ir import instructions as kinds
 
 from tjit.codegen.llvm.builder import Line
+from tjit.dataclass import dataclass
 
-__all__ = ["print_module"]
+__all__ = ["Printed", "print_module"]
 
 
-def print_module(module: ir.Module) -> str:
-    """The same as `str(module)`."""
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A module's text in parts.
+
+    Attributes:
+        parts: what the module has, in its order.
+        declared, defined: the parts that are functions, by name.
+    """
+
+    header: str
+    parts: tuple[str, ...]
+    declared: dict[str, str]
+    defined: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        """The same as `str(module)`."""
+        return "\n".join((self.header, *self.parts))
+
+    @property
+    def is_functions(self) -> bool:
+        """Whether there is nothing but functions."""
+        return len(self.declared) + len(self.defined) == len(self.parts)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no function wants to be optimised."""
+        return all(" optnone" in text[: text.index("\n")] for text in self.defined.values())
+
+
+def print_module(module: ir.Module) -> Printed:
+    """The text of a module."""
     if module.metadata or module.namedmetadata or module.get_identified_types():
-        return str(module)
+        header, _, rest = str(module).partition("\n")
+        return Printed(header, (rest,), {}, {})
     header = (
         f'; ModuleID = "{module.name}"',
         f'target triple = "{module.triple}"',
         f'target datalayout = "{module.data_layout}"',
         "",
     )
-    return "\n".join((*header, *map(_Printer().one, module.globals.values())))
+    values = list(module.globals.values())
+    parts = tuple(map(_Printer().one, values))
+    functions = [(f, text) for f, text in zip(values, parts, strict=True) if isinstance(f, ir.Function)]
+    return Printed(
+        "\n".join(header),
+        parts,
+        {f.name: text for f, text in functions if not f.blocks},
+        {f.name: text for f, text in functions if f.blocks},
+    )
 
 
 class _Printer:

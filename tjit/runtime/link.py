@@ -11,23 +11,31 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 
+from tjit.codegen.llvm.elf import (
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHN_UNDEF,
+    SHT_GROUP,
+    SHT_PROGBITS,
+    SHT_RELA,
+    STB_GLOBAL,
+    STB_LOCAL,
+    ElfObject,
+    Relocation,
+    Section,
+    Symbol,
+)
 from tjit.dataclass import dataclass
 from tjit.errors import CodegenError
 from tjit.runtime.image import AARCH64, X86_64, Image
 
 __all__ = ["link"]
 
-_ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL = struct.Struct("<IBBHQQ")
-_RELA = struct.Struct("<QQq")
-
-_ET_REL = 1
-_SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_NOTE, _SHT_REL, _SHT_GROUP = 1, 2, 4, 8, 7, 9, 17
+_SHT_NOTE, _SHT_REL = 7, 9
 _SHT_X86_64_UNWIND = 0x70000001
-_SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _SHF_TLS = 1, 2, 4, 0x400
-_SHN_UNDEF, _SHN_LORESERVE = 0, 0xFF00
-_STB_LOCAL, _STB_GLOBAL, _STV_DEFAULT = 0, 1, 0
+_SHF_WRITE, _SHF_TLS = 1, 0x400
+_SHN_LORESERVE = 0xFF00
+_STV_DEFAULT = 0
 
 _PAGE = 4096
 _TEXT_ALIGN = 64
@@ -56,85 +64,35 @@ def link(objects: Sequence[bytes]) -> Image:
     return _Linker(_MACHINES[machine], parsed).run()
 
 
-@dataclass(slots=True)
-class _Section:
-    name: str
-    type: int
-    flags: int
-    data: memoryview
-    size: int
-    link: int
-    info: int
-    align: int
-    place: int = -1  # offset in the image, once laid out
-
-
-@dataclass(frozen=True, slots=True)
-class _Symbol:
-    name: str
-    binding: int
-    visibility: int
-    type: int
-    section: int
-    value: int
-
-
-class _Object:
-    """The tables of one relocatable ELF64 file."""
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) < _ELF_HEADER.size or data[:6] != b"\x7fELF\x02\x01":
-            raise CodegenError("cannot link: not a little-endian ELF64 object")
-        _, kind, self.machine, _, _, _, table, _, _, _, _, _, count, names = _ELF_HEADER.unpack_from(data)
-        if kind != _ET_REL:
-            raise CodegenError(f"cannot link: an ELF file of type {kind}, not a relocatable object")
-        data = bytes(data)
-        view = memoryview(data)
-        headers = [_SECTION.unpack_from(data, table + i * _SECTION.size) for i in range(count)]
-        strings = headers[names][4]
-        self.sections = [
-            _Section(_text(data, strings + name), type_, flags, view[at : at + size], size, link_, info, max(align, 1))
-            for name, type_, flags, _, at, size, link_, info, align, _ in headers
-        ]
-        self.symbols: list[_Symbol] = []
-        for section in self.sections:
-            if section.type == _SHT_SYMTAB:
-                strings = headers[section.link][4]
-                self.symbols = [
-                    _Symbol(_text(data, strings + name), info >> 4, other & 3, info & 15, index, value)
-                    for name, info, other, index, value, _ in _SYMBOL.iter_unpack(section.data)
-                ]
+class _Object(ElfObject):
+    """One file, while it is linked."""
 
     def claim_groups(self, claimed: set[str]) -> set[int]:
         """Add the names of this object's COMDAT groups; the sections of those that were claimed before."""
         dropped: set[int] = set()
         for section in self.sections:
-            if section.type == _SHT_GROUP:
+            if section.type == SHT_GROUP:
                 name = self.symbols[section.info].name
                 if name in claimed:
                     dropped.update(i for (i,) in struct.iter_unpack("<I", section.data[4:]))
                 claimed.add(name)
         return dropped
 
-    def relocations(self) -> Iterator[tuple[int, int, _Symbol, int]]:
+    def placed_relocations(self) -> Iterator[Relocation]:
         """Place in the image, kind, symbol, addend, of the sections that were laid out."""
         for table in self.sections:
-            if table.type not in (_SHT_RELA, _SHT_REL) or self.sections[table.info].place < 0:
+            if table.type not in (SHT_RELA, _SHT_REL) or self.sections[table.info].place < 0:
                 continue
             if table.type == _SHT_REL:
                 raise CodegenError(f"cannot link: {table.name} holds relocations without addends")
             base = self.sections[table.info].place
-            for offset, info, addend in _RELA.iter_unpack(table.data):
-                yield base + offset, info & 0xFFFFFFFF, self.symbols[info >> 32], addend
+            for offset, kind, symbol, addend in self.relocations(table):
+                yield base + offset, kind, symbol, addend
 
 
-def _text(data: bytes, at: int) -> str:
-    return data[at : data.index(b"\0", at)].decode()
-
-
-def _is_kept(section: _Section) -> bool:
+def _is_kept(section: Section) -> bool:
     """Text and constants; unwind tables and notes are of no use in an image."""
-    if not section.flags & _SHF_ALLOC or section.name.startswith((".eh_frame", ".gcc_except_table")):
+    if not section.flags & SHF_ALLOC or section.name.startswith((".eh_frame", ".gcc_except_table")):
         return False
     if section.type in (_SHT_NOTE, _SHT_X86_64_UNWIND) or (section.flags & _SHF_WRITE and section.size == 0):
         return False
@@ -143,7 +101,7 @@ def _is_kept(section: _Section) -> bool:
     # .data.rel.ro is constant but for the addresses in it, which become rebases.
     if section.flags & _SHF_WRITE and not section.name.startswith(".data.rel.ro"):
         raise CodegenError(f"an image cannot hold writable data: section {section.name} of {section.size} bytes")
-    if section.type != _SHT_PROGBITS:
+    if section.type != SHT_PROGBITS:
         raise CodegenError(f"cannot link section {section.name} of type {section.type}")
     if section.align > _PAGE:
         raise CodegenError(f"cannot align section {section.name} to {section.align} bytes, only up to {_PAGE}")
@@ -155,7 +113,7 @@ class _Linker:
     machine: _Machine
     objects: list[_Object]
     code: bytearray = field(default_factory=bytearray)
-    definitions: dict[str, tuple[_Object, _Symbol]] = field(default_factory=dict)
+    definitions: dict[str, tuple[_Object, Symbol]] = field(default_factory=dict)
     stubs: dict[str, int] = field(default_factory=dict)
     slots: dict[_Target, int] = field(default_factory=dict)
     imports: list[tuple[str, int]] = field(default_factory=list)
@@ -167,7 +125,7 @@ class _Linker:
         fixes = [
             (at, kind, self.resolve(owner, symbol), addend)
             for owner in self.objects
-            for at, kind, symbol, addend in owner.relocations()
+            for at, kind, symbol, addend in owner.placed_relocations()
         ]
         self.place_stubs_and_slots(fixes)
         for at, kind, target, addend in fixes:
@@ -181,35 +139,35 @@ class _Linker:
 
     def place_sections(self) -> None:
         groups: set[str] = set()
-        kept: list[_Section] = []
+        kept: list[Section] = []
         for owner in self.objects:
             dropped = owner.claim_groups(groups)
             kept += [s for i, s in enumerate(owner.sections) if i not in dropped and _is_kept(s)]
-        for section in sorted(kept, key=lambda s: not s.flags & _SHF_EXECINSTR):
-            is_text = bool(section.flags & _SHF_EXECINSTR)
+        for section in sorted(kept, key=lambda s: not s.flags & SHF_EXECINSTR):
+            is_text = bool(section.flags & SHF_EXECINSTR)
             section.place = self.reserve(section.size, max(section.align, _TEXT_ALIGN if is_text else 1))
             self.code[section.place : section.place + section.size] = section.data
 
     def define_symbols(self) -> None:
         for owner in self.objects:
             for symbol in owner.symbols:
-                if symbol.binding == _STB_LOCAL or symbol.section == _SHN_UNDEF:
+                if symbol.binding == STB_LOCAL or symbol.section == SHN_UNDEF:
                     continue
                 if symbol.section >= _SHN_LORESERVE:
                     raise CodegenError(f"cannot link {symbol.name}: an absolute or common symbol")
                 if owner.sections[symbol.section].place >= 0:
                     self.define(owner, symbol)
 
-    def define(self, owner: _Object, symbol: _Symbol) -> None:
+    def define(self, owner: _Object, symbol: Symbol) -> None:
         other = self.definitions.get(symbol.name)
-        is_strong = symbol.binding == _STB_GLOBAL
-        if other is not None and is_strong and other[1].binding == _STB_GLOBAL:
+        is_strong = symbol.binding == STB_GLOBAL
+        if other is not None and is_strong and other[1].binding == STB_GLOBAL:
             raise CodegenError(f"cannot link: two objects define {symbol.name}")
-        if other is None or (is_strong and other[1].binding != _STB_GLOBAL):
+        if other is None or (is_strong and other[1].binding != STB_GLOBAL):
             self.definitions[symbol.name] = (owner, symbol)
 
-    def resolve(self, owner: _Object, symbol: _Symbol) -> _Target:
-        if symbol.binding != _STB_LOCAL:
+    def resolve(self, owner: _Object, symbol: Symbol) -> _Target:
+        if symbol.binding != STB_LOCAL:
             if symbol.name not in self.definitions:
                 return symbol.name
             owner, symbol = self.definitions[symbol.name]
