@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from coefficients import by_square, remez
 from mpmath import mp, mpf
@@ -86,10 +87,10 @@ def logarithms() -> None:
         slope = {t: rounded(1 / mp.log(base), t) for t in tables}
         rest = {t: rounded(1 / mp.log(base) - mpf(slope[t]), t) for t in tables}
         show(f"{name}_SLOPE", {t: (slope[t], rest[t]) for t in tables})
-        show(f"{name}_TAIL", {t: log_tail(name, t, base, ends_of(tables[t]), n) for t, n in LOG_TERMS.items()})
+        show(f"{name}_TAIL", {t: log_tail(name, t, base, ends_of(tables[t]), LOG_TERMS[name, t]) for t in tables})
 
 
-LOG_TERMS = {"f32": 4, "f64": 9}
+LOG_TERMS = {(name, "f32"): 4 if name == "LOG" else 3 for name in BASES} | {(name, "f64"): 9 for name in BASES}
 
 
 def log_tail(name: str, dtype: str, base: mpf, ends: tuple[mpf, mpf], n: int) -> list[float]:
@@ -135,6 +136,41 @@ def powers() -> None:
 
 
 EXP2_TERMS = ("f32", 3), ("f64", 6)
+
+
+# -- the inverse tangent, by rotation ----------------------------------------------------------------------------------
+
+
+def rotations() -> None:
+    """atan(y / x) = angle + atan(d), d = (c y - s x) / (c x + s y), of 32 directions (c, s) at `angle`.
+
+    They are counted by y / x between 2**-4 and 2**4: the last three bits of its exponent, two digits. The first
+    direction is (1, 0). The others have angles that are nearly numbers of the format; the last is nearly (0, 1).
+    """
+    ends = [mpf(2) ** e * (1 + mpf(i) / 4) for e in range(-4, 4) for i in range(4)]
+    first = 12  # what 1/16 is counted as
+    for_dtype = {}
+    for dtype in DIGITS:
+        upright = mpf(rounded(mp.pi / 2, dtype))
+        inner = [_direction(a, b, dtype) for a, b in pairwise(ends[1:])]
+        rows = [(1.0, 0.0, 0.0), *inner, (rounded(mp.cot(upright), dtype), 1.0, float(upright))]
+        for_dtype[dtype] = list(zip(*(rows[(i - first) % 32] for i in range(32)), strict=True))
+    for k, name in enumerate(("COSINE", "SINE", "ANGLE")):
+        show(f"ATAN_{name}", {t: columns[k] for t, columns in for_dtype.items()})
+    f, weight = by_square(lambda d: (mp.atan(d) - d) / d**3), by_square(lambda d: d**3 / mp.atan(d))
+    far = (ends[1] * mpf("1.001")) ** 2
+    show("ATAN_TAIL", {t: fitted("ATAN_TAIL", t, f, weight, (mpf("1e-9"), far), n) for t, n in ATAN_TERMS})
+
+
+ATAN_TERMS = ("f32", 2), ("f64", 5)
+
+
+def _direction(start: mpf, end: mpf, dtype: str) -> tuple[float, float, float]:
+    """(1, tan(angle)) between, near the middle, whose angle is nearly a number."""
+    middle = mp.tan((mp.atan(start) + mp.atan(end)) / 2)
+    near = [rounded(middle * (1 + mpf(i) / 2**14), dtype) for i in range(-200, 201)]
+    s = min(near, key=lambda s: abs(mp.atan(mpf(s)) - mpf(rounded(mp.atan(mpf(s)), dtype))))
+    return 1.0, s, rounded(mp.atan(mpf(s)), dtype)
 
 
 # -- odd functions of f32 that end at 1, by pieces ---------------------------------------------------------------------
@@ -201,6 +237,7 @@ def main() -> None:
     print("from __future__ import annotations\n\n# fmt: off")
     logarithms()
     powers()
+    rotations()
     pieces("ERF", mp.erf, 4.0, 4)
     pieces("TANH", mp.tanh, 9.25, 5)
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 if TYPE_CHECKING:
     from tjit.codegen.llvm.floats import Floats
 
-__all__ = ["estimate", "exponent", "fraction", "lookup", "odd_by_pieces", "scale"]
+__all__ = ["estimate", "exponent", "fraction", "lookup", "odd_by_pieces", "root_estimate", "scale"]
 
 _I32 = ir.IntType(32)
 _AS_THE_MODE_SAYS = ir.Constant(_I32, 4)  # rounding
@@ -38,6 +38,11 @@ def fraction(f: Floats, x: ir.Value) -> ir.Value:
 def estimate(f: Floats, x: ir.Value) -> ir.Value:
     """1 / x within 2**-14 of it; 0 where that is denormal."""
     return _in_registers(f, lambda x: _masked(f, "rcp14", [x], x, rounds=False), x)
+
+
+def root_estimate(f: Floats, x: ir.Value) -> ir.Value:
+    """1 / sqrt(x) within 2**-14 of it, of denormals too; of 0 inf, of inf 0, of less than 0 nan."""
+    return _in_registers(f, lambda x: _masked(f, "rsqrt14", [x], x, rounds=False), x)
 
 
 def lookup(f: Floats, index: ir.Value, table: Sequence[float]) -> ir.Value:

@@ -107,6 +107,11 @@ class Floats:
     def _rounded(self, value: float) -> float:
         return struct.unpack("f", struct.pack("f", value))[0] if self.bits == 32 else value
 
+    def bits_of(self, value: float) -> int:
+        """The bits of a number of the format."""
+        kind = "f" if self.bits == 32 else "d"
+        return int.from_bytes(struct.pack(f"<{kind}", value), "little")
+
     def constants(self, values: Sequence[float]) -> ir.Value:
         """A vector of these numbers, whatever the width."""
         numbers = ", ".join(f"{self.element} {float_text(self._rounded(v))}" for v in values)
@@ -149,6 +154,8 @@ class Floats:
 
     def fma(self, x: ir.Value | float, y: ir.Value | float, z: ir.Value | float) -> ir.Value:
         """x*y + z, rounded once if the target can, else twice."""
+        if y == 1.0:
+            return self.add(x, z)
         x, y, z = self._value(x), self._value(y), self._value(z)
         if self.features.fma:
             return self.intrinsic("llvm.fma", x, y, z)
@@ -319,7 +326,7 @@ class Floats:
         """
         reciprocal = reciprocal or self.near_reciprocal(y[0])
         q = self.mul(x[0], reciprocal)
-        rest = self.add(self.sub_product(x[0], q, y[0]), self.fnma(q, y[1], x[1]))
+        rest = self.fnma(q, y[1], self.add(self.sub_product(x[0], q, y[0]), x[1]))
         return self.fma(rest, reciprocal, q)
 
     def near_reciprocal(self, x: ir.Value) -> ir.Value:

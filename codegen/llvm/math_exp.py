@@ -36,20 +36,15 @@ def _least(f: Floats) -> float:
 
 
 def _reduce(f: Floats, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """n, r and the rounding error of r: x = n log(2) + r + error."""
+    """n, an exact r and a rest: x = n log(2) + r + rest."""
     n = f.sub(f.fma(x, LOG2_E[f.name][0], f.magic), f.magic)
     high, low = LN2[f.name]
-    exact = f.fma(n, -high, x)
-    r = f.fma(n, -low, exact)
-    return n, r, f.fma(n, -low, f.sub(exact, r))
+    return n, f.fma(n, -high, x), f.mul(n, -low)
 
 
 def parts(f: Floats, x: ir.Value, coefficients: Sequence[float]) -> Reduced:
     """exp(x) before scaling, to more than the format's precision."""
-    n = f.sub(f.fma(x, LOG2_E[f.name][0], f.magic), f.magic)
-    high, low = LN2[f.name]
-    r = f.fma(n, -high, x)  # exact
-    rest = f.mul(n, -low)
+    n, r, rest = _reduce(f, x)
     whole = f.add(r, rest)
     square = f.mul(whole, whole)
     return Reduced(n, r, f.fma(square, f.polynomial(whole, coefficients, square), rest))
@@ -68,13 +63,20 @@ def exp2(f: Floats, x: ir.Value) -> ir.Value:
 
 
 def expm1(f: Floats, x: ir.Value) -> ir.Value:
-    x = f.clamp_above(f.clamp_below(x, -0.75 * (f.mantissa + 3)), _limit(f))
-    p = parts(f, x, EXPM1[f.name])
-    s = f.power_of_two(p.n, -1)  # half of 2**n, which would overflow
-    c, c_low = f.fast_two_sum(s, -0.5)
-    high, low = f.fast_two_sum(c, f.mul(s, p.r))
-    half = f.add(high, f.add(low, f.fma(s, p.small, c_low)))
-    return f.copysign(f.select(f.eq(p.n, 0.0), f.add(p.r, p.small), f.add(half, half)), x)
+    """2**n (1 - q + r + small), q = 2**-n."""
+    clamped = f.clamp_above(f.clamp_below(x, -0.75 * (f.mantissa + 3)), _limit(f))
+    p = parts(f, clamped, EXPM1[f.name])
+    q = _down(f, p.n)
+    w = f.sub(1.0, q)
+    w_low = f.sub(f.sub(1.0, w), q)
+    high, low = f.fast_two_sum(w, p.r)  # 1 - q is 0 or as large as r
+    return f.copysign(f.scale(f.add(high, f.add(f.add(low, w_low), p.small)), p.n), x)
+
+
+def _down(f: Floats, n: ir.Value, times: int = 1, more: int = 0) -> ir.Value:
+    """2**(more - times n) for an integer n held as a float, 0 where that is too small; it is not too large."""
+    t = f.fma(f.clamp_above(n, (f.bias + more) // times), -float(times), f.magic + f.bias + more)
+    return f.from_bits(f.builder.shl(f.to_bits(t), f.iconst(f.mantissa)))
 
 
 def tanh(f: Floats, x: ir.Value) -> ir.Value:
@@ -93,70 +95,73 @@ def tanh(f: Floats, x: ir.Value) -> ir.Value:
     low = f.fma(s, r, f.sub(c, high))
     e, e_low = f.fast_two_sum(high, f.fma(s, small, low))
     d, d_low = f.fast_two_sum(f.const(2.0), e)
-    reciprocal = f.div(1.0, f.fma(s, small, f.add(high, 2.0)))  # sooner known than d
+    reciprocal = f.near_reciprocal(f.fma(s, small, f.add(high, 2.0)))  # sooner known than d
     return f.copysign(f.quotient((e, e_low), (d, f.add(d_low, e_low)), reciprocal), x)
 
 
 def sigmoid(f: Floats, x: ir.Value) -> ir.Value:
-    """With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x."""
-    p = parts(f, f.clamp_below(f.neg(f.abs(x)), _least(f)), EXP[f.name])
-    e, e_low = (f.scale(v, p.n) for v in f.fast_two_sum(f.const(1.0), f.add(p.r, p.small)))
-    d, d_low = f.fast_two_sum(f.const(1.0), e)
-    negative = f.lt(x, 0.0)
-    numerator = f.select(negative, e, 1.0), f.select(negative, e_low, 0.0)
-    return f.quotient(numerator, (d, f.add(d_low, e_low)))
+    """1 / (1 + exp(-x)) = 2**-n / (q + 1 + r + small), q = 2**-n."""
+    clamped = f.clamp_above(f.clamp_below(f.neg(x), -0.75 * (f.mantissa + 3)), -_least(f))
+    p = parts(f, clamped, EXP[f.name])
+    q = _down(f, p.n)
+    d, lost = f.fast_two_sum(f.const(1.0), q)  # nothing matters of what a q > 1 loses
+    d, d_low = f.fast_two_sum(d, p.r)
+    d_low = f.add(f.add(d_low, lost), p.small)
+    one = f.const(1.0), f.const(-0.0)
+    return f.scale(f.quotient(one, (d, d_low), f.near_reciprocal(f.add(d, d_low))), f.neg(p.n))
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperbolic:
-    """|x| = n log(2) + r, sinh(r) = r + s, cosh(r) = 1 + c, a = 2**(n-2), b = 2**(-n-2)."""
+    """|x| = n log(2) + r + tiny, sinh(r + tiny) = r + s, cosh(r + tiny) = 1 + c; q = 2**(-2n) / 2, v, w = 1/2 +- q.
+
+    exp(|x|) / 2 +- exp(-|x|) / 2 are 2**n (v (1 + c) + w (r + s)) and 2**n (w (1 + c) + v (r + s)).
+    """
 
     n: ir.Value
     r: ir.Value
     s: ir.Value
     c: ir.Value
-    a: ir.Value
-    b: ir.Value
+    q: ir.Value
+    v: ir.Value
+    w: ir.Value
 
 
 def _hyperbolic(f: Floats, x: ir.Value) -> Hyperbolic:
     x = f.clamp_above(f.abs(x), _limit(f) + 0.625)
-    n, r, error = _reduce(f, x)
-    z = f.mul(r, r)
-    s = f.fma(f.mul(r, z), f.polynomial(z, SINH[f.name]), error)
+    n, r, rest = _reduce(f, x)
+    whole = f.add(r, rest)
+    z = f.mul(whole, whole)
+    s = f.fma(f.mul(whole, z), f.polynomial(z, SINH[f.name]), rest)
     c = f.mul(z, f.polynomial(z, COSH[f.name]))
-    a = f.power_of_two(n, -2)
-    b = f.power_of_two(f.clamp_below(f.sub(-2.0, n), -f.bias))
-    return Hyperbolic(n, r, s, c, a, b)
-
-
-def _twice(f: Floats, h: Hyperbolic, even: ir.Value, odd: ir.Value) -> ir.Value:
-    """2 ((a + even) cosh(r) + odd sinh(r)); the largest term of each product is summed without loss."""
-    even, even_low = f.fast_two_sum(h.a, even)
-    p, p_low = f.two_product(odd, h.r)
-    high, low = f.fast_two_sum(even, p)
-    rest = f.fma(even, h.c, f.fma(odd, h.s, f.add(p_low, even_low)))
-    half = f.add(high, f.add(low, rest))
-    return f.add(half, half)
+    q = _down(f, n, times=2, more=-1)
+    return Hyperbolic(n, r, s, c, q, f.add(q, 0.5), f.sub(0.5, q))
 
 
 def sinh(f: Floats, x: ir.Value) -> ir.Value:
     h = _hyperbolic(f, x)
-    outer = _twice(f, h, f.neg(h.b), f.add(h.a, h.b))
-    return f.copysign(f.select(f.eq(h.n, 0.0), f.add(h.r, h.s), outer), x)
+    high = f.fma(h.v, h.r, h.w)
+    lost = f.fma(h.v, h.r, f.sub(h.w, high))  # w is 0 or larger than v r
+    low = f.fma(h.v, h.s, f.fma(h.w, h.c, lost))
+    return f.copysign(f.scale(f.add(high, low), h.n), x)
 
 
 def cosh(f: Floats, x: ir.Value) -> ir.Value:
     h = _hyperbolic(f, x)
-    return _twice(f, h, h.b, f.sub(h.a, h.b))
+    return f.scale(f.add(f.fma(h.w, h.r, f.fma(h.w, h.s, f.fma(h.v, h.c, h.q))), 0.5), h.n)
 
 
 def rsqrt(f: Floats, x: ir.Value) -> ir.Value:
-    y = f.div(1.0, f.sqrt(x))
-    if not f.precise:
-        return y
-    # one step of Newton's on 1 - x y**2, computed without loss
-    p, p_low = f.two_product(x, y)
-    rest = f.fnma(p_low, y, f.fnma(p, y, 1.0))
-    better = f.fma(f.mul(y, 0.5), rest, y)
+    """One step of Newton's from 1 / sqrt(x), or from an estimate, on 1 - x y**2 computed without loss."""
+    if not f.precise and not f.features.avx512:
+        return f.div(1.0, f.sqrt(x))
+    y = avx512.root_estimate(f, x) if f.features.avx512 else f.div(1.0, f.sqrt(x))
+    better = y if f.precise else _nearer(f, x, y)
+    p, p_low = f.two_product(x, better)
+    better = f.fma(f.mul(better, 0.5), f.fnma(p_low, better, f.fnma(p, better, 1.0)), better)
     return f.select(f.is_nan(better), y, better)
+
+
+def _nearer(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
+    """1 / sqrt(x) to twice the digits that y has."""
+    return f.fma(f.mul(y, 0.5), f.fnma(f.mul(x, y), y, 1.0), y)

@@ -93,20 +93,21 @@ def _by_table(f: Floats, x: ir.Value, base: _Base, rest: ir.Value | None = None)
     scale = RECIPROCAL[f.name]
     i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
     reciprocal = avx512.lookup(f, i, scale)
-    r = f.fma(m, reciprocal, -1.0)
-    if rest is not None:
-        r = f.fma(avx512.scale(f, rest, f.neg(k)), reciprocal, r)
+    r = f.fma(m, reciprocal, -1.0)  # exact
     (unit, unit_low), (slope, slope_low) = base.unit[f.name], base.slope[f.name]
     high, low = (avx512.lookup(f, i, table[f.name]) for table in (base.high, base.low))
     high = f.fma(k, unit, high)  # exact
     low = f.fma(k, unit_low, low) if unit_low else low
-    low = f.fma(f.mul(r, r), f.polynomial(r, base.tail[f.name]), low)
-    if not f.precise:
+    whole = r
+    if rest is not None:
+        # -k is infinite where x is 0, and then the rest is 0
+        rest = f.mul(avx512.scale(f, rest, f.clamp_above(f.neg(k), f.bias)), reciprocal)
+        whole, low = f.add(r, rest), f.fma(rest, slope, low)
+    tail = f.polynomial(whole, base.tail[f.name])
+    low = f.fma(whole, f.fma(whole, tail, slope_low), low) if slope_low else f.fma(f.mul(whole, whole), tail, low)
+    if slope != 1 or not f.precise:
         return f.add(high, f.fma(r, slope, low))
-    if slope != 1:
-        r_times, lost = f.two_product(r, slope)
-        r, low = r_times, f.add(f.fma(r, slope_low, lost), low)
-    total, lost = f.fast_two_sum(high, r)
+    total, lost = f.fast_two_sum(high, r)  # what r + low would lose may be as much as the last rounding
     low = f.add(f.select(f.is_nan(lost), 0.0, lost), low)  # inf - inf where k is infinite
     return f.add(total, low)
 
@@ -124,8 +125,10 @@ def log(f: Floats, x: ir.Value) -> ir.Value:
 
 def log1p(f: Floats, x: ir.Value) -> ir.Value:
     u, rest = f.two_sum(x, f.const(1.0))
-    result = _by_table(f, u, _NATURAL, rest) if f.features.avx512 else _of_sum(f, u, rest)
-    result = f.select(f.lt(u, float("inf")), result, x)
+    if f.features.avx512:
+        result = _by_table(f, u, _NATURAL, rest)
+        return f.copysign(f.select(f.lt(u, float("inf")), result, x), x)
+    result = f.select(f.lt(u, float("inf")), _of_sum(f, u, rest), x)
     result = f.select(f.gt(x, -1.0), result, f.select(f.eq(x, -1.0), float("-inf"), float("nan")))
     return f.select(f.eq(x, 0.0), x, result)
 

@@ -1,4 +1,4 @@
-"""Slow paths of the vector math, for rare lanes: one scalar function in the module, called lane by lane.
+"""Slow paths of the vector math, for rare lanes: mended in place, or by one scalar function, called lane by lane.
 
 A call ends the builder's block: afterwards the builder stands in a new one.
 """
@@ -13,7 +13,7 @@ from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.coefficients import HALF_PI, TWO_OVER_PI
 from tjit.codegen.llvm.floats import Floats, any_lane, call_intrinsic
 
-__all__ = ["fmod_far", "reduce_huge"]
+__all__ = ["fmod_far", "mended", "reduce_huge"]
 
 _F64, _I64, _I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 Emit = Callable[[Sequence[ir.Value]], Sequence[ir.Value]]
@@ -23,15 +23,15 @@ def _i64(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
 
 
-def _replace(
-    f: Floats, mask: ir.Value, operands: Sequence[ir.Value], results: Sequence[ir.Value], emit: Emit
+def mended(
+    f: Floats, mask: ir.Value, results: Sequence[ir.Value], emit: Callable[[], Sequence[ir.Value]]
 ) -> list[ir.Value]:
-    """`results`, but where `mask` is set what `emit` makes of the operands, one lane at a time."""
+    """`results`, but what `emit` makes instead of all lanes if `mask` is set in any, which is rare."""
     b, before = f.builder, f.builder.block
     slow, done = b.append_basic_block("rare"), b.append_basic_block("common")
     b.cbranch(any_lane(b, mask), slow, done).set_weights([1, 4000])
     b.position_at_end(slow)
-    replaced = list(emit(operands)) if f.width == 1 else _each_lane(f, mask, operands, results, emit)
+    replaced = emit()
     after = b.block
     b.branch(done)
     b.position_at_end(done)
@@ -42,6 +42,15 @@ def _replace(
         phi.add_incoming(other, after)
         merged.append(phi)
     return merged
+
+
+def _replace(
+    f: Floats, mask: ir.Value, operands: Sequence[ir.Value], results: Sequence[ir.Value], emit: Emit
+) -> list[ir.Value]:
+    """`results`, but where `mask` is set what `emit` makes of the operands, one lane at a time."""
+    if f.width == 1:
+        return mended(f, mask, results, lambda: emit(operands))
+    return mended(f, mask, results, lambda: _each_lane(f, mask, operands, results, emit))
 
 
 def _each_lane(
