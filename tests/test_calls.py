@@ -715,6 +715,37 @@ def test_a_finalizer_that_calls_the_function_again():
         assert f(tjit.ones(3), tjit.ones(3)).tolist() == [2, 2, 2], i
 
 
+_LATE = """
+import os, sys
+import numpy as np
+import tjit
+
+f = tjit.compile(lambda x, y: x * 2 + y)
+x = np.ones(int(sys.argv[1]), np.float32)
+for _ in range(3):
+    f(x, x)
+
+class Late:
+    def __del__(self, f=f, x=x, error=Exception, write=os.write):
+        try:
+            f(x, x)
+        except error:  # of Python code whose modules are gone
+            pass
+        write(1, b"called")
+
+sys.late = Late()
+sys.late.me = sys.late
+"""
+
+
+@native
+@pytest.mark.parametrize("size", [8, 1_000_000])
+def test_a_finalizer_that_calls_when_the_interpreter_ends(size):
+    done = subprocess.run([sys.executable, "-c", _LATE, str(size)], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "called", "")
+
+
 def test_recursion_through_python_values():
     @tjit.compile
     def f(x, depth):

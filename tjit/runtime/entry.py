@@ -17,7 +17,7 @@ from tjit.errors import TjitError
 from tjit.ops.apply import state
 from tjit.runtime.cache import default_cache, source_key
 from tjit.runtime.entry_layout import HEAD, SPEC, THREADS, Layout, Words, find_layout
-from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
+from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
 from tjit.tensor import Storage, Tensor
 
 __all__ = ["NativeCalls", "Spec", "forget_threads", "layout", "records", "register_thread"]
@@ -31,10 +31,11 @@ _api = ctypes.pythonapi
 
 
 class _Head(ctypes.c_int64 * (HEAD.size // 8)):
-    """The memory of a HEAD: the `self` of the entry. Its attributes keep what it points at."""
+    """The memory of a HEAD: the `self` of the entry. Its attributes keep what it and the entry point at."""
 
     slow: Callable[..., Any]
     specs: list[Spec]
+    objects: tuple[Any, ...]
 
 
 class _MethodDef(ctypes.Structure):
@@ -80,6 +81,7 @@ class NativeCalls:
         self._head = _Head()
         self._head.slow = slow
         self._head.specs = []
+        self._head.objects = (_known_threads, _thread_states, *_objects().values())
         self._set("slow", id(slow))
         self._set("threads", ctypes.addressof(_known_threads))
 
@@ -126,10 +128,12 @@ def layout() -> Layout | None:
 @cache
 def _definition_for(found: Layout) -> _MethodDef | None:
     try:
-        address = _load(found).address("tjit.entry")
+        loaded = _load(found)
+        address = loaded.address("tjit.entry")
     except (TjitError, OSError, AttributeError):  # calls then go through Python
         return None
-    return _MethodDef(b"compiled", address, _METH_FASTCALL_KEYWORDS, b"A compiled function's native entry.")
+    immortal(loaded.memory)
+    return immortal(_MethodDef(b"compiled", address, _METH_FASTCALL_KEYWORDS, b"A compiled function's native entry."))
 
 
 def _definition() -> _MethodDef | None:
@@ -161,14 +165,18 @@ def _compile_image(found: Layout) -> Image:
 _trace_key, _grad_key = "trace", "grad"  # interned, as the attributes' names are
 
 
-def _symbols() -> dict[str, int]:
-    """Addresses of all that the entry imports."""
-    objects = {
+def _objects() -> dict[str, Any]:
+    """The objects of Python that the entry knows."""
+    return {
         "None": None, "True": True, "False": False, "zero": 0, "trace": _trace_key, "grad": _grad_key,
         "float": float, "tuple": tuple, "list": list, "dict": dict,
         "ndarray": np.ndarray, "Tensor": Tensor, "Storage": Storage,
     }  # fmt: skip
-    found = {f"object {name}": id(value) for name, value in objects.items()}
+
+
+def _symbols() -> dict[str, int]:
+    """Addresses of all that the entry imports."""
+    found = {f"object {name}": id(value) for name, value in _objects().items()}
     found["PyArray_NewFromDescr"] = _numpy_function(_NEW_FROM_DESCR)
     for name in _PYTHON_FUNCTIONS:
         found[name] = ctypes.cast(_api[name], ctypes.c_void_p).value or 0

@@ -48,11 +48,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from functools import cache
+from typing import TypeVar
 
 from tjit.dataclass import dataclass
 from tjit.errors import ArgumentError, CodegenError
 
-__all__ = ["AARCH64", "X86_64", "Image", "LoadedImage", "host_machine", "load"]
+__all__ = ["AARCH64", "X86_64", "Image", "LoadedImage", "host_machine", "immortal", "load"]
+
+_T = TypeVar("_T")
 
 X86_64 = 62
 AARCH64 = 183
@@ -157,12 +160,12 @@ class Image:
 
 
 class LoadedImage:
-    """An image in executable memory, which is unmapped when this object dies: keep it while its functions may run."""
+    """An image in executable `memory`, which is unmapped when this object dies: keep it while its functions may run."""
 
     def __init__(self, image: Image, memory: mmap.mmap, base: int) -> None:
         self.image = image
         self.base = base
-        self._memory = memory
+        self.memory = memory
 
     def address(self, name: str) -> int:
         """The address of an exported function.
@@ -176,6 +179,15 @@ class LoadedImage:
 
     def __contains__(self, name: str) -> bool:
         return name in self.image.exports
+
+
+def immortal(thing: _T) -> _T:
+    """`thing`, which is never freed now: code and data that finalizers and threads use when modules are gone."""
+    _add_reference(thing)
+    return thing
+
+
+_add_reference = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("Py_IncRef", ctypes.pythonapi))
 
 
 def host_machine() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tjit.errors import ArgumentError
 from tjit.runtime.cache import default_cache, source_key
-from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, load
+from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
 
 __all__ = ["get_num_threads", "pool", "prepare", "set_num_threads", "symbols", "usable_cores"]
 
@@ -102,6 +102,7 @@ def _create() -> int:
     with _lock:
         if not _pointer:
             _loaded = load(_pool_image())
+            immortal(_loaded.memory)  # its threads go on to the end of the process
             create = _function("tjit.pool_create", ctypes.c_void_p, ctypes.c_int32)
             _pointer = create(get_num_threads()) or 0
     return _pointer
