@@ -49,6 +49,7 @@ from tjit.codegen.split_attention import split_attention_gradient
 from tjit.codegen.split_k import split_contraction
 from tjit.codegen.steps import AnyStep, Placed, Schedule, Step
 from tjit.codegen.storage import plan_storage
+from tjit.codegen.whole_digits import with_whole_digits
 from tjit.dataclass import dataclass
 from tjit.dtypes import u8
 from tjit.errors import CodegenError
@@ -527,8 +528,8 @@ class Scheduler:
 
     def _cut_loops(self, kernel: LoopKernel) -> None:
         blocks = split_scan(kernel, self._partial)
-        for part in blocks if len(blocks) > 1 else split_reduction(kernel, self._partial):
-            part = arrange(part)
+        whole = blocks if len(blocks) > 1 else split_reduction(kernel, self._partial)
+        for part in (arrange(p) for w in whole for p in with_whole_digits(w)):
             stores = [s for s in statements(part) if isinstance(s, Store)]
             self._step(replace(part, buffers=kernel_buffers(expressions(part), stores)))
 
