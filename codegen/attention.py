@@ -18,6 +18,7 @@ from tjit.codegen.kernel import (
     Expr,
     Index,
     Store,
+    converted,
 )
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, f32, f64, i64
@@ -121,9 +122,7 @@ class _Builder:
             sees = self._read(mask, self.m, self.n)
         elif mask is not None:
             added = self._read(mask, self.m, self.n)
-            if added.dtype is not dtype:
-                added = Compute(OPS["cast"], (added,), (("dtype", dtype),), dtype, self.node.location)
-            score = self._compute("add", score, added)
+            score = self._compute("add", score, converted(added, dtype, self.node.location))
         return score if sees is None else self._compute("where", sees, score, Const(float("-inf"), dtype))
 
     def _compute(self, op: str, *operands: Expr, dtype: DType | None = None) -> Expr:

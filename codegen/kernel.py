@@ -23,7 +23,7 @@ from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, symbols
 from tjit.ir.graph import Node
-from tjit.ir.op import Op
+from tjit.ir.op import OPS, Op
 from tjit.location import Location
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "SortKernel",
     "Statement",
     "Store",
+    "converted",
     "fold_up",
     "kernel_symbols",
     "nest_statements",
@@ -673,6 +674,11 @@ def fold_up(expr: Expr, memo: dict[int, T], compute: Callable[[Expr], T]) -> T:
         if id(top) not in memo:
             memo[id(top)] = compute(top)
     return memo[id(expr)]
+
+
+def converted(expr: Expr, dtype: DType, location: Location | None) -> Expr:
+    """`expr` as a number of `dtype`."""
+    return expr if expr.dtype is dtype else Compute(OPS["cast"], (expr,), (("dtype", dtype),), dtype, location)
 
 
 def varies(expr: Expr, over: frozenset[Symbol], memo: dict[int, bool], reduced: bool = False) -> bool:

@@ -25,8 +25,10 @@ from tjit.codegen.kernel import (
     Local,
     NestStatement,
     Store,
+    converted,
 )
 from tjit.codegen.nest_memory import are_apart, is_small, most_elements
+from tjit.codegen.scalars import held
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, DimExpr, Symbol, counter, is_one, product, symbols
 from tjit.ir.graph import Graph, Node, Operand, Value
@@ -216,10 +218,11 @@ class NestValues(Expander):
     def _dot(self, node: Node, index: Indices) -> Local:
         a, b = node.operands
         axes, (k,) = self.domain(a.type.shape[-1:])
+        dtype = held(node.result.type.dtype)
 
         def term() -> Expr:
-            x, y = self.operand(a, (*index[:-1], k)), self.operand(b, (*index[:-2], k, index[-1]))
-            return Compute(OPS["mul"], (x, y), (), node.result.type.dtype)
+            operands = self.operand(a, (*index[:-1], k)), self.operand(b, (*index[:-2], k, index[-1]))
+            return Compute(OPS["mul"], tuple(converted(o, dtype, node.location) for o in operands), (), dtype)
 
         return self._fold(node, "sum", axes, term)
 

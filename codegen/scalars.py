@@ -1,18 +1,23 @@
 """One protocol of scalar operations: an elementwise op gives one body against it, each backend implements it once.
 
 A scalar knows its dtype. Operands of one call have one dtype (`select` and `cast` aside). f16 and bf16 are computed
-in f32: a backend holds them widened, and rounds where they are stored and in `cast`.
+in f32: a backend holds them widened, and rounds what each op gives (docs/design/0017).
 """
 
 from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from tjit.dtypes import DType
+from tjit.dtypes import DType, bf16, f16, f32
 
-__all__ = ["Scalars"]
+__all__ = ["Scalars", "held"]
 
 T = TypeVar("T")
+
+
+def held(dtype: DType) -> DType:
+    """The dtype that values of `dtype` are computed in."""
+    return f32 if dtype is f16 or dtype is bf16 else dtype
 
 
 class Scalars(Protocol[T]):

@@ -25,7 +25,8 @@ from tjit.codegen.kernel import (
     Store,
     walk,
 )
-from tjit.dtypes import DType, bf16, f16, f32, f64
+from tjit.codegen.scalars import held
+from tjit.dtypes import DType, f32, f64
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
 
@@ -40,7 +41,7 @@ _BLOCKS = 32
 
 def running_dtype(scan: Scan) -> DType:
     """What a scan keeps from one point to the next: sums and products of long rows would lose digits in f32."""
-    dtype = f32 if scan.dtype in (f16, bf16) else scan.dtype
+    dtype = held(scan.dtype)
     return f64 if dtype is f32 and scan.kind in ("sum", "prod") else dtype
 
 

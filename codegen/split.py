@@ -27,7 +27,7 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.codegen.lanes import column_axis, stores_across
-from tjit.dtypes import bf16, f16, f32
+from tjit.codegen.scalars import held
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute
 from tjit.ir.types import TensorType
 
@@ -75,11 +75,9 @@ def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffe
             body.append(replace(statement, value=value, index=tuple(substitute(d, values) for d in statement.index)))
         if not isinstance(statement, Reduce):
             continue
-        # partial sums of f16 and bf16 stay in f32
-        wide = f32 if statement.dtype in (f16, bf16) else statement.dtype
-        new = replace(statement, value=value, dtype=wide)
+        new = replace(statement, value=value, dtype=held(statement.dtype))
         body.append(new)
-        buffer = new_buffer(TensorType(wide, shape))
+        buffer = new_buffer(TensorType(new.dtype, shape))
         partials.append(Store(buffer, at, Reduced(new), statement.location))
         joined.append(replace(statement, value=Load(buffer, at)))
         reduced[id(statement)] = joined[-1]

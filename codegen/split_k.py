@@ -25,13 +25,13 @@ from tjit.codegen.kernel import (
     Reduce,
     Reduced,
     Store,
+    converted,
     fold_up,
     walk,
 )
 from tjit.codegen.split import parts_axis
 from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, product, substitute, symbols
-from tjit.ir.op import OPS
 from tjit.ir.types import TensorType
 
 __all__ = ["join_parts", "split_contraction"]
@@ -229,10 +229,7 @@ def _with_total(expr: Expr, total: Reduce, memo: dict[int, Expr]) -> Expr:
 
     def new(e: Expr) -> Expr:
         if isinstance(e, Accumulator):
-            whole = Reduced(total)
-            if e.dtype is total.dtype:
-                return whole
-            return Compute(OPS["cast"], (whole,), (("dtype", e.dtype),), e.dtype, total.location)
+            return converted(Reduced(total), e.dtype, total.location)
         if isinstance(e, Compute):
             return replace(e, operands=tuple(memo[id(o)] for o in e.operands))
         if isinstance(e, Load) and e.bindings:

@@ -113,7 +113,8 @@ def test_short_rows_of_16_bits_are_right(rows, rng):
 
     result = tjit.compile(lambda x: tjit.softmax(x, 1))(x)
 
-    np.testing.assert_allclose(result.float().numpy(), _softmax(x.double().numpy(), 1), rtol=1e-2)
+    rounding = 2**-8  # of 8 digits, to the nearest
+    np.testing.assert_allclose(result.float().numpy(), _softmax(x.double().numpy(), 1), rtol=rounding * 1.001)
 
 
 def test_short_rows_go_through_tiles():
@@ -274,7 +275,8 @@ def test_wide_columns_of_two_dims_and_of_16_bits_are_right(rng):
     total, rough = tjit.compile(lambda x: (x.sum((0, 1)), x.to(tjit.bfloat16).sum((0, 1))))(tjit.from_numpy(x))
 
     np.testing.assert_allclose(total.numpy(), x.sum((0, 1)), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(rough.float().numpy(), x.sum((0, 1)), rtol=2e-2, atol=0.2)
+    rounded = tjit.from_numpy(x).to(tjit.bfloat16).double().numpy().sum((0, 1))
+    np.testing.assert_allclose(rough.double().numpy(), rounded, rtol=2**-8 * 1.001, atol=1e-5)
 
 
 def test_bits_do_not_depend_on_threads(rng):
@@ -334,20 +336,3 @@ def test_a_row_is_kept_for_loops_over_the_same_points_alone(rng):
     v = tjit.tensor(rng.standard_normal(3))
 
     np.testing.assert_allclose(tjit.compile(function)(v).numpy(), function(v).numpy(), rtol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [tjit.float16, tjit.bfloat16], ids=str)
-@pytest.mark.parametrize("rows", [4, 300])
-def test_half_precision_compares_values_of_its_own_digits(rng, dtype, rows):
-    def gradient(x):
-        x = x.detach().clone().requires_grad_()
-        return tjit.autograd.grad((x * 1.25).amax(-1).sum(), x)[0]
-
-    def whole(x):
-        return (x * 8.0 + 24.0).to(tjit.int32)
-
-    x = tjit.tensor(rng.standard_normal((rows, 29)).astype(np.float32)).to(dtype)
-
-    for function in (gradient, whole):
-        got, want = tjit.compile(function)(x), function(x)
-        np.testing.assert_allclose(got.float().numpy(), want.float().numpy(), atol=0.02)

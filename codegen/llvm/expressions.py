@@ -202,15 +202,15 @@ class ExprEmitter:
         """A one-lane value in every lane; one that is a vector already as it is."""
         if self.lanes.width == 1 or isinstance(lane.value.type, ir.VectorType):
             return lane
-        return Lane(splat(self.b, lane.value, self.lanes.width), lane.dtype)
+        return Lane(splat(self.b, lane.value, self.lanes.width), lane.dtype, rounded=lane.rounded)
 
     def _emit(self, expr: Expr) -> Lane:
+        return self.scalars.rounded(self._evaluated(expr))  # what an op computes is a number of its dtype
+
+    def _evaluated(self, expr: Expr) -> Lane:
         if isinstance(expr, Compute):
             operands = [self._memo[id(o)] for o in expr.operands]
             assert expr.op.scalar is not None, expr.op.name
-            if not expr.dtype.is_floating_point:
-                # x == max(x) is asked of the same digits, whether x is in memory or in a register
-                operands = [self.scalars.rounded(o) for o in operands]
             return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))
         if isinstance(expr, Load):
             return self._load(expr)

@@ -6,15 +6,25 @@ from llvmlite import ir
 
 from tjit.codegen.llvm.floats import Floats, vector
 
-__all__ = ["bf16_bits", "f16_bits", "f16_value"]
+__all__ = ["bf16_bits", "bf16_value", "f16_bits", "f16_value"]
 
 
 def bf16_bits(f: Floats, x: ir.Value) -> ir.Value:
     """The bits of an f32 whose upper half is x rounded to bf16, ties to even, nan quiet."""
+    b = f.builder
+    return b.select(f.is_nan(x), b.or_(f.to_bits(x), f.iconst(0x400000)), _to_even(f, x))
+
+
+def bf16_value(f: Floats, x: ir.Value) -> ir.Value:
+    """x, computed of numbers of bf16, rounded to bf16, ties to even."""
+    # a nan is one of those numbers or the processor's own: nothing below its upper half, so nothing is carried
+    return f.from_bits(f.builder.and_(_to_even(f, x), f.iconst(0xFFFF0000)))
+
+
+def _to_even(f: Floats, x: ir.Value) -> ir.Value:
     b, bits = f.builder, f.to_bits(x)
     odd = b.and_(b.lshr(bits, f.iconst(16)), f.iconst(1))
-    rounded = b.add(bits, b.add(odd, f.iconst(0x7FFF)))
-    return b.select(f.is_nan(x), b.or_(bits, f.iconst(0x400000)), rounded)
+    return b.add(bits, b.add(odd, f.iconst(0x7FFF)))
 
 
 def f16_bits(f: Floats, x: ir.Value) -> ir.Value:

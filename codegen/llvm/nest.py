@@ -35,7 +35,8 @@ from tjit.codegen.llvm.reductions import Accumulation, neutral
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, stack
-from tjit.dtypes import bf16, bool_, f16
+from tjit.codegen.scalars import held
+from tjit.dtypes import bool_
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, is_one, product
 
@@ -202,10 +203,7 @@ class _Nest:
     def _assign(self, statement: Assign) -> None:
         lanes = [self.exprs.fresh(value) for value in statement.values]
         for local, lane in zip(statement.locals, lanes, strict=True):
-            lane = self.exprs.scalars.cast(lane, local.dtype)
-            if local.dtype in (f16, bf16):  # as wide in its register as other floats, but no more exact
-                lane = self.exprs.scalars.from_memory(self.exprs.scalars.to_memory(lane), local.dtype)
-            self.b.store(lane.value, self.exprs.variables[local.name])
+            self.b.store(self.exprs.scalars.cast(lane, local.dtype).value, self.exprs.variables[local.name])
 
     def _counted(self, statement: Counted) -> None:
         name = statement.axis.symbol.name
@@ -285,7 +283,7 @@ class _Nest:
 
     def _float_fold(self, fold: Fold) -> Lane:
         """Steps that LLVM may spread over several accumulators; nothing else may change its rounding."""
-        b, scalars, dtype = self.b, self.exprs.scalars, fold.local.dtype
+        b, scalars, dtype = self.b, self.exprs.scalars, held(fold.local.dtype)
         kind = scalars.register_type(dtype)
         slot = stack(b, kind, block=self.entry)
         b.store(scalars.constant(neutral(fold.kind, dtype), dtype).value, slot)
@@ -295,7 +293,7 @@ class _Nest:
             b.store(self._combined(fold.kind, b.load(slot, typ=kind), value), slot)
 
         self._over(fold, step)
-        return Lane(b.load(slot, typ=kind), dtype)
+        return scalars.cast(Lane(b.load(slot, typ=kind), dtype), fold.local.dtype)
 
     def _combined(self, kind: str, x: ir.Value, y: ir.Value) -> ir.Value:
         if kind in ("sum", "prod"):

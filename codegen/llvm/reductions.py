@@ -10,12 +10,13 @@ from tjit.codegen.kernel import Reduce
 from tjit.codegen.llvm.expressions import ExprEmitter, features_of
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.vectors import I32, numbers, stack
+from tjit.codegen.scalars import held
 from tjit.dtypes import DType, bool_, f64
 from tjit.dtypes import i32 as int32
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, DimExpr, coefficient
 
-__all__ = ["Accumulation", "join", "neutral"]
+__all__ = ["Accumulation", "join", "neutral", "running_dtype"]
 
 _FEW = 1 << 31  # points: their positions are numbers of 32 bits, as many as f32 in a vector
 
@@ -34,6 +35,13 @@ def neutral(kind: str, dtype: DType) -> bool | int | float:
     low = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
     high = (1 << (dtype.bits - 1)) - 1 if dtype.is_signed else (1 << dtype.bits) - 1
     return low if lowest else high
+
+
+def running_dtype(reduce: Reduce) -> DType:
+    """The dtype of the running value: f32 for f16 and bf16, whose sum is rounded once."""
+    if _is_arg(reduce.kind):
+        return reduce.value.dtype
+    return bool_ if reduce.kind in ("any", "all") else held(reduce.dtype)
 
 
 def _is_arg(kind: str) -> bool:
@@ -116,19 +124,13 @@ class Accumulation:
         self.place = int32 if isinstance(points, int) and points < _FEW else int64
         self.backwards = backwards
         for reduce in reduces:
-            dtype = self._dtype(reduce)
+            dtype = running_dtype(reduce)
             start = self.scalars.constant(neutral(reduce.kind, dtype), dtype)
             self.slots[id(reduce)] = [self._slot(start, entry) for _ in range(unroll)]
             if _is_arg(reduce.kind):
                 # where the extreme is what all begins with, it is the first
                 place = self.scalars.constant(0, self.place)
                 self.places[id(reduce)] = [self._slot(place, entry) for _ in range(unroll)]
-
-    def _dtype(self, reduce: Reduce) -> DType:
-        """The dtype of the running value."""
-        if _is_arg(reduce.kind):
-            return reduce.value.dtype
-        return bool_ if reduce.kind in ("any", "all") else reduce.dtype
 
     def _slot(self, start: Lane, entry: ir.Block | None) -> ir.Value:
         slot = stack(self.b, start.value.type, block=entry)
@@ -140,7 +142,7 @@ class Accumulation:
         s = self.scalars
         mask = emitter.lanes.mask
         for reduce in self.reduces:
-            dtype = self._dtype(reduce)
+            dtype = running_dtype(reduce)
             value = s.cast(emitter.emit(reduce.value), dtype)
             slot = self.slots[id(reduce)][n]
             running = Lane(self.b.load(slot, typ=value.value.type), dtype)
@@ -181,7 +183,7 @@ class Accumulation:
         """The running vectors of each statement as one, pairwise."""
         s, result = self.scalars, {}
         for reduce in self.reduces:
-            dtype = self._dtype(reduce)
+            dtype = running_dtype(reduce)
             kind = s.register_type(dtype)
             values = [(Lane(self.b.load(slot, typ=kind), dtype), None) for slot in self.slots[id(reduce)]]
             if _is_arg(reduce.kind):

@@ -17,12 +17,15 @@ from tjit.codegen.llvm import (
     remainders,
 )
 from tjit.codegen.llvm.floats import Features, Floats, constant, float_text, vector
-from tjit.codegen.llvm.memory import bf16_bits, f16_bits, f16_value
+from tjit.codegen.llvm.memory import bf16_bits, bf16_value, f16_bits, f16_value
 from tjit.codegen.llvm.vectors import splat
+from tjit.codegen.scalars import held
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64
 
 __all__ = ["Features", "Lane", "LlvmScalars"]
+
+_EXACT = 256  # f16 and bf16 hold all integers up to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +111,14 @@ class LlvmScalars:
         return x.dtype
 
     def const(self, value: bool | int | float, like: Lane) -> Lane:
-        held = f32 if like.dtype in (f16, bf16) else like.dtype  # a body's constants are as wide as its registers
-        return Lane(self.constant(value, held).value, like.dtype)
+        wide = self.constant(value, held(like.dtype))  # a body's constants are as wide as its registers
+        return Lane(wide.value, like.dtype, wide.known, rounded=abs(value) <= _EXACT and value == int(value))
 
     def constant(self, value: bool | int | float, dtype: DType) -> Lane:
         """A constant of `dtype`, rounded to it; integers wrap."""
         if dtype.is_floating_point:
             rounded = float(dtype.numpy.type(value))
-            return Lane(constant(self.register_type(dtype), float_text(rounded)), dtype)
+            return Lane(constant(self.register_type(dtype), float_text(rounded)), dtype, rounded=True)
         if dtype is bool_:
             return Lane(constant(self.register_type(dtype), "true" if value else "false"), dtype)
         number = _wrapped(int(value), dtype)
@@ -167,9 +170,11 @@ class LlvmScalars:
         return f.from_bits(b.or_(cut, b.select(lost, f.iconst(1 << 29), f.iconst(0))))
 
     def rounded(self, x: Lane) -> Lane:
-        """The value that memory of the lane's dtype would hold."""
+        """The value that memory of the lane's dtype would hold, of one computed of lanes of this dtype."""
         if x.rounded or x.dtype not in (f16, bf16):
             return x
+        if x.dtype is bf16:
+            return Lane(bf16_value(self.f32, x.value), bf16, rounded=True)
         return Lane(self._rounded(x.value, x.dtype), x.dtype, rounded=True)
 
     def _rounded(self, value: ir.Value, dtype: DType) -> ir.Value:
@@ -219,11 +224,13 @@ class LlvmScalars:
         return Lane(integer_ops.trunc_mod(self, x, y), x.dtype)
 
     def neg(self, x: Lane) -> Lane:
-        return Lane(self.builder.fneg(x.value) if x.dtype.is_floating_point else self.builder.neg(x.value), x.dtype)
+        if x.dtype.is_floating_point:
+            return Lane(self.builder.fneg(x.value), x.dtype, rounded=x.rounded)
+        return Lane(self.builder.neg(x.value), x.dtype)
 
     def abs(self, x: Lane) -> Lane:
         if x.dtype.is_floating_point:
-            return Lane(self._floats(x).abs(x.value), x.dtype)
+            return Lane(self._floats(x).abs(x.value), x.dtype, rounded=x.rounded)
         return self.select(self.lt(x, self.const(0, x)), self.neg(x), x) if x.dtype.is_signed else x
 
     def fma(self, x: Lane, y: Lane, z: Lane) -> Lane:
@@ -386,7 +393,8 @@ class LlvmScalars:
         return self._compare(">=", x, y)
 
     def select(self, condition: Lane, x: Lane, y: Lane) -> Lane:
-        return Lane(self.builder.select(condition.value, x.value, y.value), x.dtype)
+        chosen = self.builder.select(condition.value, x.value, y.value)
+        return Lane(chosen, x.dtype, rounded=x.rounded and y.rounded)
 
     # bits
 

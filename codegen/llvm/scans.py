@@ -11,8 +11,9 @@ from tjit.codegen.llvm.expressions import ExprEmitter, features_of
 from tjit.codegen.llvm.reductions import join, neutral
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.vectors import I32, element_type, numbers, stack
+from tjit.codegen.scalars import held
 from tjit.codegen.scans import running_dtype
-from tjit.dtypes import DType, bf16, bool_, f16, f32
+from tjit.dtypes import DType, bool_
 
 __all__ = ["RowState", "Running", "registers"]
 
@@ -72,7 +73,7 @@ class Running:
 
     def step(self, scan: Scan, emitter: ExprEmitter) -> Lane:
         """Take in what the emitter's lanes hold; what the scan has come to at each."""
-        dtype = f32 if scan.dtype in (f16, bf16) else scan.dtype
+        dtype = held(scan.dtype)
         value = emitter.scalars.cast(emitter.emit(scan.value), dtype)
         found = self._alone(scan, value) if self.width == 1 else self._across(scan, value, emitter)
         return emitter.scalars.cast(found, scan.dtype)

@@ -13,7 +13,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Store, walk
 from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
-from tjit.codegen.llvm.reductions import join, neutral
+from tjit.codegen.llvm.reductions import join, neutral, running_dtype
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.vectors import counted_loop, i64, lanes_below, stack
 from tjit.dtypes import bool_
@@ -88,7 +88,7 @@ class WideColumns:
         self.kept = [stack(b, ir.ArrayType(self._element(r), size), align=64, block=entry) for r in self.reduces]
 
     def _element(self, reduce: Reduce) -> ir.Type:
-        return self.scalar.scalars.register_type(reduce.dtype)
+        return self.scalar.scalars.register_type(running_dtype(reduce))
 
     def emit(self, start: ir.Value, stop: ir.Value) -> None:
         """Reduce the columns from `start` to `stop`, and store what is made of them."""
@@ -98,7 +98,8 @@ class WideColumns:
         self.scalar.hoist(roots, frozenset((self.vector.symbol, *(a.symbol for a in axes))))
         for emitter, i in self._vectors():
             for reduce, slot in zip(self.reduces, self._slots(i), strict=True):
-                nothing = emitter.scalars.constant(neutral(reduce.kind, reduce.dtype), reduce.dtype)
+                dtype = running_dtype(reduce)
+                nothing = emitter.scalars.constant(neutral(reduce.kind, dtype), dtype)
                 self.b.store(nothing.value, slot)
         for row, count in self._rows(axes):
             for emitter, i in self._vectors():
@@ -106,7 +107,7 @@ class WideColumns:
                 self._take_in(emitter, i, row, count)
         for emitter, i in self._vectors():
             for reduce, slot in zip(self.reduces, self._slots(i), strict=True):
-                emitter.reduced[id(reduce)] = self._loaded(emitter, reduce, slot)
+                emitter.reduced[id(reduce)] = emitter.scalars.cast(self._loaded(emitter, reduce, slot), reduce.dtype)
             for store in self.stores:
                 emitter.store(store)
 
@@ -148,7 +149,7 @@ class WideColumns:
             self.ints.symbols[symbol.name] = self.ints.add(row, i64(n))
             with emitter.scope():
                 for reduce, found in zip(self.reduces, values, strict=True):
-                    found.append(s.cast(emitter.emit(reduce.value), reduce.dtype))
+                    found.append(s.cast(emitter.emit(reduce.value), running_dtype(reduce)))
         for reduce, slot, found in zip(self.reduces, self._slots(i), values, strict=True):
             while len(found) > 1:
                 found = [join(s, reduce.kind, x, y) for x, y in zip(found[::2], found[1::2], strict=True)]
@@ -163,4 +164,5 @@ class WideColumns:
         ]
 
     def _loaded(self, emitter: ExprEmitter, reduce: Reduce, slot: ir.Value) -> Lane:
-        return Lane(self.b.load(slot, typ=emitter.scalars.register_type(reduce.dtype)), reduce.dtype)
+        dtype = running_dtype(reduce)
+        return Lane(self.b.load(slot, typ=emitter.scalars.register_type(dtype)), dtype)

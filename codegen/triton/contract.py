@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
+from tjit.codegen.scalars import held
 from tjit.codegen.triton.expressions import Expressions, unflatten
-from tjit.codegen.triton.scalars import Scalar, held
+from tjit.codegen.triton.scalars import Scalar
 from tjit.codegen.triton.source import Source, TritonKernel, power_of_two, type_name
 from tjit.dtypes import DType, bf16, f16, f32, f64
 from tjit.ir import dims

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 
 from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, Const, Expr, Index, Load, Reduced, Store
-from tjit.codegen.triton.scalars import Scalar, TritonScalars, held
+from tjit.codegen.scalars import held
+from tjit.codegen.triton.scalars import Scalar, TritonScalars
 from tjit.codegen.triton.source import Source, literal, strip_parentheses
 from tjit.dataclass import dataclass
 from tjit.dtypes import bf16, f16, i32, i64
@@ -156,8 +157,6 @@ class Expressions:
         assert isinstance(expr, Accumulator)
         if self.accumulator is None:
             raise CodegenError(f"kernel {self.source.name} reads an accumulator outside an epilogue")
-        if held(expr.dtype) is held(self.accumulator.dtype):
-            return replace(self.accumulator, dtype=expr.dtype)
         return self.scalars.cast(self.accumulator, expr.dtype)
 
     def _compute(self, expr: Compute) -> Scalar:
@@ -167,8 +166,7 @@ class Expressions:
         at = "" if expr.location is None else f", {expr.location.short}"
         outer, self.source.comment = self.source.comment, f"{expr.op.name}{at}"
         result = expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))
-        if result.dtype is not expr.dtype:
-            result = self.scalars.cast(result, expr.dtype)
+        result = self.scalars.cast(result, expr.dtype)  # of f16 and bf16, what memory would hold
         if result.value is None and not result.text.isidentifier():
             result = Scalar(self.source.bind(result.text), result.dtype, result.lanes)
         self.source.comment = outer

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from tjit.codegen.kernel import Buffer, Load, Loop, LoopKernel, Reduce, Scan, Store, walk
+from tjit.codegen.scalars import held
 from tjit.codegen.triton.expressions import Expressions, Row, lane, unflatten
-from tjit.codegen.triton.scalars import Scalar, held
+from tjit.codegen.triton.scalars import Scalar
 from tjit.codegen.triton.source import Source, TritonKernel, literal, power_of_two, type_name
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, i32, i64
@@ -57,8 +58,8 @@ class _Reduction:
 
 
 def _accumulator(dtype: DType) -> DType:
-    """Narrow ints and bools are reduced as i32."""
-    return i32 if dtype.kind != "float" and dtype.itemsize < 4 else dtype
+    """Narrow ints and bools are reduced as i32, narrow floats as f32."""
+    return i32 if dtype.kind != "float" and dtype.itemsize < 4 else held(dtype)
 
 
 def _extreme(dtype: DType, *, lowest: bool) -> int | float:
@@ -383,8 +384,6 @@ class _Rows:
         self.e.reduced[id(statement)] = Scalar(name, result, points)
 
     def _converted(self, value: Scalar, dtype: DType) -> Scalar:
-        if held(value.dtype) is held(dtype):
-            return Scalar(value.text, dtype, value.lanes, value.value)
         return self.e.scalars.cast(value, dtype)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tjit.codegen.scalars import held
 from tjit.codegen.triton.source import Source, literal, strip_parentheses, type_name
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64, i32
 
-__all__ = ["Scalar", "TritonScalars", "held"]
+__all__ = ["Scalar", "TritonScalars"]
 
 _LONG = 72  # a longer text gets a line of its own
 
@@ -31,11 +32,6 @@ class Scalar:
     dtype: DType
     lanes: frozenset[str] = frozenset()
     value: bool | int | float | None = None
-
-
-def held(dtype: DType) -> DType:
-    """The dtype that values of `dtype` are computed in."""
-    return f32 if dtype is f16 or dtype is bf16 else dtype
 
 
 def _wrap(value: bool | int | float, dtype: DType) -> bool | int | float:

@@ -17,7 +17,7 @@ from tjit.ops.erf import erf_reference
 from tjit.ops.math import erf, exp, sigmoid, tanh
 from tjit.ops.operands import as_tensor_operand, elementwise
 from tjit.ops.public import public
-from tjit.ops.records import elementwise_op, in_f32, one_type
+from tjit.ops.records import elementwise_op, in_f32, one_type, parts_in_f32
 from tjit.tensor import Tensor
 
 __all__ = ["gelu", "relu", "silu"]
@@ -70,7 +70,7 @@ SILU = register(
         kind="composite",
         infer=one_type("silu"),
         reference=in_f32(lambda x: x / (1 + np.exp(-x))),
-        decompose=lambda x: div(x, add(exp(neg(x)), 1)),  # exp is cheaper than sigmoid
+        decompose=parts_in_f32(lambda x: div(x, add(exp(neg(x)), 1))),  # exp is cheaper than sigmoid
         vjp=_silu_vjp,
         samples=(Sample(((3, 5),), low=-6.0, high=6.0),),
     )
@@ -139,7 +139,7 @@ GELU = register(
         kind="composite",
         infer=one_type("gelu"),
         reference=in_f32(_gelu_reference),
-        decompose=_gelu_decompose,
+        decompose=parts_in_f32(_gelu_decompose),
         vjp=_gelu_vjp,
         samples=(Sample(((3, 5),), attrs={"approximate": "none"}), Sample(((3, 5),), attrs={"approximate": "tanh"})),
     )

@@ -139,8 +139,11 @@ def _scores(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool, scale: f
 
 def _wide_scores(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
     """The scores in f32 where the dtype is narrower: their exponentials are to be as exact as the weights."""
-    wide_mask = wide(mask) if mask is not None and mask.dtype.is_floating_point else mask
-    return _scores(wide(q), wide(k), wide_mask, is_causal, scale)
+    return _scores(wide(q), wide(k), _wide_mask(mask), is_causal, scale)
+
+
+def _wide_mask(mask: Tensor | None) -> Tensor | None:
+    return wide(mask) if mask is not None and mask.dtype.is_floating_point else mask
 
 
 def attention_weights(
@@ -168,7 +171,8 @@ def _log_sum(
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **attrs: Any) -> tuple[Tensor, Tensor]:
-    return matmul(attention_weights(q, k, mask, **attrs), v), _log_sum(q, k, mask, **attrs)
+    weights = attention_weights(wide(q), wide(k), _wide_mask(mask), **attrs)
+    return cast(matmul(weights, wide(v)), q.dtype), _log_sum(q, k, mask, **attrs)
 
 
 def _np_scores(q: np.ndarray, k: np.ndarray, mask: np.ndarray | None, is_causal: bool, scale: float) -> np.ndarray:

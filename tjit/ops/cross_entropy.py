@@ -23,7 +23,7 @@ from tjit.ops.index import take_dim
 from tjit.ops.movement import reshape
 from tjit.ops.normalize import log_softmax, softmax
 from tjit.ops.operands import as_tensor_operand
-from tjit.ops.records import in_f32
+from tjit.ops.records import in_f32, parts_in_f32
 from tjit.ops.reduce import mean
 from tjit.ops.reduce import sum as sum_
 from tjit.tensor import Tensor
@@ -301,7 +301,7 @@ NLL_LOSS = register(
         infer=_class_infer("nll_loss"),
         reference=in_f32(_nll_loss_reference),
         vjp=_nll_loss_vjp,
-        decompose=_nll_loss,
+        decompose=parts_in_f32(_nll_loss),
         samples=_class_samples(),
     )
 )
@@ -313,7 +313,7 @@ CROSS_ENTROPY = register(
         infer=_class_infer("cross_entropy"),
         reference=in_f32(_cross_entropy_reference),
         vjp=_cross_entropy_vjp,
-        decompose=_cross_entropy,
+        decompose=parts_in_f32(_cross_entropy),
         samples=(*_class_samples(label_smoothing=0.0), *_class_samples(label_smoothing=0.1)[::3]),
     )
 )
@@ -367,7 +367,7 @@ SOFT_CROSS_ENTROPY = register(
         infer=_soft_infer,
         reference=in_f32(_soft_cross_entropy_reference),
         vjp=None,
-        decompose=_soft_cross_entropy,
+        decompose=parts_in_f32(_soft_cross_entropy),
         samples=(
             _soft_sample((4, 5), "mean", 0.0, False),
             _soft_sample((4, 5), "sum", 0.1, True),

@@ -18,7 +18,7 @@ from tjit.ops.elementwise import abs, cast, exp, log, log1p, maximum, minimum, n
 from tjit.ops.movement import broadcast_to
 from tjit.ops.nonlinear import logsigmoid
 from tjit.ops.operands import as_tensor_operand, broadcast_shapes, common_dtype
-from tjit.ops.records import in_f32
+from tjit.ops.records import in_f32, parts_in_f32
 from tjit.ops.reduce import mean
 from tjit.ops.reduce import sum as sum_
 from tjit.tensor import Tensor
@@ -103,7 +103,7 @@ def _pair_loss(
             infer=infer,
             reference=in_f32(reduced_reference),
             vjp=vjp,
-            decompose=decompose,
+            decompose=parts_in_f32(decompose),
             samples=tuple(
                 Sample(((3, 5), (3, 5)), ranges=ranges, attrs={"reduction": reduction, **attrs})
                 for ranges, attrs in samples

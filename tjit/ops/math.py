@@ -16,7 +16,7 @@ from tjit.ops.compare import eq, le, where
 from tjit.ops.erf import ERFINV_NEAR, ERFINV_TAIL, erf_reference, erfc_reference, erfinv_reference
 from tjit.ops.operands import elementwise
 from tjit.ops.public import public
-from tjit.ops.records import elementwise_op, in_f32, is_number, one_type
+from tjit.ops.records import elementwise_op, in_f32, is_number, one_type, parts_in_f32
 from tjit.ops.rounding import abs
 from tjit.tensor import Tensor
 
@@ -141,7 +141,7 @@ LOGADDEXP = register(
         kind="composite",
         infer=one_type("logaddexp"),
         reference=in_f32(np.logaddexp),
-        decompose=_logaddexp_decompose,
+        decompose=parts_in_f32(_logaddexp_decompose),
         vjp=_logaddexp_vjp,
         samples=(Sample(((3, 5), (3, 5))),),
     )

@@ -16,7 +16,7 @@ from tjit.ops.elementwise import exp, expm1, log1p, neg, sigmoid, tanh, where
 from tjit.ops.movement import reshape, slice_dims
 from tjit.ops.operands import as_tensor_operand, normalize_dim
 from tjit.ops.public import public, write_into
-from tjit.ops.records import in_f32, one_type
+from tjit.ops.records import in_f32, one_type, parts_in_f32
 from tjit.ops.rounding import abs
 from tjit.tensor import Tensor
 
@@ -56,7 +56,7 @@ def _activation(
             infer=one_type(name),
             reference=in_f32(reference),
             vjp=vjp,
-            decompose=decompose,
+            decompose=parts_in_f32(decompose),
             samples=samples,
         )
     )
@@ -406,7 +406,7 @@ GLU = register(
         infer=_glu_infer,
         reference=in_f32(_glu_reference),
         vjp=None,
-        decompose=_glu,
+        decompose=parts_in_f32(_glu),
         samples=(Sample(((3, 4),), attrs={"dim": 1}), Sample(((4, 3),), attrs={"dim": 0})),
     )
 )

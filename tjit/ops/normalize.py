@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import as_dtype, f32
+from tjit.dtypes import as_dtype
 from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim, product
 from tjit.ir.op import Op, Sample, register
@@ -17,9 +17,10 @@ from tjit.ops.elementwise import cast, exp, log, maximum, rsqrt, sqrt
 from tjit.ops.movement import reshape
 from tjit.ops.operands import as_tensor_operand, normalize_dim
 from tjit.ops.public import public
-from tjit.ops.records import in_f32
+from tjit.ops.records import in_f32, parts_in_f32
 from tjit.ops.reduce import amax, mean
 from tjit.ops.reduce import sum as sum_
+from tjit.ops.sums import wide
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -102,7 +103,7 @@ SOFTMAX = register(
         infer=_float_infer("softmax"),
         reference=in_f32(_softmax_reference),
         vjp=lambda g, y, x, dim: (y * (g - sum_(g * y, dim, keepdim=True)),),
-        decompose=_softmax,
+        decompose=parts_in_f32(_softmax),
         samples=_ROW_SAMPLES,
     )
 )
@@ -135,7 +136,7 @@ LOG_SOFTMAX = register(
         infer=_float_infer("log_softmax"),
         reference=in_f32(_log_softmax_reference),
         vjp=lambda g, y, x, dim: (g - exp(y) * sum_(g, dim, keepdim=True),),
-        decompose=_log_softmax,
+        decompose=parts_in_f32(_log_softmax),
         samples=_ROW_SAMPLES,
     )
 )
@@ -198,10 +199,6 @@ def _rows(x: Tensor, rank: int) -> tuple[int, ...]:
     return tuple(range(x.ndim - rank, x.ndim))
 
 
-def _widen(x: Tensor) -> Tensor:
-    return cast(x, f32) if x.dtype.itemsize == 2 else x
-
-
 def _centred(x: Tensor, rank: int, eps: float) -> tuple[Tensor, Tensor]:
     """x - mean, and 1 / sqrt(var + eps)."""
     dims = _rows(x, rank)
@@ -212,11 +209,10 @@ def _centred(x: Tensor, rank: int, eps: float) -> tuple[Tensor, Tensor]:
 def _layer_norm(
     x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, rank: int, eps: float
 ) -> Tensor:
-    c, r = _centred(_widen(x), rank, eps)
+    c, r = _centred(x, rank, eps)
     y = c * r
     y = y if weight is None else y * weight
-    y = y if bias is None else y + bias
-    return cast(y, x.dtype)
+    return y if bias is None else y + bias
 
 
 def _layer_norm_reference(x: np.ndarray, *parameters: np.ndarray, rank: int, eps: float) -> np.ndarray:
@@ -230,8 +226,8 @@ def _layer_norm_reference(x: np.ndarray, *parameters: np.ndarray, rank: int, eps
 def _layer_norm_vjp(g: Tensor, y: Tensor, x: Tensor, *parameters: Tensor, rank: int, eps: float) -> tuple[Tensor, ...]:
     dims = _rows(x, rank)
     lead = tuple(range(x.ndim - rank))
-    c, r = _centred(_widen(x), rank, eps)
-    g = _widen(g)
+    c, r = _centred(wide(x), rank, eps)
+    g = wide(g)
     gw = g * parameters[0] if parameters else g
     # with h = c r: dx = r (gw - mean(gw) - h mean(gw h)); both means are taken with the variance's pass over the row
     dx = r * (gw - mean(gw, dims, keepdim=True) - c * (r * r * mean(gw * c, dims, keepdim=True)))
@@ -254,7 +250,7 @@ LAYER_NORM = register(
         infer=_norm_infer("layer_norm"),
         reference=in_f32(_layer_norm_reference),
         vjp=_layer_norm_vjp,
-        decompose=_layer_norm,
+        decompose=parts_in_f32(_layer_norm),
         samples=_NORM_SAMPLES,
         tolerance=4.0,  # a row whose elements are close to each other cancels in x - mean
     )
@@ -282,9 +278,8 @@ def _inverse_rms(x: Tensor, rank: int, eps: float) -> Tensor:
 
 
 def _rms_norm(x: Tensor, weight: Tensor | None = None, *, rank: int, eps: float) -> Tensor:
-    w = _widen(x)
-    y = w * _inverse_rms(w, rank, eps)
-    return cast(y if weight is None else y * weight, x.dtype)
+    y = x * _inverse_rms(x, rank, eps)
+    return y if weight is None else y * weight
 
 
 def _rms_norm_reference(x: np.ndarray, *weight: np.ndarray, rank: int, eps: float) -> np.ndarray:
@@ -295,7 +290,7 @@ def _rms_norm_reference(x: np.ndarray, *weight: np.ndarray, rank: int, eps: floa
 
 def _rms_norm_vjp(g: Tensor, y: Tensor, x: Tensor, *weight: Tensor, rank: int, eps: float) -> tuple[Tensor, ...]:
     lead = tuple(range(x.ndim - rank))
-    w, g = _widen(x), _widen(g)
+    w, g = wide(x), wide(g)
     r = _inverse_rms(w, rank, eps)
     gw = g * weight[0] if weight else g
     dx = r * (gw - w * (r * r * mean(gw * w, _rows(x, rank), keepdim=True)))
@@ -310,7 +305,7 @@ RMS_NORM = register(
         infer=_norm_infer("rms_norm"),
         reference=in_f32(_rms_norm_reference),
         vjp=_rms_norm_vjp,
-        decompose=_rms_norm,
+        decompose=parts_in_f32(_rms_norm),
         samples=(
             Sample(((3, 5), (5,)), attrs={"rank": 1, "eps": 1e-5}),
             Sample(((2, 3, 4), (3, 4)), attrs={"rank": 2, "eps": 1e-3}),
@@ -394,7 +389,7 @@ def batch_norm(
     x = as_tensor_operand(input, "batch_norm")
     if x.ndim < 2:
         raise TypeRuleError(f"batch_norm needs channels in dim 1, not {x.type_}", user_location())
-    wide_x = _widen(x)
+    wide_x = wide(x)
     if not training:
         if running_mean is None or running_var is None:
             raise ArgumentError("batch_norm needs running_mean and running_var unless training", user_location())

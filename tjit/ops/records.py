@@ -1,4 +1,4 @@
-"""What the records of elementwise and reduce ops share: type rules, f32 references for narrow floats, defaults."""
+"""What the records of ops share: type rules, f32 for what is inside an op of narrow floats, defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import DType, bf16, bool_, f16
+from tjit.dtypes import DType, bf16, bool_, f16, f32
 from tjit.errors import TypeRuleError
 from tjit.ir.dims import Dim, product
 from tjit.ir.graph import Literal
@@ -17,8 +17,8 @@ from tjit.ir.types import TensorType
 from tjit.tensor import Tensor
 
 __all__ = [
-    "all_bool", "elementwise_op", "extent", "in_f32", "is_number", "listed", "one_type", "reduce_rule",
-    "reduced_shape", "restore_dims", "shape_and_device", "zero_vjp",
+    "all_bool", "elementwise_op", "extent", "in_f32", "is_number", "listed", "one_type", "parts_in_f32",
+    "reduce_rule", "reduced_shape", "restore_dims", "shape_and_device", "zero_vjp",
 ]  # fmt: skip
 
 _KINDS = {
@@ -100,6 +100,22 @@ def in_f32(reference: Callable[..., Any]) -> Callable[..., Any]:
             return reference(*xs, **attrs)
         y = reference(*(x.astype(np.float32) if x.dtype == narrow else x for x in xs), **attrs)
         return np.asarray(y).astype(narrow) if y.dtype == np.float32 else y
+
+    return widened
+
+
+def parts_in_f32(decompose: Callable[..., Any]) -> Callable[..., Any]:
+    """`decompose` with f16 and bf16 operands as f32: what `in_f32` says of the reference, for the ops it is made of."""
+
+    @functools.wraps(decompose)
+    def widened(*xs: Any, **attrs: Any) -> Any:
+        from tjit.ops.conversion import cast
+
+        narrow = next((x.dtype for x in xs if not is_number(x) and x.dtype in (f16, bf16)), None)
+        if narrow is None:
+            return decompose(*xs, **attrs)
+        y = decompose(*(x if is_number(x) or x.dtype is not narrow else cast(x, f32) for x in xs), **attrs)
+        return cast(y, narrow) if y.dtype is f32 else y
 
     return widened
 

@@ -21,7 +21,7 @@ from tjit.ops.math import exp, log
 from tjit.ops.operands import as_tensor_operand, normalize_dims
 from tjit.ops.powers import pow, sqrt
 from tjit.ops.public import public
-from tjit.ops.records import extent, in_f32, reduce_rule, restore_dims, zero_vjp
+from tjit.ops.records import extent, in_f32, parts_in_f32, reduce_rule, restore_dims, zero_vjp
 from tjit.ops.rounding import abs, sign
 from tjit.ops.sums import MEAN, REDUCE_SAMPLES, SUM, mean, np_mean, wide
 from tjit.tensor import Tensor
@@ -100,10 +100,8 @@ def _freedom(x: Tensor, dims: Dims, correction: float) -> Any:
 
 
 def _var_decompose(x: Tensor, dims: Dims, correction: float, keepdim: bool) -> Tensor:
-    w = wide(x)
-    distance = sub(w, apply(MEAN, w, dims=dims, keepdim=True))
-    total = apply(SUM, mul(distance, distance), dims=dims, keepdim=keepdim)
-    return cast(div(total, _freedom(w, dims, correction)), x.dtype)
+    distance = sub(x, apply(MEAN, x, dims=dims, keepdim=True))
+    return div(apply(SUM, mul(distance, distance), dims=dims, keepdim=keepdim), _freedom(x, dims, correction))
 
 
 def _var_reference(x: np.ndarray, dims: Dims, correction: float, keepdim: bool) -> Any:
@@ -132,7 +130,7 @@ VAR = register(
         kind="composite",
         infer=reduce_rule("var", "float", hint=_HINT),
         reference=in_f32(_var_reference),
-        decompose=_var_decompose,
+        decompose=parts_in_f32(_var_decompose),
         vjp=_var_vjp,
         samples=_VAR_SAMPLES,
     )
@@ -143,7 +141,7 @@ STD = register(
         kind="composite",
         infer=reduce_rule("std", "float", hint=_HINT),
         reference=in_f32(lambda x, **attrs: np.sqrt(_var_reference(x, **attrs))),
-        decompose=lambda x, **attrs: cast(sqrt(_var_decompose(wide(x), **attrs)), x.dtype),
+        decompose=parts_in_f32(lambda x, **attrs: sqrt(_var_decompose(x, **attrs))),
         vjp=_std_vjp,
         samples=_VAR_SAMPLES,
     )
@@ -165,12 +163,11 @@ def logsumexp(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 def _logsumexp_decompose(x: Tensor, dims: Dims, keepdim: bool) -> Tensor:
-    w = wide(x)
-    largest = apply(MAX, w, dims=dims, keepdim=True)
+    largest = apply(MAX, x, dims=dims, keepdim=True)
     shift = where(isinf(largest), 0, largest)  # inf - inf would be nan
-    total = apply(SUM, exp(sub(w, shift)), dims=dims, keepdim=True)
+    total = apply(SUM, exp(sub(x, shift)), dims=dims, keepdim=True)
     y = add(log(total), shift)
-    return cast(y if keepdim else _drop_dims(y, dims), x.dtype)
+    return y if keepdim else _drop_dims(y, dims)
 
 
 def _drop_dims(y: Tensor, dims: Dims) -> Tensor:
@@ -198,7 +195,7 @@ LOGSUMEXP = register(
         kind="composite",
         infer=reduce_rule("logsumexp", "float"),
         reference=in_f32(_logsumexp_reference),
-        decompose=_logsumexp_decompose,
+        decompose=parts_in_f32(_logsumexp_decompose),
         vjp=_logsumexp_vjp,
         samples=REDUCE_SAMPLES,
     )
@@ -234,18 +231,15 @@ def norm(
 
 
 def _norm_decompose(x: Tensor, p: float, dims: Dims, keepdim: bool) -> Tensor:
-    w = wide(x)
     if math.isinf(p):
-        y = apply(MAX if p > 0 else MIN, abs(w), dims=dims, keepdim=keepdim)
-    elif p == 0:
-        y = apply(SUM, cast(ne(w, 0), w.dtype), dims=dims, keepdim=keepdim)
-    elif p == 1:
-        y = apply(SUM, abs(w), dims=dims, keepdim=keepdim)
-    elif p == 2:
-        y = sqrt(apply(SUM, mul(w, w), dims=dims, keepdim=keepdim))
-    else:
-        y = pow(apply(SUM, pow(abs(w), p), dims=dims, keepdim=keepdim), 1 / p)
-    return cast(y, x.dtype)
+        return apply(MAX if p > 0 else MIN, abs(x), dims=dims, keepdim=keepdim)
+    if p == 0:
+        return apply(SUM, cast(ne(x, 0), x.dtype), dims=dims, keepdim=keepdim)
+    if p == 1:
+        return apply(SUM, abs(x), dims=dims, keepdim=keepdim)
+    if p == 2:
+        return sqrt(apply(SUM, mul(x, x), dims=dims, keepdim=keepdim))
+    return pow(apply(SUM, pow(abs(x), p), dims=dims, keepdim=keepdim), 1 / p)
 
 
 def _norm_reference(x: np.ndarray, p: float, dims: Dims, keepdim: bool) -> Any:
@@ -283,7 +277,7 @@ NORM = register(
         kind="composite",
         infer=reduce_rule("norm", "float", hint=_HINT),
         reference=in_f32(_norm_reference),
-        decompose=_norm_decompose,
+        decompose=parts_in_f32(_norm_decompose),
         vjp=_norm_vjp,
         samples=tuple(
             Sample(s.shapes, 0.2, 3.0, attrs={"p": p, **s.attrs})

@@ -18,7 +18,7 @@ from tjit.ops.conversion import cast
 from tjit.ops.movement import broadcast_to
 from tjit.ops.operands import as_tensor_operand, normalize_dims
 from tjit.ops.public import public
-from tjit.ops.records import extent, in_f32, reduce_rule, restore_dims
+from tjit.ops.records import extent, in_f32, parts_in_f32, reduce_rule, restore_dims
 from tjit.tensor import Tensor
 
 __all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "prod", "sum"]
@@ -166,9 +166,7 @@ def wide(x: Tensor) -> Tensor:
 
 
 def _mean_decompose(x: Tensor, dims: Dims, keepdim: bool) -> Tensor:
-    w = wide(x)
-    total = apply(SUM, w, dims=dims, keepdim=keepdim)
-    return cast(div(total, extent(w, dims)), x.dtype)
+    return div(apply(SUM, x, dims=dims, keepdim=keepdim), extent(x, dims))
 
 
 def _mean_vjp(g: Tensor, y: Tensor, x: Tensor, dims: Dims, keepdim: bool) -> tuple[Tensor]:
@@ -182,7 +180,7 @@ MEAN = register(
         kind="composite",
         infer=reduce_rule("mean", "float", hint="pass a float dtype=, or convert with .to(dtype)"),
         reference=in_f32(lambda x, dims, keepdim: np_mean(x, dims, keepdim)),
-        decompose=_mean_decompose,
+        decompose=parts_in_f32(_mean_decompose),
         vjp=_mean_vjp,
         samples=REDUCE_SAMPLES,
     )

@@ -15,7 +15,7 @@ from tjit.ops.compare import eq, isinf, where
 from tjit.ops.operands import elementwise
 from tjit.ops.powers import sqrt
 from tjit.ops.public import public
-from tjit.ops.records import elementwise_op, in_f32, is_number, one_type
+from tjit.ops.records import elementwise_op, in_f32, is_number, one_type, parts_in_f32
 from tjit.ops.rounding import abs
 from tjit.tensor import Tensor
 
@@ -250,7 +250,7 @@ HYPOT = register(
         kind="composite",
         infer=one_type("hypot"),
         reference=in_f32(np.hypot),
-        decompose=_hypot_decompose,
+        decompose=parts_in_f32(_hypot_decompose),
         vjp=_hypot_vjp,
         samples=(Sample(((3, 5), (3, 5)), low=0.5),),
     )

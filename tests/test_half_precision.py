@@ -1,0 +1,125 @@
+"""f16 and bf16: each op of a compiled program gives a number of its dtype, as eager ops do (docs/design/0017)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tjit
+import tjit.nn.functional as F
+from tests.tolerances import assert_same
+
+HALVES = [tjit.float16, tjit.bfloat16]
+
+
+def _eighths(rng, *shape, dtype):
+    """Numbers of few digits: f32 sums of products of two are exact, in whichever order."""
+    return tjit.tensor((rng.integers(-15, 16, shape) / 8).astype(np.float32)).to(dtype)
+
+
+def _check_bits(function, *args):
+    found, expected = tjit.compile(function)(*args), function(*args)
+
+    for got, want in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
+        assert_same(got.detach(), want.detach())
+
+
+def _spread(x):
+    """An intermediate value that no half holds."""
+    return x * 1.3 + x
+
+
+def _carried(x):
+    total = x[0] * 0
+    for i in range(x.shape[0]):
+        total = total * 0.9 + x[i] * 1.1
+    return total
+
+
+def _branch(x):
+    y = _spread(x).sum() / 3
+    return y * 1.7 if y > 0 else y * 1.9
+
+
+PROGRAMS = {
+    "elementwise": lambda x: ((x * 1.3 + x) * 0.7 - x).abs() / 3,
+    "minmax and where": lambda x: tjit.where(_spread(x) > x, -_spread(x), tjit.maximum(x * 1.1, x)) * 1.3,
+    "converted": lambda x: _spread(x).to(tjit.float32) - x.to(tjit.float32),
+    "integers": lambda x: (x * 8.0 + 24.3).to(tjit.int32),
+    "compared": lambda x: _spread(x) == _spread(x).amax(-1, keepdim=True),
+    "stored and read on": lambda x: (_spread(x), _spread(x) * 1.7),
+    "sum": lambda x: (_spread(x).sum(-1), _spread(x).sum(0), _spread(x).sum()),
+    "sum and what is summed": lambda x: (_spread(x).sum(-1), _spread(x)),
+    "sum and what becomes of it": lambda x: x.sum(-1) * 1.3 + x.sum(-1),
+    "mean": lambda x: (_spread(x).mean(-1), _spread(x).mean(0), x.mean(-1) * 1.3),
+    "centred": lambda x: (_spread(x) - x.mean(-1, keepdim=True)) * 1.1,
+    "extremes": lambda x: (_spread(x).amax(-1), _spread(x).argmin(-1), _spread(x).argmax(0)),
+    "scan": lambda x: (_spread(x).cumsum(-1), x.cumsum(-1) * 1.3),
+    "product": lambda x: x @ x.T * 1.3 + x.sum(),
+    "product of intermediates": lambda x: (x * 1.5 + x) @ x.T,
+    "vectors": lambda x: x[0] @ x[1] * 1.3,
+    "piecewise": lambda x: (F.leaky_relu(_spread(x), 0.3), F.hardtanh(_spread(x)) * 1.3, F.hardswish(x)),
+    "losses": lambda x: (F.mse_loss(_spread(x), x), F.l1_loss(_spread(x), x, reduction="sum")),
+    "loop": lambda x: _carried(x[:, 0]),
+    "loop over rows": _carried,
+    "branch": _branch,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("shape", [(5, 8), (70, 3), (67, 131)], ids=str)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_fused_programs_have_the_bits_of_eager_ones(name, shape, dtype, rng):
+    _check_bits(PROGRAMS[name], _eighths(rng, *shape, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("shape", [(3, 70_001), (9, 9, 1201)], ids=str)
+def test_long_sums_are_rounded_once(shape, dtype, rng):
+    _check_bits(lambda x: (x * 2).sum(tuple(range(x.ndim - 1))), _eighths(rng, *shape, dtype=dtype))
+    _check_bits(lambda x: (x * 2).sum(-1), _eighths(rng, *shape, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_layer_norm_of_one_column_is_zero(dtype, rng):
+    x = _eighths(rng, 64, 1, dtype=dtype)
+
+    _check_bits(lambda x: F.layer_norm(_spread(x), (1,)) + x, x)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_gradients_have_the_bits_of_eager_ones(dtype, rng):
+    def gradient(x):
+        x = x.detach().clone().requires_grad_()
+        y = (_spread(x) * x).amax(-1) - _spread(x).sum(-1)
+        return tjit.autograd.grad(y.sum(), x)[0]
+
+    _check_bits(gradient, _eighths(rng, 33, 29, dtype=dtype))
+
+
+ROWS = {
+    "softmax": lambda x: F.softmax(_spread(x), -1),
+    "log_softmax": lambda x: F.log_softmax(_spread(x), -1),
+    "layer_norm": lambda x: F.layer_norm(_spread(x), (x.shape[-1],)),
+    "gelu": lambda x: F.gelu(_spread(x).abs(), approximate="tanh"),
+    "silu": lambda x: F.silu(_spread(x)),
+    "logsumexp": lambda x: _spread(x).logsumexp(-1),
+    "std": lambda x: _spread(x).std(-1),
+    "attention of few rows": lambda x: F.scaled_dot_product_attention(x[:4] * 3, x * 3, x),
+    "attention": lambda x: F.scaled_dot_product_attention(x * 3, x * 3, x),
+}
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("shape", [(70, 13), (40, 160)], ids=str)
+@pytest.mark.parametrize("name", ROWS)
+def test_an_op_of_many_steps_is_rounded_once(name, shape, dtype, rng):
+    x, function = _eighths(rng, *shape, dtype=dtype), ROWS[name]
+
+    got, want = tjit.compile(function)(x), function(x)
+
+    # both are the nearest of sums in f32, whose last digits may differ: neighbours then, where the sum lies between two
+    step = np.spacing(np.abs(want.float().numpy())) * 2 ** (23 - (7 if dtype is tjit.bfloat16 else 10))
+    off = np.abs(got.float().numpy() - want.float().numpy())
+    assert (off <= np.maximum(step, 2**-24)).all()
+    assert (off > 0).mean() < 0.02
