@@ -106,35 +106,32 @@ def log_tail(name: str, dtype: str, base: mpf, ends: tuple[mpf, mpf], n: int) ->
 
 
 def powers() -> None:
-    """x**y, computed in f64 to the last bit of either format: log2 of a fraction, and 2**e by sixteenths of e."""
-    tables = {"f32": reciprocals(16), "f64": reciprocals(32)}  # of f64, as all here is
+    """x**y: log2 of a fraction in two parts, and 2**e by sixteenths of e."""
+    tables = {t: reciprocals(32) for t in DIGITS}
     show("POW_RECIPROCAL", tables)
-    ends = {t: ends_of(table) for t, table in tables.items()}
-    of = {t: [parts(-mp.log(mpf(x), 2), GRID["f64"], "f64") for x in table] for t, table in tables.items()}
-    show("POW_LOG2", {"f32": [sum(both) for both in of["f32"]], "f64": [high for high, _ in of["f64"]]})
-    show("POW_LOG2_LOW", {"f64": [low for _, low in of["f64"]]})
-
-    def log2(r: mpf) -> mpf:
-        return mp.log1p(r) / r / mp.log(2)
+    of = {t: [parts(-mp.log(mpf(x), 2), GRID[t], t) for x in table] for t, table in tables.items()}
+    show("POW_LOG2", {t: [high for high, _ in both] for t, both in of.items()})
+    show("POW_LOG2_LOW", {t: [low for _, low in both] for t, both in of.items()})
 
     def cubic(r: mpf) -> mpf:
-        """log(1 + r) = r - r**2 / 2 + r**3 / 2 p(r)."""
-        return 2 * (mp.log1p(r) - r + r * r / 2) / r**3
+        """log(1 + r) = r - r**2 / 2 - r**3 / 2 p(r)."""
+        return -2 * (mp.log1p(r) - r + r * r / 2) / r**3
 
     def exp2(r: mpf) -> mpf:
         return mp.expm1(r * mp.log(2)) / r
 
-    log2_tail = fitted("POW_LOG2_TAIL", "f64", log2, lambda r: 1 / log2(r), ends["f32"], 6)
-    cubic_tail = fitted("POW_LOG2_TAIL", "f64", cubic, lambda r: abs(r**3 / 2 / mp.log1p(r)), ends["f64"], 8)
-    show("POW_LOG2_TAIL", {"f32": log2_tail, "f64": cubic_tail})
+    ends = ends_of(reciprocals(32))
+    tails = {t: fitted("POW_LOG_TAIL", t, cubic, lambda r: abs(r**3 / 2 / mp.log1p(r)), ends, n) for t, n in POW_TERMS}
+    show("POW_LOG_TAIL", tails)
     roots = [mpf(2) ** (mpf(i) / 16) for i in range(16)]
-    show("SIXTEENTHS", {"f64": [rounded(x, "f64") for x in roots]})
-    show("SIXTEENTHS_LOW", {"f64": [rounded(x - mpf(rounded(x, "f64")), "f64") for x in roots]})
+    show("SIXTEENTHS", {t: [rounded(x, t) for x in roots] for t in DIGITS})
+    show("SIXTEENTHS_LOW", {t: [rounded(x - mpf(rounded(x, t)), t) for x in roots] for t in DIGITS})
     half = mpf(1) / 32 * mpf("1.001")
-    tails = {t: fitted("POW_EXP2_TAIL", "f64", exp2, abs, (-half, half * mpf("1.0007")), n) for t, n in EXP2_TERMS}
-    show("POW_EXP2_TAIL", tails)
+    tails = {t: fitted("SIXTEENTHS_TAIL", t, exp2, abs, (-half, half * mpf("1.0007")), n) for t, n in EXP2_TERMS}
+    show("SIXTEENTHS_TAIL", tails)
 
 
+POW_TERMS = ("f32", 3), ("f64", 8)
 EXP2_TERMS = ("f32", 3), ("f64", 6)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 from llvmlite import ir
 
@@ -10,14 +10,15 @@ from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import EXP2, LN2, LOG2_E, LOG_TAIL, POW_EXP2, POW_LOG, TWO_THIRDS
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_log import as_float, scaled_up, split, with_limits
+from tjit.codegen.llvm.outlined import mended
 from tjit.codegen.llvm.register_tables import (
-    POW_EXP2_TAIL,
     POW_LOG2,
     POW_LOG2_LOW,
-    POW_LOG2_TAIL,
+    POW_LOG_TAIL,
     POW_RECIPROCAL,
     SIXTEENTHS,
     SIXTEENTHS_LOW,
+    SIXTEENTHS_TAIL,
 )
 
 __all__ = ["power", "power_of_f32"]
@@ -25,20 +26,22 @@ __all__ = ["power", "power_of_f32"]
 
 def power(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
     """x**y in f64."""
+    if f.features.avx512:
+        return _by_tables(f, x, y)
     a = f.abs(x)
-    magnitude = _by_tables if f.features.avx512 else _magnitude
-    return _with_sign(f, magnitude(f, a, y), a, x, y)
+    return _with_sign(f, _magnitude(f, a, y), a, x, y)
 
 
 def power_of_f32(f: Floats, wide: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
-    """x**y in f32, by f64 that is good to f32's last bit.
+    """x**y in f32, by tables or by f64 that is good to f32's last bit.
 
     Args:
         wide: f64 of as many lanes.
     """
+    if f.features.avx512:
+        return _by_tables(f, x, y)
     a = f.abs(x)
-    magnitude = _of_f32_by_tables if f.features.avx512 else _magnitude_of_f32
-    result = magnitude(wide, *(f.builder.fpext(v, wide.type) for v in (a, y)))
+    result = _magnitude_of_f32(wide, *(f.builder.fpext(v, wide.type) for v in (a, y)))
     return _with_sign(f, f.builder.fptrunc(result, f.type), a, x, y)
 
 
@@ -54,54 +57,51 @@ def _with_sign(f: Floats, result: ir.Value, a: ir.Value, x: ir.Value, y: ir.Valu
     return f.select(b.and_(negative, b.not_(integer)), float("nan"), result)
 
 
-def _fraction(f: Floats, a: ir.Value, scale: Sequence[float]) -> Pair:
-    """An index i and r of a = 2**exponent(a) (1 + r) / scale[i], without loss."""
-    m = avx512.fraction(f, a)
-    i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
-    return i, f.fma(m, avx512.lookup(f, i, scale), -1.0)
+def _by_tables(f: Floats, x: ir.Value, y: ir.Value) -> ir.Value:
+    """x**y; that of positive finite x and finite y at once, the rest in a branch."""
+    b, a = f.builder, f.abs(x)
+    log_a, low = _log2_by_table(f, a)
+    result = _exp2_of_product(f, y, log_a, low)
+    # nan where y is not finite, else x; less 1, the bits of what is not positive and finite are the greatest
+    above = b.sub(f.to_bits(f.fma(y, 0.0, x)), f.iconst(1))
+    special = b.icmp_unsigned(">=", above, f.iconst(f.bits_of(math.inf) - 1))
+    return mended(f, special, [result], lambda: [_with_sign(f, _with_limits(f, result, log_a, a, y), a, x, y)])[0]
 
 
-def _sixteenths(f: Floats, e: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """e to the next sixteenth, an index i that counts them, and the rest of e."""
-    t = f.add(e, f.magic / 16)
-    n = f.sub(t, f.magic / 16)
-    return n, f.to_bits(t), f.sub(e, n)
-
-
-def _of_f32_by_tables(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
-    """a**y to f32's last bit, for a >= 0."""
-    i, r = _fraction(f, a, POW_RECIPROCAL["f32"])
-    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2["f32"]))
-    e = f.mul(y, f.fma(r, f.polynomial(r, POW_LOG2_TAIL["f32"]), whole))
-    n, i, r = _sixteenths(f, f.clamp_above(f.clamp_below(e, -200.0), 200.0))
-    root = avx512.lookup(f, i, SIXTEENTHS["f64"])
-    return avx512.scale(f, f.fma(root, f.mul(r, f.polynomial(r, POW_EXP2_TAIL["f32"])), root), n)
+def _with_limits(f: Floats, result: ir.Value, log_a: ir.Value, a: ir.Value, y: ir.Value) -> ir.Value:
+    """a**y, which is `result` where a is positive and both are finite."""
+    log_a = f.select(f.eq(a, 0.0), -math.inf, f.select(f.lt(a, math.inf), log_a, a))
+    e = f.mul(y, log_a)
+    limit = f.select(f.gt(e, 0.0), math.inf, f.select(f.lt(e, 0.0), 0.0, math.nan))
+    return f.select(f.lt(f.abs(e), math.inf), result, limit)
 
 
 def _log2_by_table(f: Floats, a: ir.Value) -> Pair:
-    """log2(a) within 2**-61 of its size; the second is nan where the first is infinite."""
-    i, r = _fraction(f, a, POW_RECIPROCAL["f64"])
-    half_square, square_low = f.two_product(f.mul(r, 0.5), r)
-    high, low = f.fast_two_sum(r, f.neg(half_square))
-    cubic = f.polynomial(r, POW_LOG2_TAIL["f64"])
-    low = f.fma(f.mul(r, half_square), cubic, f.sub(low, square_low))
-    high, low = _times(f, f.fast_two_sum(high, low), (f.const(LOG2_E["f64"][0]), f.const(LOG2_E["f64"][1])))
-    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2["f64"]))  # exact
-    total, lost = f.fast_two_sum(whole, high)
-    return total, f.add(f.add(lost, avx512.lookup(f, i, POW_LOG2_LOW["f64"])), low)
+    """log2(a) for positive finite a, within 2**-33 (f32) or 2**-61 of its size."""
+    m, scale = avx512.fraction(f, a), POW_RECIPROCAL[f.name]
+    i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
+    r = f.fma(m, avx512.lookup(f, i, scale), -1.0)  # exact
+    whole = f.add(avx512.exponent(f, a), avx512.lookup(f, i, POW_LOG2[f.name]))  # exact
+    half = f.mul(r, -0.5)
+    high = f.fma(half, r, r)
+    low = f.fma(half, r, f.sub(r, high))
+    low = f.fma(f.mul(f.mul(half, r), r), f.polynomial(r, POW_LOG_TAIL[f.name]), low)
+    unit, unit_low = LOG2_E[f.name]
+    p, p_low = f.two_product(high, unit)
+    p_low = f.fma(low, unit, f.fma(high, unit_low, p_low))
+    total, lost = f.fast_two_sum(whole, p)
+    return total, f.add(f.add(lost, avx512.lookup(f, i, POW_LOG2_LOW[f.name])), p_low)
 
 
-def _by_tables(f: Floats, a: ir.Value, y: ir.Value) -> ir.Value:
-    """a**y in f64, for a >= 0."""
-    log_a, log_low = _log2_by_table(f, a)
-    high, low = f.two_product(y, log_a)
-    e = f.clamp_above(f.clamp_below(high, -1100.0), 1100.0)
-    # beyond the clamp, and where y or the logarithm is infinite, the low part is meaningless
-    low = f.select(f.eq(e, high), f.fma(y, log_low, low), 0.0)
-    n, i, r = _sixteenths(f, e)
-    r = f.add(r, low)
-    root, root_low = (avx512.lookup(f, i, table["f64"]) for table in (SIXTEENTHS, SIXTEENTHS_LOW))
-    more = f.fma(root, f.mul(r, f.polynomial(r, POW_EXP2_TAIL["f64"])), root_low)
+def _exp2_of_product(f: Floats, y: ir.Value, high: ir.Value, low: ir.Value) -> ir.Value:
+    """2**(y (high + low)), by sixteenths of the exponent."""
+    t = f.add(f.mul(y, f.add(high, low)), f.magic / 16)
+    n = f.sub(t, f.magic / 16)
+    r = f.fma(y, low, f.fma(y, high, f.neg(n)))
+    r = f.select(f.gt(r, -1.0), r, -1.0)  # beyond all limits it has no meaning, or is nan
+    r = f.select(f.lt(r, 1.0), r, 1.0)
+    root, root_low = (avx512.lookup(f, f.to_bits(t), table[f.name]) for table in (SIXTEENTHS, SIXTEENTHS_LOW))
+    more = f.fma(root, f.mul(r, f.polynomial(r, SIXTEENTHS_TAIL[f.name])), root_low)
     return avx512.scale(f, f.add(root, more), n)
 
 
