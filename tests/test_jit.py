@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
 import warnings
@@ -301,6 +303,47 @@ def test_numbers_come_back_as_numbers():
     assert (n, f) == (6, 6.0)
     assert type(n) is int
     assert type(f) is float
+
+
+@pytest.mark.parametrize("make", [
+    lambda net, x: tjit.jit.script(net),
+    lambda net, x: tjit.jit.trace(net, x),
+    lambda net, x: tjit.jit.freeze(tjit.jit.script(net.eval())),
+    lambda net, x: tjit.compile(net),
+], ids=["script", "trace", "freeze", "compile"])  # fmt: skip
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_compile_anew(make, copied, rng):
+    x = tjit.tensor(rng.standard_normal((2, 3)))
+    net = make(nn.Linear(3, 4, dtype=tjit.float64), x)
+    expected = net(x)
+
+    other = copied(net)
+
+    assert type(other) is type(net)
+    np.testing.assert_array_equal(other(x).detach().numpy(), expected.detach().numpy())
+
+
+def test_a_deep_copy_has_weights_of_its_own():
+    net = tjit.jit.script(nn.Linear(3, 4))
+    net(tjit.ones(2, 3))
+
+    other = copy.deepcopy(net)
+    with tjit.no_grad():
+        other.weight.zero_()
+        other.bias.zero_()
+
+    assert other(tjit.ones(2, 3)).abs().sum() == 0
+    assert net(tjit.ones(2, 3)).abs().sum() > 0
+
+
+@tjit.compile
+def _twice(x):
+    return 2 * x
+
+
+def test_compiled_functions_are_copied_by_name():
+    assert copy.deepcopy(_twice) is _twice
+    assert pickle.loads(pickle.dumps(_twice)) is _twice
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared programs are not here")

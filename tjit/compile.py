@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from tjit import recording
@@ -132,6 +133,13 @@ class CompiledFunction:
         self._calls: dict[tuple[Variant, tuple[int, ...]], int] = {}
         self.__call__: Callable[..., Any] = self._call_slow
         functools.update_wrapper(self, fn, updated=())
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Functions are copied and pickled by name, as Python's own; copies of methods and modules compile anew."""
+        if isinstance(self._tjit_function, FunctionType):
+            return self._tjit_function.__qualname__
+        options = (self._dynamic, self._options.fast_math, self._checkpoint, self._options.tune)
+        return CompiledFunction, (self._tjit_function, *options), {"_converts": self._converts}
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
