@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 
 import llvmlite.ir as ir
 
@@ -19,7 +20,7 @@ from tjit.codegen.run_on import MOST_WINDOWS, RunOn, windows
 from tjit.dtypes import DType, bool_
 from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
-from tjit.ir.dims import Dim, Symbol, coefficient, fold, substitute, symbols
+from tjit.ir.dims import Dim, Symbol, apart, coefficient, fold, substitute, symbols
 
 __all__ = ["EmitterOf", "ExprEmitter", "Lanes", "features_of", "scopes"]
 
@@ -41,9 +42,10 @@ class Lanes:
         symbol: the axis; lane j stands for its value plus j. None: one lane.
         mask: i1 vector of active lanes; None: all.
         run: the lanes run on over more axes: lane j is element first + j, counted from the values that these have.
+        aligned: the axis is at a multiple of the width.
     """
 
-    __slots__ = ("first", "mask", "run", "symbol", "width")
+    __slots__ = ("aligned", "first", "mask", "run", "symbol", "width")
 
     def __init__(
         self,
@@ -52,12 +54,15 @@ class Lanes:
         mask: ir.Value | None = None,
         run: RunOn | None = None,
         first: int = 0,
+        *,
+        aligned: bool = False,
     ) -> None:
         self.symbol = symbol
         self.width = width if symbol is not None else 1
         self.mask = mask
         self.run = run
         self.first = first
+        self.aligned = aligned
 
     @property
     def symbols(self) -> frozenset[Symbol]:
@@ -71,7 +76,20 @@ class Lanes:
         if self.run is not None:
             return self.run.steps(d, self.first, self.width)
         k = 0 if self.symbol is None else coefficient(d, self.symbol)
+        if k is None and self.aligned:
+            assert self.symbol is not None
+            return _steps_from_multiple(d, self.symbol, self.width)
         return tuple(range(0, k * self.width, k)) if isinstance(k, int) and k else (0,) * self.width if k == 0 else None
+
+
+@lru_cache(4096)
+def _steps_from_multiple(d: Dim, symbol: Symbol, width: int) -> tuple[int, ...] | None:
+    """How much more `d` is where `symbol` is 1, 2, ... more than a multiple of `width`; None: that is not constant."""
+    start = Symbol(f"{symbol.name}.start", 0, None).dim * width
+    first = substitute(d, {symbol: start})
+    steps = [substitute(d, {symbol: start + j}) - first for j in range(width)]
+    numbers = tuple(step for step in steps if isinstance(step, int))
+    return numbers if len(numbers) == width else None
 
 
 class ExprEmitter:
@@ -217,7 +235,7 @@ class ExprEmitter:
         if isinstance(expr, Const):
             return self.scalars.constant(expr.value, expr.dtype)
         if isinstance(expr, Index):
-            return self.scalars.cast(Lane(self.positions(expr.value), int64), expr.dtype)
+            return self._index(expr)
         if isinstance(expr, Reduced):
             return self._broadcast(self.reduced[id(expr.reduce)])
         if isinstance(expr, Scanned):
@@ -225,6 +243,17 @@ class ExprEmitter:
         if self.accumulator is None:
             raise CodegenError("an accumulator outside of a contraction")
         return self.accumulator
+
+    def _index(self, expr: Index) -> Lane:
+        steps = self.lanes.steps(expr.value) if self.lanes.width > 1 else None
+        if steps is None or expr.dtype.is_floating_point or expr.dtype is bool_:
+            return self.scalars.cast(Lane(self.positions(expr.value), int64), expr.dtype)
+        # in the integers that are wanted: narrow ones are more to a vector, and wrap around to the same
+        start = self._broadcast(self.scalar.scalars.cast(Lane(self.ints.dim(expr.value), int64), expr.dtype))
+        if not any(steps):
+            return start
+        assert isinstance(start.value.type, ir.VectorType)
+        return Lane(self.b.add(start.value, numbers(steps, start.value.type.element)), expr.dtype)
 
     # -- index arithmetic ----------------------------------------------------------------------------------------------
 
@@ -251,7 +280,15 @@ class ExprEmitter:
         return self._folded(d, self._lane_vectors())
 
     def _folded(self, d: Dim, vectors: dict[Symbol, ir.Value]) -> ir.Value:
-        """A dim in vector arithmetic; `vectors` are symbols with a value of their own in each lane."""
+        """A dim in each lane; `vectors` are symbols with a value of their own in each lane."""
+        same, own = apart(d, vectors.keys())
+        if self.lanes.width == 1 or same == 0:
+            return self._vector(d, vectors)
+        start = splat(self.b, self.ints.dim(same), self.lanes.width)
+        return self.b.add(start, self._vector(own, vectors)) if own != 0 else start
+
+    def _vector(self, d: Dim, vectors: dict[Symbol, ir.Value]) -> ir.Value:
+        """A dim in vector arithmetic."""
         width, s = self.lanes.width, self.scalars
 
         def symbol(x: Symbol) -> Lane:
@@ -303,10 +340,13 @@ class ExprEmitter:
 
     def _inside(self, load: Load) -> tuple[bool, ...] | None:
         """Which of the lanes that run on meet the conditions, where that is known and lanes lie at known distances."""
-        run = self.lanes.run
-        if run is None or load.bindings or self.lanes.steps(load.buffer.offset(load.index)) is None:
+        run, offset = self.lanes.run, load.buffer.offset(load.index)
+        if load.bindings or self.lanes.steps(offset) is None:
             return None
         inside = [True] * self.lanes.width
+        if run is None:
+            plain = self.lanes.symbol is None or coefficient(offset, self.lanes.symbol) is not None
+            return None if plain or load.conditions else tuple(inside)
         for e, n in load.conditions:
             first, steps = substitute(e, {a.symbol: 0 for a in run.axes[:-1]}), self.lanes.steps(e)
             if steps is None or not isinstance(first, int) or not isinstance(n, int):

@@ -58,6 +58,7 @@ class _Loops:
         self.rows_ahead: list[tuple[ir.Value, int]] = []
         self.in_registers = fits_registers(kernel, target, self.shape.width)
         tiled = kernel.cross is not None and not self.in_registers
+        self.aligned = True  # vectors of columns begin at multiples of their width
         self.tiles = Tiles(kernel, target, self.shape.width * self.shape.unroll) if tiled else None
         self.loops = kernel.loops if self.tiles is None else self.tiles.loops
 
@@ -315,7 +316,7 @@ class _Loops:
                 emitter = ExprEmitter(
                     self.b,
                     self.target,
-                    Lanes(inner.symbol, width, mask),
+                    Lanes(inner.symbol, width, mask, aligned=True),
                     self.ints,
                     self.pointers,
                     error=self.error,
@@ -408,6 +409,7 @@ class _Loops:
         """
         vector = self.kernel.vector
         assert vector is not None
+        self.aligned = not anywhere
         width, unroll = self.shape.width, self.shape.unroll
         step = width * unroll
         scalar = self._emitter(Lanes(None, 1), {})
@@ -462,7 +464,7 @@ class _Loops:
         vector = self.kernel.vector
         assert vector is not None
         self.ints.symbols[vector.symbol.name] = place
-        return self._lanes(Lanes(vector.symbol, self.shape.width, mask), scalar)
+        return self._lanes(Lanes(vector.symbol, self.shape.width, mask, aligned=self.aligned), scalar)
 
     def _lanes(self, lanes: Lanes, scalar: ExprEmitter | None) -> ExprEmitter:
         """An emitter of parallel points."""

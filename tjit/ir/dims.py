@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, Union
 
@@ -25,6 +25,7 @@ __all__ = [
     "RuntimeDimError",
     "Symbol",
     "add_runtime",
+    "apart",
     "as_number",
     "assume_at_least",
     "at_least",
@@ -882,6 +883,18 @@ def coefficient(d: Dim, symbol: Symbol) -> Dim | None:
             left.remove(symbol)
             k = k + _make({tuple(left): c})
     return k
+
+
+def apart(d: Dim, some: Collection[Symbol]) -> tuple[Dim, Dim]:
+    """Two dims whose sum is `d`: the terms without any symbol of `some`, and those with one."""
+    if not any(s in some for s in symbols(d)):
+        return d, 0
+    without: dict[Monomial, int] = {}
+    others: dict[Monomial, int] = {}
+    for monomial, c in _terms(d):
+        inner = {s for a in monomial for s in ((a,) if isinstance(a, Symbol) else (*symbols(a.a), *symbols(a.b)))}
+        (without if inner.isdisjoint(some) else others)[monomial] = c
+    return _made(without, False), _made(others, False)
 
 
 def substitute(d: Dim, values: Mapping[Symbol, Dim]) -> Dim:
