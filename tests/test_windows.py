@@ -119,6 +119,16 @@ def test_what_reads_padding_is_left_out(plans):
         assert plan.rows[0] == plan.outer.k == 1
 
 
+def test_filters_enough_for_tasks_are_packed_for_all_images_at_once(plans):
+    for filters, blocks in ((512, 1), (32, 8)):
+        plans.clear()
+        tjit.compile(lambda x, w: F.conv2d(x, w, padding=1))(tjit.rand(8, 64, 7, 7), tjit.rand(filters, 64, 3, 3))
+
+        if plans[0].lanes == 16:
+            assert plans[0].n.count == blocks
+            assert plans[0].cells >= 8
+
+
 @pytest.mark.parametrize(("n", "size", "kernels"), [(12, 40, 2), (17, 32, 3), (1, 160, 3)], ids=str)
 def test_weight_gradients_of_few_weights_are_cut_along_images(n, size, kernels, rng, plans):
     x, w = rng.normal(size=(n, 3, size, size)), rng.normal(size=(24, 3, 5, 5))

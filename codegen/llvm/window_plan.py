@@ -51,7 +51,7 @@ _MOST_STEP = 4  # from position to position: whole vectors are loaded and every 
 _CELL_FLOPS = 1 << 20
 _MOVED_FLOPS = 32  # as many take as long as an element of the image or of the results takes to be copied
 _CELLS = 16
-_PIECES = 8  # of all images
+_PIECES = 8  # of all images, where blocks of filters are no cells enough
 _MOST_TASKS = 64
 
 
@@ -275,7 +275,7 @@ def _plan_image(
     most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
     n = blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
     n, m_block = _cells(windows, m, n, tile, m_block, width)
-    n = _equal_images(windows, n, tile)
+    n = _equal_images(windows, n, tile, max(1, min(_PIECES, _CELLS * m_block // m)))
     extents = _image_extents(windows, tile, n, k)
     strides = _strides(extents, kernel.accumulate.itemsize, lanes)
     panels = None if along == "k" else _panels(kernel, windows)
@@ -351,12 +351,15 @@ def _image_size(windows: WindowMap) -> int:
     return prod((windows.n[a.n] if a.n is not None else windows.k[a.k or 0]).extent for a in windows.axes)
 
 
-def _equal_images(windows: WindowMap, n: Blocks, tile: Blocks) -> Blocks:
-    """Blocks of several images as equal pieces of all, so many that tasks are too."""
+def _equal_images(windows: WindowMap, n: Blocks, tile: Blocks, pieces: int) -> Blocks:
+    """Blocks of several images as equal pieces of all, at least `pieces`, so many that tasks are too.
+
+    No more than these: filters are packed for every one of them.
+    """
     if n.level < max(windows.own, tile.level + 1):
         return n
     images = n.digits[n.level].extent
-    most = max(1, min(n.span, images // _PIECES))
+    most = max(1, min(n.span, images // pieces))
     return replace(n, span=next(span for span in range(most, 0, -1) if images % span == 0))
 
 
