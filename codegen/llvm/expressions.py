@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -13,11 +13,12 @@ from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, 
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.lookups import Key, lookup, table_key
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbers, poison, splat, stack, zeros
 from tjit.codegen.run_on import MOST_WINDOWS, RunOn, windows
-from tjit.dtypes import DType, bool_
+from tjit.dtypes import DType, bool_, iinfo
 from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
 from tjit.ir.dims import Dim, Symbol, apart, coefficient, fold, substitute, symbols
@@ -104,6 +105,7 @@ class ExprEmitter:
         error: pointer to the i32 set on a failed check.
         columns: lanes are parallel points of their own, with a result of each reduction in each lane.
         past_caches: stores that may go past the caches do; their buffers are aligned.
+        tables: the registers of tables that lanes pick entries of.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class ExprEmitter:
         self.scanned: dict[int, Lane] = {}
         self.scalars = LlvmScalars(builder, lanes.width, features_of(target))
         self.scalar = scalar or (self if lanes.width == 1 else self._uniform())
+        self.tables: Mapping[Key, Sequence[ir.Value]] = scalar.tables if scalar is not None else {}
         self._lane = lanes.symbols
         self._varies: dict[int, bool] = {}
         self._memo: dict[int, Lane] = {}
@@ -322,7 +325,11 @@ class ExprEmitter:
         offset = load.buffer.offset(load.index)
         pointer = self.pointers[load.buffer.name]
         element = self._element(load.dtype)
-        if picked:
+        table = self.tables.get(table_key(load) or ("", 0)) if picked else None
+        if table is not None:
+            (index,) = picked.values()
+            loaded = self.b.bitcast(lookup(self.b, table, index), self.scalars.memory_type(load.dtype))
+        elif picked:
             places = self._picked_places(pointer, self._folded(offset, {**picked, **self._lane_vectors()}), element)
             loaded = self._load_each(places, element, self._in_each(valid, sure))
         elif inside is not None:
@@ -573,12 +580,28 @@ class ExprEmitter:
 
     def bind(self, value: Expr, extent: Dim, valid: ir.Value | None) -> ir.Value:
         """An index computed per element: checked, and 0 where it is not in [0, extent)."""
-        index = self.scalars.cast(self.emit(value), int64).value
-        n = self._broadcast(Lane(self.ints.dim(extent), int64)).value
-        outside = self.b.icmp_unsigned(">=", index, n)  # negative ones too: extents are not negative
+        index = self.emit(value)
+        outside = self._outside(index, extent)
+        if outside is None:
+            return self.scalars.cast(index, int64).value
         active = self._both(valid, self.lanes.mask)
         self._report(outside if active is None else self.b.and_(outside, active))
-        return self.b.select(outside, self.scalars.constant(0, int64).value, index)
+        inside = self.b.select(outside, self.scalars.constant(0, index.dtype).value, index.value)
+        return self.scalars.cast(Lane(inside, index.dtype), int64).value
+
+    def _outside(self, index: Lane, extent: Dim) -> ir.Value | None:
+        """i1 (vector): whether an index is not in [0, extent); None: none is."""
+        dtype = index.dtype
+        if isinstance(extent, int) and dtype is not int64 and dtype.kind == "int":
+            most = iinfo(dtype).max
+            if extent <= most:
+                n = self.scalars.constant(extent, dtype).value
+                return self.b.icmp_unsigned(">=", index.value, n)  # negative ones too
+            if not dtype.is_signed:
+                return None
+        n = self._broadcast(Lane(self.ints.dim(extent), int64)).value
+        # negative ones too: extents are not negative
+        return self.b.icmp_unsigned(">=", self.scalars.cast(index, int64).value, n)
 
     def _report(self, failed: ir.Value) -> None:
         if self.error is None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 
 from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
+from tjit.codegen.llvm.lookups import Key, table_key, tables_of
 from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
 from tjit.codegen.run_on import RunOn, run_on
 from tjit.dataclass import dataclass
+from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, product, symbols
 
 __all__ = ["LIGHT", "LoopPlan", "plan_loops"]
 
 LIGHT = 8  # computations: below, several vectors are in flight at once
+_MOST_BY_LANE = 16  # lanes: each is code of its own
 _BLOCK = 2048  # lanes' axis: elements of one unit of work
 _MANY = 256  # points: of as many, those along the lanes' axis need not be cut
 _SMALL = 8  # times smaller than a block has to be
@@ -86,6 +89,11 @@ class LoopPlan:
     def wide(self) -> bool:
         """Whether reductions of columns go row by row."""
         return goes_by_rows(self.kernel)
+
+    @cached_property
+    def tables(self) -> Mapping[Key, DType]:
+        """The tables that are kept in registers."""
+        return tables_of(self.kernel, self.target)
 
     @cached_property
     def shape(self) -> Shape:
@@ -158,7 +166,7 @@ class LoopPlan:
         light = many if reduces or self.kernel.cross is not None else 2
         unroll = light if heavy <= LIGHT else 2 if heavy <= 3 * LIGHT and reduces else 1
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
-            unroll = 1
+            width, unroll = min(width, _MOST_BY_LANE), 1
         if self.run is not None:
             return Shape(width, 1)
         extent = self.kernel.vector.extent
@@ -178,6 +186,8 @@ class LoopPlan:
     def _by_lane(self, load: Load) -> bool:
         """Whether each lane has an index or a condition of its own: code of as many parts as there are lanes."""
         assert self.kernel.vector is not None
+        if table_key(load) in self.tables:
+            return False
         lane = self.kernel.vector.symbol
         memo: dict[int, bool] = {}
         guarded = any(lane in symbols(d) for pair in load.conditions for d in pair)

@@ -12,7 +12,9 @@ from tjit.codegen.kernel import Axis, Compute, Loop, LoopKernel, Reduce, Scan, S
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.lookups import load_tables
 from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
+from tjit.codegen.llvm.narrow_indices import with_narrow_indices
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.register_tiles import RegisterTiles, fits_registers
 from tjit.codegen.llvm.rows_ahead import ask_for
@@ -34,7 +36,7 @@ def emit_loops(kernel: LoopKernel, target: Target) -> ir.Module:
     """The module that defines `kernel.name` by the convention of docs/design/0001."""
     module = ir.Module(name=kernel.name, context=ir.Context())
     module.triple = target.triple
-    _Loops(kernel, target, module).emit()
+    _Loops(with_narrow_indices(kernel), target, module).emit()
     return module
 
 
@@ -207,6 +209,7 @@ class _Loops:
                 self.ints.symbols[symbol.name] = b.load(b.gep(values, [i64(i)], source_etype=I64), typ=I64)
         self.error = argument(1)
         self.pointers = {buffer.name: argument(3 + i) for i, buffer in enumerate(self.kernel.buffers)}
+        self.tables = load_tables(b, self.plan.tables, self.pointers)
 
     def _bind(self, axes: Sequence[Axis], linear: ir.Value) -> None:
         """Give the axes the values of a linear position."""
@@ -229,7 +232,9 @@ class _Loops:
         return stack(self.b, ir.ArrayType(ir.IntType(8), max(64, size)), align=64)
 
     def _emitter(self, lanes: Lanes, reduced: dict) -> ExprEmitter:
-        return ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error, reduced=reduced)
+        emitter = ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error, reduced=reduced)
+        emitter.tables = self.tables
+        return emitter
 
     # -- lanes along a loop's axis -------------------------------------------------------------------------------------
 
@@ -479,7 +484,7 @@ class _Loops:
             scalar=scalar,
             columns=True,
         )
-        emitter.past_caches = self.past_caches
+        emitter.past_caches, emitter.tables = self.past_caches, self.tables
         return emitter
 
     def _column_vectors(self, start: ir.Value, count: int, mask: ir.Value | None, scalar: ExprEmitter) -> None:
