@@ -165,7 +165,7 @@ def _transposed_reference(
     """Each tap adds a product to every stride-th element, from its own place on."""
     f, per_group, *sizes = weight.shape
     dtype = np.dtype(np.float32) if x.dtype.itemsize == 2 else x.dtype
-    points = x.reshape(len(x), groups, f // groups, -1).astype(dtype, copy=False)
+    points = x.reshape(len(x), groups, f // groups, product(x.shape[2:])).astype(dtype, copy=False)
     rows = weight.reshape(groups, f // groups, per_group, *sizes).astype(dtype, copy=False)
     spans = [(e - 1) * s + 1 if e else 0 for e, s in zip(x.shape[2:], strides, strict=True)]
     room = [max(p + o, (t - 1) * d + span) for p, o, t, d, span in zip(low, out, sizes, dilations, spans, strict=True)]
