@@ -292,7 +292,8 @@ def _reads_line_up(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, S
                 if maker.kind == "contract" and item.kind not in ("store", "update"):
                     return False
                 own = {axis.get(s) for t in read.index if (s := _bare(t)) is not None}
-                if producer.kind == "reduce" and not points <= own:
+                # what is picked is in memory, where a kernel puts its sums last
+                if producer.kind == "reduce" and (read.is_picked or not points <= own):
                     return False
     return True
 

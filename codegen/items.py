@@ -43,10 +43,11 @@ INLINE_INDEX = frozenset(
 
 @dataclass(eq=False)
 class Read:
-    """Where an item reads a value that is in memory or is another item's."""
+    """Where an item reads a value that is in memory or is another item's; `is_picked`: at places that data say."""
 
     value: Value
     index: Index
+    is_picked: bool = False
 
 
 @dataclass(eq=False)
@@ -411,7 +412,8 @@ def _inline(program: Program, item: Item, node: Node, index: Index) -> list[tupl
     if op.name in ("gather", "take"):
         source, picks = node.operands[:2]
         assert isinstance(source, Value)
-        item.reads.append(Read(source, tuple(program.symbol("g", d).dim for d in source.type.shape)))
+        places = tuple(program.symbol("g", d).dim for d in source.type.shape)
+        item.reads.append(Read(source, places, is_picked=True))
         dim = node.attrs["dim"]
         inner = index if op.name == "gather" else index[dim : dim + picks.type.ndim]
         return [(picks, inner)]

@@ -106,3 +106,16 @@ def test_an_index_outside_of_rows_asked_for_ahead_is_reported(rng):
 
     with pytest.raises(IndexError):
         _picked(table, index)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (5, 3)])
+def test_picks_of_a_sum_wait_for_it(rng, shape):
+    def f(x, i):
+        total = x.sum(tuple(range(x.ndim)), keepdim=True)
+        return total, total[i].sum() + (total * total).sum()
+
+    x, i = rng.standard_normal(shape), np.zeros(4, np.int64)
+    total, picked = tjit.compile(f)(tjit.tensor(x), tjit.tensor(i))
+
+    np.testing.assert_allclose(total.numpy(), x.sum(keepdims=True))
+    np.testing.assert_allclose(picked.numpy(), 4 * x.sum() + x.sum() ** 2)
