@@ -174,7 +174,7 @@ def _transposed_reference(
         part = rows[(..., *tap)].swapaxes(1, 2) @ points
         first = [t * d for t, d in zip(tap, dilations, strict=True)]
         at = tuple(slice(a, a + span, s) for a, span, s in zip(first, spans, strides, strict=True))
-        total[(..., *at)] += part.reshape(len(x), -1, *x.shape[2:])
+        total[(..., *at)] += part.reshape(len(x), groups * per_group, *x.shape[2:])
     inside = tuple(slice(p, p + o) for p, o in zip(low, out, strict=True))
     return total[(..., *inside)].astype(x.dtype)
 
