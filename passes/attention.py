@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tjit.dataclass import dataclass
+from tjit.dtypes import bf16, f16
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
+from tjit.ir.scope import each_node, yielded
 from tjit.ops.attention import plain_attention
 from tjit.passes.claims import is_attention_claimed
 from tjit.passes.rewrite import Rewriter, rewrite
@@ -35,7 +37,8 @@ class _Scores:
 def find_attention(graph: Graph) -> Graph:
     """softmax(query @ key.T * scale + mask) @ value as one node, where a backend has a kernel for it.
 
-    Products, softmax and mask may be read nowhere else: what is read is in memory.
+    Products, softmax and mask may be read nowhere else: what is read is in memory. Those of f16 and bf16 stay, as the
+    formula rounds the scores and the weights to these, and the kernel does not.
 
     Before:
         graph f(%q: f32[4, 64, 16], %k: f32[4, 64, 16], %v: f32[4, 64, 16]) -> f32[4, 64, 16] {
@@ -77,15 +80,10 @@ def find_attention(graph: Graph) -> Graph:
     return rewrite(graph, fuse)
 
 
-def _reads(nodes: Iterable[Node]) -> Counter[Value]:
+def _reads(nodes: Sequence[Node]) -> Counter[Value]:
     """How often each value is read, in regions too."""
-    found: Counter[Value] = Counter()
-    for node in nodes:
-        found.update(o for o in node.operands if isinstance(o, Value))
-        for region in node.regions:
-            found += _reads(region.nodes)
-            found.update(o for o in region.outputs if isinstance(o, Value))
-    return found
+    operands = (operand for node in each_node(nodes) for operand in node.operands)
+    return Counter(o for o in (*operands, *yielded(nodes)) if isinstance(o, Value))
 
 
 def _made_by(name: str, rewriter: Rewriter, operand: Operand, reads: Counter[Value]) -> Node | None:
@@ -166,7 +164,7 @@ def _transposed(rewriter: Rewriter, operand: Operand) -> Value | None:
 
 def _is_worth(found: _Scores, value: Value) -> bool:
     query, key = found.query.type, found.key.type
-    if min(query.ndim, key.ndim, value.type.ndim) < 2:
+    if min(query.ndim, key.ndim, value.type.ndim) < 2 or value.type.dtype in (f16, bf16):
         return False
     narrow = all(isinstance(d, int) and d <= _WIDEST for d in (query.shape[-1], value.type.shape[-1]))
     return narrow and is_attention_claimed(query, value.type)

@@ -88,6 +88,17 @@ def test_layer_norm_of_one_column_is_zero(dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_the_formula_of_attention_rounds_its_scores(dtype, rng):
+    def formula(q, k, v):
+        return tjit.softmax(q @ k.mT * 0.3, -1) @ v
+
+    args = [_eighths(rng, 2, 40, 16, dtype=dtype) for _ in range(3)]
+    found, expected = (f(*args).float().numpy() for f in (tjit.compile(formula), formula))
+
+    assert (found == expected).mean() > 0.98  # all but where the weights' sums end otherwise
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_gradients_have_the_bits_of_eager_ones(dtype, rng):
     def gradient(x):
         x = x.detach().clone().requires_grad_()

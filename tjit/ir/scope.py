@@ -7,9 +7,9 @@ from typing import Any
 
 from tjit.devices import Device
 from tjit.ir.dims import Dim, DimExpr, Symbol, counter, symbols
-from tjit.ir.graph import Graph, Node, Region
+from tjit.ir.graph import Graph, Node, Operand, Region
 
-__all__ = ["NAME_ATTR", "attr_dims", "bound_names", "bound_symbol", "each_node", "mentioned", "used_names"]
+__all__ = ["NAME_ATTR", "attr_dims", "bound_names", "bound_symbol", "each_node", "mentioned", "used_names", "yielded"]
 
 NAME_ATTR = {"for": "counter", "bind": "symbol"}  # by op: the attr that names the symbol which a node binds
 
@@ -29,6 +29,13 @@ def each_node(nodes: Iterable[Node]) -> Iterator[Node]:
         yield node
         for region in node.regions:
             yield from each_node(region.nodes)
+
+
+def yielded(nodes: Iterable[Node]) -> Iterator[Operand]:
+    """What the regions of the nodes, at any depth, give."""
+    for node in each_node(nodes):
+        for region in node.regions:
+            yield from region.outputs
 
 
 def attr_dims(attrs: Mapping[str, Any]) -> Iterator[DimExpr]:
