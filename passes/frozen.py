@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from tjit.ir.graph import Graph, Literal, Node, Operand, Value
-from tjit.ir.scope import each_node
+from tjit.ir.graph import Graph, Literal, Node, Value
+from tjit.ir.scope import each_node, yielded
 
 __all__ = ["split_frozen"]
 
@@ -38,7 +37,8 @@ def split_frozen(graph: Graph) -> tuple[Graph, dict[int, Graph]]:
 def _copies(graph: Graph) -> dict[int, tuple[Node, ...]]:
     """The nodes from a frozen input to its only reader's copy, by input."""
     read: dict[Value, int] = {}
-    for operand in _operands(graph):
+    operands = (operand for node in each_node(graph.nodes) for operand in node.operands)
+    for operand in (*graph.outputs, *operands, *yielded(graph.nodes)):
         if not isinstance(operand, Literal):
             read[operand] = read.get(operand, 0) + 1
     chains: dict[Value, tuple[int, tuple[Node, ...]]] = {graph.inputs[i]: (i, ()) for i in graph.frozen}
@@ -55,11 +55,3 @@ def _copies(graph: Graph) -> dict[int, tuple[Node, ...]]:
         else:
             chains[node.result] = i, (*before, node)
     return found
-
-
-def _operands(graph: Graph) -> Iterable[Operand]:
-    yield from graph.outputs
-    for node in each_node(graph.nodes):
-        yield from node.operands
-        for region in node.regions:
-            yield from region.outputs

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tjit.dtypes import f32, f64
-from tjit.ir.graph import Graph, GraphBuilder, Literal, Node, Operand, Region, Value
+from tjit.ir.graph import Graph, GraphBuilder, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
-from tjit.ir.scope import each_node
+from tjit.ir.scope import each_node, yielded
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.passes.rewrite import Rewriter, with_operands
 
@@ -92,7 +92,7 @@ class _Readers:
         self.repeated: dict[Value, Value] = {}
         for node in each_node(graph.nodes):
             self._read(node)
-        self._note_plain([*graph.outputs, *_yielded(graph.nodes)])
+        self._note_plain([*graph.outputs, *yielded(graph.nodes)])
 
     def wanted(self) -> dict[Value, tuple[Value, int]]:
         """The inputs of which all readers want the same: a matrix that they are moved to, and its dim of rows."""
@@ -159,12 +159,6 @@ class _Readers:
         return node is not None and node.op.name == "windows" and any(size != 1 for size in node.attrs["sizes"])
 
 
-def _yielded(nodes: Sequence[Node]) -> Iterator[Operand]:
-    regions: list[Region] = [r for node in each_node(nodes) for r in node.regions]
-    for region in regions:
-        yield from region.outputs
-
-
 class _Panels:
     """The nodes that lay an input out, and that read it.
 
@@ -188,22 +182,22 @@ class _Panels:
 
     def _packed(self, x: Value, rows: int) -> Value:
         width = _PANEL_BYTES // x.type.dtype.itemsize
-        added = -int(str(x.type.shape[rows])) % width
+        added = -x.type.static_shape[rows] % width
         if added:
             high = tuple(added if d == x.type.ndim + rows else 0 for d in range(x.type.ndim))
             x = self._add("pad", x, low=(0,) * x.type.ndim, high=high, value=0)
-        shape = list(x.type.shape)
+        shape = list(x.type.static_shape)
         at = x.type.ndim + rows
-        shape[at : at + 1] = [int(str(shape[at])) // width, width]
+        shape[at : at + 1] = [shape[at] // width, width]
         x = self._add("reshape", x, shape=tuple(shape))
         return self._add("clone", self._add("permute", x, dims=_panels_first(x.type.ndim, rows)))
 
     def _unpacked(self, panels: Value, x: Value, rows: int) -> Value:
         dims = _panels_first(panels.type.ndim, rows)
         found = self._add("permute", panels, dims=tuple(dims.index(d) for d in range(len(dims))))
-        shape = list(found.type.shape)
+        shape = list(found.type.static_shape)
         at = x.type.ndim + rows
-        shape[at : at + 2] = [int(str(shape[at])) * int(str(shape[at + 1]))]
+        shape[at : at + 2] = [shape[at] * shape[at + 1]]
         found = self._add("reshape", found, shape=tuple(shape))
         if found.type == x.type:
             return found

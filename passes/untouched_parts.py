@@ -9,7 +9,7 @@ from functools import partial
 from tjit.ir.dims import Dim, at_least, coefficient
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
 from tjit.ir.op import OPS
-from tjit.ir.scope import bound_symbol, each_node
+from tjit.ir.scope import bound_symbol, each_node, yielded
 from tjit.passes.known import known_number
 from tjit.passes.rewrite import Rewriter, rewrite, with_operands
 
@@ -63,12 +63,8 @@ def read_untouched_parts(graph: Graph) -> Graph:
 
 def _read_values(graph: Graph) -> set[Operand]:
     """What any node, region or output of the graph reads."""
-    found: set[Operand] = set(graph.outputs)
-    for node in each_node(graph.nodes):
-        found.update(node.operands)
-        for region in node.regions:
-            found.update(region.outputs)
-    return found
+    operands = (operand for node in each_node(graph.nodes) for operand in node.operands)
+    return {*graph.outputs, *operands, *yielded(graph.nodes)}
 
 
 def _read_before(read: set[Operand], rewriter: Rewriter, node: Node) -> Sequence[Operand] | None:

@@ -101,7 +101,7 @@ def _restored(graph: Graph, laid: Tensor) -> np.ndarray:
         elif node.op.name == "reshape":
             array = array.reshape(before.type.shape)
         elif node.op.name == "pad":
-            array = array[tuple(slice(int(str(d))) for d in before.type.shape)]
+            array = array[tuple(slice(d) for d in before.type.static_shape)]
     array = np.array(array, order="C")
     array.flags.writeable = False
     return array

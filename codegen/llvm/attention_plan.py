@@ -7,11 +7,12 @@ from functools import lru_cache
 
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Attention, AttentionGradientKernel, Axis, Buffer, Expr, Load
+from tjit.codegen.llvm.contract_blocks import round_up
 from tjit.codegen.llvm.target import Target
 from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, coefficient, maximum, minimum, product, substitute, symbols
 
-__all__ = ["AttentionPlan", "Matrix", "plan_attention", "round_up"]
+__all__ = ["AttentionPlan", "Matrix", "plan_attention"]
 
 _QUERIES = 64  # of a block: their scores with a block of keys stay in the second-level cache
 _KEYS = 384
@@ -182,7 +183,3 @@ def _even(extent: Dim, most: int, unit: int) -> int:
         return most
     count = max(1, (extent + most // 3) // most)
     return -(-extent // (count * unit)) * unit
-
-
-def round_up(x: Dim, unit: int) -> Dim:
-    return (x + (unit - 1)) // unit * unit

@@ -28,6 +28,13 @@ class TensorType:
         return product(self.shape)
 
     @property
+    def static_shape(self) -> tuple[int, ...]:
+        """The shape, which has no symbols."""
+        found = tuple(d for d in self.shape if isinstance(d, int))
+        assert len(found) == self.ndim, self
+        return found
+
+    @property
     def nbytes(self) -> Dim:
         return self.size * self.dtype.itemsize
 
