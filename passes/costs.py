@@ -31,6 +31,7 @@ EXPENSIVE = frozenset(
         "atanh",
         "erf",
         "erfc",
+        "erfinv",
         "sigmoid",
         "pow",
         "rsqrt",

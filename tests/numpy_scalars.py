@@ -23,7 +23,7 @@ _UFUNCS = {
     "select": np.where, "bit_and": np.bitwise_and, "bit_or": np.bitwise_or, "bit_xor": np.bitwise_xor,
     "bit_not": np.bitwise_not, "shift_left": np.left_shift, "shift_right": np.right_shift,
 }  # fmt: skip
-_REFERENCES = ("erf", "erfc", "sigmoid", "pow", "rsqrt")
+_REFERENCES = ("erf", "erfc", "erfinv", "sigmoid", "pow", "rsqrt")
 
 
 class NumpyScalars:

@@ -36,6 +36,7 @@ UNARY: dict[str, tuple[Function, float]] = {
     "log1p": (mp.log1p, math.inf), "sin": (mp.sin, math.inf), "cos": (mp.cos, math.inf), "tan": (mp.tan, math.inf),
     "asin": (mp.asin, 1), "acos": (mp.acos, 1), "atan": (mp.atan, math.inf), "sinh": (mp.sinh, 1e3),
     "cosh": (mp.cosh, 1e3), "tanh": (mp.tanh, 1e3), "erf": (mp.erf, 50), "erfc": (mp.erfc, 50),
+    "erfinv": (mp.erfinv, 1),
     "sigmoid": (_sigmoid, 1e3), "rsqrt": (lambda x: 1 / mp.sqrt(x), math.inf), "sqrt": (mp.sqrt, math.inf),
 }  # fmt: skip
 POSITIVE = {"log", "log2", "log10", "rsqrt", "sqrt"}
@@ -50,6 +51,7 @@ LIMITS: dict[str, tuple[float, float, float, float]] = {
     "asin": (0.0, -0.0, math.nan, math.nan), "acos": (math.pi / 2, math.pi / 2, math.nan, math.nan),
     "atan": (0.0, -0.0, math.pi / 2, -math.pi / 2), "sinh": (0.0, -0.0, math.inf, -math.inf),
     "cosh": (1, 1, math.inf, math.inf), "tanh": (0.0, -0.0, 1, -1), "erf": (0.0, -0.0, 1, -1), "erfc": (1, 1, 0, 2),
+    "erfinv": (0.0, -0.0, math.nan, math.nan),
     "sigmoid": (0.5, 0.5, 1, 0), "rsqrt": (math.inf, -math.inf, 0, math.nan), "sqrt": (0.0, -0.0, math.inf, math.nan),
 }  # fmt: skip
 

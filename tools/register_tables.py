@@ -33,8 +33,9 @@ def show(name: str, values: Mapping[str, Sequence[float]]) -> None:
     print("}")
 
 
-def wrapped(numbers: Sequence[float]) -> str:
-    return textwrap.fill(", ".join(map(repr, numbers)), 118, initial_indent=" " * 8, subsequent_indent=" " * 8)
+def wrapped(numbers: Sequence[float], indent: int = 8) -> str:
+    margin = " " * indent
+    return textwrap.fill(", ".join(map(repr, numbers)), 118, initial_indent=margin, subsequent_indent=margin)
 
 
 def fitted(name: str, dtype: str, f: Function, weight: Function, ends: tuple[mpf, mpf], n: int) -> list[float]:
@@ -170,6 +171,48 @@ def _direction(start: mpf, end: mpf, dtype: str) -> tuple[float, float, float]:
     return 1.0, s, rounded(mp.atan(mpf(s)), dtype)
 
 
+# -- the inverse of erf, by pieces -------------------------------------------------------------------------------------
+
+
+def erfinv() -> None:
+    """erfinv(x) / x of w = -log(1 - x**2), by pieces: the middle, what it is there, and coefficients of its slope.
+
+    A piece is counted by two digits of the exponent of w + 4, and as many of its own as the table has room for.
+    """
+    print("ERFINV_PIECES: dict[str, tuple[tuple[float, ...], ...]] = {")
+    for dtype, entries, end, n in ERFINV_TERMS:
+        digits = entries // 4
+        ends = [mpf(2) ** e * (1 + mpf(i) / digits) - 4 for e in range(2, 6) for i in range(digits)]
+        rows = {}
+        for i, (a, b) in enumerate(pairwise([*ends, mpf(60)])):
+            rows[(i + digits) % entries] = _erfinv_piece(a, b, dtype, n) if a < end else [0.0] * (n + 2)
+        print(f'    "{dtype}": (')
+        for column in zip(*(rows[i] for i in range(entries)), strict=True):
+            print("        (\n" + wrapped(column, 12) + ",\n        ),")
+        print("    ),")
+    print("}")
+
+
+ERFINV_TERMS = ("f32", 32, 16.0, 5), ("f64", 16, 36.1, 13)
+
+
+def _erfinv_ratio(w: mpf) -> mpf:
+    x = mp.sqrt(-mp.expm1(-w))
+    return mp.erfinv(x) / x if x else mp.sqrt(mp.pi) / 2
+
+
+def _erfinv_piece(start: mpf, end: mpf, dtype: str, n: int) -> list[float]:
+    """The middle, on the grid of a logarithm's table; the value, nearly a number; the slope by interpolation."""
+    grid = mpf(2) ** GRID[dtype]
+    near = [mp.nint((start + end) / 2 * grid + 3 * i) / grid for i in range(-100, 101)]
+    middle = min(near, key=lambda w: abs(_erfinv_ratio(w) - rounded(_erfinv_ratio(w), dtype)))
+    value = _erfinv_ratio(middle)
+    points = [(start + end) / 2 - (end - start) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * n)) for i in range(n)]
+    rows = mp.matrix([[(w - middle) ** k for k in range(n)] for w in points])
+    c = mp.lu_solve(rows, mp.matrix([(_erfinv_ratio(w) - value) / (w - middle) for w in points]))
+    return [float(middle), rounded(value, dtype), *(rounded(c[k], dtype) for k in range(n))]
+
+
 # -- odd functions of f32 that end at 1, by pieces ---------------------------------------------------------------------
 
 
@@ -235,6 +278,7 @@ def main() -> None:
     logarithms()
     powers()
     rotations()
+    erfinv()
     pieces("ERF", mp.erf, 4.0, 4)
     pieces("TANH", mp.tanh, 9.25, 5)
 

@@ -1,4 +1,4 @@
-"""The error function and its complement."""
+"""The error function, its complement and its inverse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import ERF, ERF_TAIL, ERFC, ERFC_OF_F32, ERFC_SLOPE, EXP, LOG2_E, POW_EXP2
 from tjit.codegen.llvm.floats import Floats, Pair
 from tjit.codegen.llvm.math_exp import parts
-from tjit.codegen.llvm.register_tables import ERF_PIECES, ERF_SCALE
+from tjit.codegen.llvm.math_log import parts_by_table
+from tjit.codegen.llvm.register_tables import ERF_PIECES, ERF_SCALE, ERFINV_PIECES
 
-__all__ = ["erf", "erfc", "erfc_of_f32"]
+__all__ = ["erf", "erfc", "erfc_of_f32", "erfinv"]
 
 
 def erf(f: Floats, x: ir.Value) -> ir.Value:
@@ -71,3 +72,21 @@ def erfc_of_f32(f: Floats, x: ir.Value) -> ir.Value:
     g = f.mul(y, f.polynomial(f.fma(y, -6.0, 1.0), ERFC_OF_F32["f64"]))
     right = f.mul(f.mul(g, f.fma(r, f.polynomial(r, POW_EXP2["f64"]), 1.0)), f.power_of_two(n))
     return f.select(f.lt(x, 0.0), f.sub(2.0, right), right)
+
+
+def erfinv(f: Floats, x: ir.Value) -> ir.Value:
+    """x g(w), w = -log(1 - x**2), g by pieces; with tables in registers."""
+    square = f.sub_product(f.const(1.0), x, x)
+    high, rest = parts_by_table(f, square)
+    w = f.neg(f.add(high, rest))
+    columns = ERFINV_PIECES[f.name]
+    digits = (len(columns[0]) // 4).bit_length() - 1
+    i = f.builder.lshr(f.to_bits(f.add(w, 4.0)), f.iconst(f.mantissa - digits))
+    middle, value, *coefficients = (avx512.lookup(f, i, column) for column in columns)
+    d = f.sub(f.sub(f.neg(high), middle), rest)
+    slope = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        slope = f.fma(slope, d, c)
+    larger = f.mul(x, 2.0**64)  # the smaller product would be denormal, and rounded, where y is not
+    y = f.mul(f.fma(larger, value, f.mul(larger, f.mul(d, slope))), 2.0**-64)
+    return f.copysign(f.select(f.eq(square, 0.0), float("inf"), y), x)

@@ -29,7 +29,7 @@ from tjit.codegen.llvm.register_tables import (
 )
 from tjit.dataclass import dataclass
 
-__all__ = ["as_float", "log", "log1p", "log2", "log10", "scaled_up", "split", "with_limits"]
+__all__ = ["as_float", "log", "log1p", "log2", "log10", "parts_by_table", "scaled_up", "split", "with_limits"]
 
 Table = dict[str, tuple[float, ...]]
 
@@ -87,8 +87,10 @@ _TWO = _Base(LOG2_UNIT, LOG2_HIGH, LOG2_LOW, LOG2_SLOPE, LOG2_TAIL)
 _TEN = _Base(LOG10_UNIT, LOG10_HIGH, LOG10_LOW, LOG10_SLOPE, LOG10_TAIL)
 
 
-def _by_table(f: Floats, x: ir.Value, base: _Base, rest: ir.Value | None = None) -> ir.Value:
-    """log(x + rest), by tables in registers; what is not finite or not positive needs nothing of its own."""
+def _table_parts(
+    f: Floats, x: ir.Value, base: _Base, rest: ir.Value | None = None
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """high, r, low: log(x + rest) = high + r slope + low, the first two without loss."""
     k, m = avx512.exponent(f, x), avx512.fraction(f, x)
     scale = RECIPROCAL[f.name]
     i = f.builder.lshr(f.to_bits(m), f.iconst(f.mantissa + 1 - len(scale).bit_length()))
@@ -105,6 +107,19 @@ def _by_table(f: Floats, x: ir.Value, base: _Base, rest: ir.Value | None = None)
         whole, low = f.add(r, rest), f.fma(rest, slope, low)
     tail = f.polynomial(whole, base.tail[f.name])
     low = f.fma(whole, f.fma(whole, tail, slope_low), low) if slope_low else f.fma(f.mul(whole, whole), tail, low)
+    return high, r, low
+
+
+def parts_by_table(f: Floats, x: ir.Value) -> Pair:
+    """log(x) as a multiple of 2**-16 (f32) or 2**-42, and a rest below 1/16."""
+    high, r, low = _table_parts(f, x, _NATURAL)
+    return high, f.add(r, low)
+
+
+def _by_table(f: Floats, x: ir.Value, base: _Base, rest: ir.Value | None = None) -> ir.Value:
+    """log(x + rest), by tables in registers; what is not finite or not positive needs nothing of its own."""
+    high, r, low = _table_parts(f, x, base, rest)
+    slope = base.slope[f.name][0]
     if slope != 1 or not f.precise:
         return f.add(high, f.fma(r, slope, low))
     total, lost = f.fast_two_sum(high, r)  # what r + low would lose may be as much as the last rounding

@@ -22,6 +22,7 @@ from tjit.codegen.llvm.vectors import splat
 from tjit.codegen.scalars import held
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bf16, bool_, f16, f32, f64
+from tjit.ops.erf import erfinv_by_steps
 
 __all__ = ["Features", "Lane", "LlvmScalars"]
 
@@ -351,6 +352,13 @@ class LlvmScalars:
         if x.dtype is f64:
             return self._float1(math_error.erfc, x)
         return self._in_f64(math_error.erfc_of_f32, (x,))
+
+    def erfinv(self, x: Lane) -> Lane:
+        if self.features.avx512:
+            return self._math(math_error.erfinv, x)
+        if x.dtype is f64:
+            return erfinv_by_steps(self, x, 2)
+        return self._in_f64(lambda _, wide: erfinv_by_steps(self, Lane(wide, f64), 1).value, (x,))
 
     def sigmoid(self, x: Lane) -> Lane:
         return self._math(math_exp.sigmoid, x)

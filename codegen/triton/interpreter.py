@@ -19,6 +19,7 @@ import numpy as np
 from tjit.codegen.triton.source import TritonKernel
 from tjit.errors import ArgumentError
 from tjit.ir import dims
+from tjit.ops.erf import erfinv_reference
 from tjit.quiet import quietly
 
 __all__ = ["interpret"]
@@ -169,5 +170,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "atan2": np.arctan2,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
     "erfc": np.vectorize(math.erfc, otypes=[np.float64]),
+    "erfinv": erfinv_reference,
     "pow": np.power,
 }

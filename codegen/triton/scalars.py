@@ -244,6 +244,9 @@ class TritonScalars:
     def erfc(self, x: Scalar) -> Scalar:
         return self._call("libdevice.erfc", x)
 
+    def erfinv(self, x: Scalar) -> Scalar:
+        return self._call("libdevice.erfinv", x)
+
     def sigmoid(self, x: Scalar) -> Scalar:
         one = self.const(1.0, x)
         return self.div(one, self.add(one, self.exp(self.neg(x))))

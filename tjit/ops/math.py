@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tjit.dtypes import f64
 from tjit.ir.op import Op, Sample, register
 from tjit.ops.arithmetic import add, div, mul, neg, sub
 from tjit.ops.bitwise import bitwise_and, bitwise_or
 from tjit.ops.bounds import maximum
 from tjit.ops.compare import eq, le, where
-from tjit.ops.erf import ERFINV_NEAR, ERFINV_TAIL, erf_reference, erfc_reference, erfinv_reference
+from tjit.ops.erf import erf_reference, erfc_reference, erfinv_reference
 from tjit.ops.operands import elementwise
 from tjit.ops.public import public
 from tjit.ops.records import elementwise_op, in_f32, is_number, one_type, parts_in_f32
@@ -203,43 +202,14 @@ ERFC = elementwise_op(
 
 @public(inplace=True)
 def erfinv(x: Tensor) -> Tensor:
-    """The inverse of erf; infinite at -1 and 1, nan beyond.
-
-    Source: the rational starting values of PyTorch's calc_erfinv, then Halley steps, on erfc in the tail: two in f64.
-    """
+    """The inverse of erf; infinite at -1 and 1, nan beyond."""
     return elementwise(ERFINV, x, to="float")
-
-
-def _erfinv_scalar(b: Any, x: Any) -> Any:
-    def c(value: float) -> Any:
-        return b.const(value, x)
-
-    def polynomial(coefficients: tuple[float, ...], z: Any) -> Any:
-        y = c(coefficients[0])
-        for coefficient in coefficients[1:]:
-            y = b.fma(y, z, c(coefficient))
-        return y
-
-    a = b.abs(x)
-    rest = b.sub(c(1.0), a)  # exact for a >= 1/2
-    zz = b.mul(a, a)
-    near = b.div(b.mul(a, polynomial(ERFINV_NEAR[0], zz)), polynomial(ERFINV_NEAR[1], zz))
-    z = b.sqrt(b.neg(b.log(b.mul(rest, c(0.5)))))
-    in_tail = b.gt(a, c(0.7))
-    y = b.select(in_tail, b.div(polynomial(ERFINV_TAIL[0], z), polynomial(ERFINV_TAIL[1], z)), near)
-    # the starting values are within 3e-5, and a step takes the third power of that
-    for _ in range(2 if b.dtype(x) is f64 else 1):
-        excess = b.select(in_tail, b.sub(rest, b.erfc(y)), b.sub(b.erf(y), a))
-        step = b.div(excess, b.mul(c(2 / math.sqrt(math.pi)), b.exp(b.neg(b.mul(y, y)))))
-        y = b.sub(y, b.div(step, b.add(c(1.0), b.mul(y, step))))
-    y = b.select(b.eq(a, c(1.0)), c(math.inf), y)
-    return b.copysign(b.select(b.gt(a, c(1.0)), c(math.nan), y), x)
 
 
 ERFINV = elementwise_op(
     "erfinv",
     reference=erfinv_reference,
-    scalar=_erfinv_scalar,
+    scalar=lambda b, x: b.erfinv(x),
     vjp=lambda g, y, x: (mul(g, mul(exp(mul(y, y)), math.sqrt(math.pi) / 2)),),
     ranges=((-0.8, 0.8),),
 )
