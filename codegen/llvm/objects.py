@@ -196,7 +196,7 @@ def _empty(module: Module) -> None:
     module.globals.clear()
 
 
-_turns = threading.Lock()
+_turns = threading.RLock()  # a finalizer may compile
 _turn_takers = 0
 _turn_seconds = 0.0
 

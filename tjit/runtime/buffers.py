@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import threading
 from functools import cache
 from typing import Any
@@ -25,7 +26,7 @@ class _Pool:
     def __init__(self) -> None:
         self.free: dict[int, list[mmap.mmap]] = {}
         self.bytes = 0
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a collection may begin under it, and give blocks
 
     def take(self, size: int) -> mmap.mmap:
         with self.lock:
@@ -46,6 +47,8 @@ class _Pool:
 
 
 _POOL = _Pool()
+# what threading does for its own locks
+os.register_at_fork(after_in_child=_POOL.lock._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _size_class(nbytes: int) -> int:

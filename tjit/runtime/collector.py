@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["paused_collection"]
 
-_lock = threading.Lock()
-_pauses = 0  # on all threads
+_lock = threading.RLock()  # a collection may begin under it, and a finalizer build
+_pauses: dict[int, int] = {}  # of each thread that builds
 _was_enabled = False
 _aged = 0  # objects, so far
 _MOST_AGED = 400_000  # a model's training step makes a fourth
@@ -27,15 +28,32 @@ def paused_collection() -> Iterator[None]:
 
 
 def _pause(more: int) -> None:
-    global _pauses, _was_enabled
+    global _was_enabled
+    thread = threading.get_ident()
     with _lock:
-        if _pauses == 0:
+        if not _pauses:
             _was_enabled = gc.isenabled()
             gc.disable()
-        _pauses += more
-        if _pauses == 0 and _was_enabled:
+        _pauses[thread] = _pauses.get(thread, 0) + more
+        if _pauses[thread] == 0:
+            del _pauses[thread]
+        if not _pauses and _was_enabled:
             _age()
             gc.enable()
+
+
+def _after_fork() -> None:
+    """The thread that forked is the only one in the child; the others' builds do not end there."""
+    _lock._at_fork_reinit()  # pyright: ignore[reportAttributeAccessIssue]  # what threading does for its own locks
+    others = [thread for thread in _pauses if thread != threading.get_ident()]
+    for thread in others:
+        del _pauses[thread]
+    if others and not _pauses and _was_enabled:
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _age() -> None:

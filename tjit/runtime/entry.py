@@ -209,7 +209,7 @@ _thread_number = ctypes.PYFUNCTYPE(ctypes.c_uint64, _pointer)(("PyThreadState_Ge
 
 _known_threads = (ctypes.c_int64 * (2 * THREADS))(*(-1, 0) * THREADS)
 _thread_states: list[dict[str, Any] | None] = [None] * THREADS
-_threads_lock = threading.Lock()
+_threads_lock = threading.RLock()  # a finalizer may call a compiled function for the first time on this thread
 # what threading does for its own locks
 os.register_at_fork(after_in_child=_threads_lock._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tjit.errors import ArgumentError
 from tjit.runtime.cache import default_cache, source_key
+from tjit.runtime.collector import paused_collection
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
 
 __all__ = ["get_num_threads", "pool", "prepare", "set_num_threads", "symbols", "usable_cores"]
@@ -81,7 +82,7 @@ def symbols() -> dict[str, int]:
     return {name: _loaded.base + offset for name, offset in _loaded.image.exports.items()} if _loaded else {}
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _threads = 0
 _pointer = 0
 _maker: threading.Thread | None = None
@@ -97,6 +98,7 @@ def _default_threads() -> int:
     return int(text)
 
 
+@paused_collection()  # no finalizer asks for the pool while it is made
 def _create() -> int:
     global _pointer, _loaded
     with _lock:
