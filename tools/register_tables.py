@@ -6,6 +6,7 @@ the function.
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -171,6 +172,40 @@ def _direction(start: mpf, end: mpf, dtype: str) -> tuple[float, float, float]:
     return 1.0, s, rounded(mp.atan(mpf(s)), dtype)
 
 
+# -- the tangent of f32, by rotation -----------------------------------------------------------------------------------
+
+
+def tangents() -> None:
+    """tan(angle + d) = (s + c t) / (c - s t), t = tan(d), of 32 directions (c, s): `angle` less `excess` is i pi/32.
+
+    The larger coordinate of a direction is 1 or -1, the other one of f32.
+    """
+    rest, steps = mp.pi / 32, []
+    for digits in (24, 9, 24):  # multiples below 2**15 of the second are exact; all are positive, as those of HALF_PI
+        with mp.workprec(digits):
+            steps.append(float(mp.fadd(rest, 0, rounding="f")))
+        rest -= mpf(steps[-1])
+    print(f"TAN_STEP = {tuple(steps)!r}")
+    rows = [_turn(i) for i in range(32)]
+    columns = {"COSINE": [c for c, _, _ in rows], "SINE": [s for _, s, _ in rows]}
+    columns["EXCESS"] = [excess for _, _, excess in rows[:16]]  # a quarter of a turn further it is the same
+    for name, column in columns.items():
+        print(f"TAN_{name}: tuple[float, ...] = (\n{wrapped(column, 4)},\n)")
+    f, weight = by_square(lambda d: (mp.tan(d) - d) / d**3), by_square(lambda d: d**3 / mp.tan(d))
+    tail = fitted("TAN_TAIL", "f32", f, weight, (mpf("1e-9"), (mp.pi / 64 * mpf("1.001")) ** 2), 2)
+    print(f"TAN_TAIL = {tuple(tail)!r}")
+
+
+def _turn(i: int) -> tuple[float, float, float]:
+    angle = (mpf(i) if i <= 16 else mpf(i - 32)) * mp.pi / 32
+    if i in (0, 16):
+        return (0.0, 1.0, 0.0) if i else (1.0, -0.0, 0.0)  # -0 + t keeps the sign of t = -0
+    flat = abs(angle) < mp.pi / 4 * mpf("1.001")
+    side = rounded(mp.tan(angle) if flat else mp.cot(abs(angle)), "f32")
+    c, s = (1.0, side) if flat else (side, math.copysign(1.0, angle))
+    return c, s, rounded(mp.atan(mpf(s) / c) - angle, "f32")
+
+
 # -- the inverse of erf, by pieces -------------------------------------------------------------------------------------
 
 
@@ -278,6 +313,7 @@ def main() -> None:
     logarithms()
     powers()
     rotations()
+    tangents()
     erfinv()
     pieces("ERF", mp.erf, 4.0, 4)
     pieces("TANH", mp.tanh, 9.25, 5)

@@ -322,12 +322,12 @@ class Floats:
     def quotient(self, x: Pair, y: Pair, reciprocal: ir.Value | None = None) -> ir.Value:
         """(x[0] + x[1]) / (y[0] + y[1]), within 0.6 ulp; `reciprocal` is near 1 / y[0] if that is known.
 
-        y[0] and 1 / y[0] are normal, or what comes out is not used.
+        y[0] and 1 / y[0] are normal, or what comes out is not used; that of 0 has the sign of x[0].
         """
         reciprocal = reciprocal or self.near_reciprocal(y[0])
         q = self.mul(x[0], reciprocal)
-        rest = self.fnma(q, y[1], self.add(self.sub_product(x[0], q, y[0]), x[1]))
-        return self.fma(rest, reciprocal, q)
+        excess = self.fma(q, y[1], self.sub(self.product_less(q, y[0], x[0]), x[1]))
+        return self.fnma(excess, reciprocal, q)
 
     def near_reciprocal(self, x: ir.Value) -> ir.Value:
         """1 / x to at least half of the digits, for normal x and 1 / x."""
@@ -335,6 +335,13 @@ class Floats:
             return self.div(1.0, x)
         y = avx512.estimate(self, x)
         return y if self.bits == 32 else self.fma(self.fnma(x, y, 1.0), y, y)
+
+    def product_less(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+        """x*y - z where they nearly cancel, rounded once (nearly, without fma)."""
+        if self.features.fma:
+            return self.fma(x, y, self.neg(z))
+        p, e = self.two_product(x, y)
+        return self.add(self.sub(p, z), e)
 
     def sub_product(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """x - y*z where they nearly cancel, rounded once (nearly, without fma)."""

@@ -107,7 +107,7 @@ def sigmoid(f: Floats, x: ir.Value) -> ir.Value:
     d, lost = f.fast_two_sum(f.const(1.0), q)  # nothing matters of what a q > 1 loses
     d, d_low = f.fast_two_sum(d, p.r)
     d_low = f.add(f.add(d_low, lost), p.small)
-    one = f.const(1.0), f.const(-0.0)
+    one = f.const(1.0), f.const(0.0)
     return f.scale(f.quotient(one, (d, d_low), f.near_reciprocal(f.add(d, d_low))), f.neg(p.n))
 
 

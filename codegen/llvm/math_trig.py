@@ -1,12 +1,16 @@
-"""Circular functions: reduction by pi/2, polynomials on [-pi/4, pi/4]."""
+"""Circular functions: reduction by pi/2, polynomials on [-pi/4, pi/4]; f32 tangents by pi/32 and one of 32 angles."""
 
 from __future__ import annotations
 
+import math
+
 from llvmlite import ir
 
+from tjit.codegen.llvm import avx512
 from tjit.codegen.llvm.coefficients import COS, HALF_PI, HALF_PI_SHORT, SIN, TAN
 from tjit.codegen.llvm.floats import Floats, Pair
-from tjit.codegen.llvm.outlined import reduce_huge
+from tjit.codegen.llvm.outlined import mended, reduce_huge
+from tjit.codegen.llvm.register_tables import TAN_COSINE, TAN_EXCESS, TAN_SINE, TAN_STEP, TAN_TAIL
 from tjit.dataclass import dataclass
 
 __all__ = ["cos", "sin", "tan"]
@@ -80,7 +84,9 @@ def cos(f: Floats, x: ir.Value) -> ir.Value:
 
 
 def tan(f: Floats, x: ir.Value) -> ir.Value:
-    """tan(high - low), or -1 / that in odd quadrants."""
+    """tan(high - low), or -1 / that in odd quadrants; in f32 by rotation where tables are in registers."""
+    if f.features.avx512 and f.bits == 32:
+        return _tan_by_rotation(f, x)
     angle = _reduce(f, x)
     high, (first, *others) = angle.high, TAN[f.name]
     z, z_low = f.two_product(high, high)
@@ -96,3 +102,39 @@ def tan(f: Floats, x: ir.Value) -> ir.Value:
     t, t_low = f.fast_two_sum(high, tail)
     cotangent = f.quotient((f.const(-1.0), f.const(0.0)), (t, t_low))
     return f.select(_odd(f, angle.quadrant), cotangent, t)
+
+
+def _to_32nds(f: Floats, x: ir.Value) -> Angle:
+    """x by pi/32, for |x| < 3200."""
+    first, second, third = TAN_STEP
+    t = f.fma(x, 32 / math.pi, f.magic)
+    n = f.sub(t, f.magic)
+    near = f.fma(n, -first, x)  # exact
+    high = f.fma(n, -second, near)
+    return Angle(f.to_bits(t), high, f.fma(n, third, f.fma(n, second, f.sub(high, near))))
+
+
+def _far_to_32nds(f: Floats, x: ir.Value, far: ir.Value, near: Angle) -> list[ir.Value]:
+    """`near`, but where x is `far` its reduction by pi/2, and then by pi/32."""
+    b = f.builder
+    quadrant, high, low = reduce_huge(f, far, x, (near.quadrant, near.high, near.low))
+    rest = _to_32nds(f, high)
+    i = b.add(b.shl(quadrant, f.iconst(4)), rest.quadrant)
+    there, here = (i, rest.high, f.add(low, rest.low)), (near.quadrant, near.high, near.low)
+    return [b.select(far, v, w) for v, w in zip(there, here, strict=True)]
+
+
+def _tan_by_rotation(f: Floats, x: ir.Value) -> ir.Value:
+    near = _to_32nds(f, x)
+    far = f.builder.not_(f.lt(f.abs(x), 3200.0))
+    i, d, low = mended(f, far, (near.quadrant, near.high, near.low), lambda: _far_to_32nds(f, x, far, near))
+    c, s, excess = (avx512.lookup(f, i, table) for table in (TAN_COSINE, TAN_SINE, TAN_EXCESS))
+    z = f.mul(d, d)
+    tail = f.fnma(f.mul(d, z), f.polynomial(z, TAN_TAIL), f.add(low, excess))
+    t = f.sub(d, tail)
+    t_low = f.sub(f.sub(d, t), tail)
+    numerator, denominator = f.fma(c, t, s), f.fnma(s, t, c)
+    # the first summand is the larger, or 0
+    numerator_low = f.fma(c, t_low, f.fma(c, t, f.sub(s, numerator)))
+    denominator_low = f.fnma(s, t_low, f.fnma(s, t, f.sub(c, denominator)))
+    return f.quotient((numerator, numerator_low), (denominator, denominator_low))
