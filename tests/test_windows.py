@@ -119,6 +119,27 @@ def test_what_reads_padding_is_left_out(plans):
         assert plan.rows[0] == plan.outer.k == 1
 
 
+@pytest.mark.parametrize(("stride", "size"), [(1, 7), (2, 13)])
+def test_small_images_share_many_filters(stride, size, rng, plans):
+    x, w = rng.normal(size=(6, 300, size, size)), rng.normal(size=(450, 300, 1, 1))
+    leaves = [torch.tensor(a).requires_grad_() for a in (x, w)]
+    wanted = torch.nn.functional.conv2d(*leaves, stride=stride)
+    g = rng.normal(size=tuple(wanted.shape))
+    wanted.backward(torch.tensor(g))
+
+    @tjit.compile
+    def both(x, w, g):
+        y = F.conv2d(x, w, stride=stride)
+        return y.detach(), *tjit.autograd.grad(y, (x, w), g)
+
+    found = both(*(tjit.tensor(a).requires_grad_() for a in (x, w)), tjit.tensor(g))
+
+    assert {plan.kernel.k.extent for plan in plans} == {300, 450}  # forward and dx
+    assert all(plan.along == "m" for plan in plans)
+    for a, b in zip(found, (wanted.detach(), *(leaf.grad for leaf in leaves)), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-11)
+
+
 def test_filters_enough_for_tasks_are_packed_for_all_images_at_once(plans):
     for filters, blocks in ((512, 1), (32, 8)):
         plans.clear()

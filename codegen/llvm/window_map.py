@@ -20,7 +20,7 @@ from tjit.codegen.llvm.window_spread import gathered, kept
 from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
 
-__all__ = ["Digit", "ImageAxis", "WindowMap", "map_windows", "split_axis"]
+__all__ = ["Digit", "ImageAxis", "WindowMap", "images_of", "map_windows", "split_axis"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class WindowMap:
 
 def map_windows(kernel: ContractKernel) -> WindowMap | None:
     """How the operand b of `kernel` is an image; None where it is not."""
-    shared = tuple(x for x in kernel.batch if isinstance(x.extent, int) and not _mentions(kernel.a, x.symbol))
+    shared = images_of(kernel)
     b, apart = gathered(kernel.b)
     n_split = split_axis(kernel.n, b)
     k_split = split_axis(kernel.k, kernel.a, b)
@@ -122,6 +122,11 @@ def map_windows(kernel: ContractKernel) -> WindowMap | None:
     batch = tuple(x for x in kernel.batch if x not in shared)
     axes = tuple(replace(axis, inside=_inside(expr, axis)) for axis in _by_stride(expr, axes))
     return WindowMap(n, k, len(n_split[0]), batch, axes, expr, k_split[1])
+
+
+def images_of(kernel: ContractKernel) -> tuple[Axis, ...]:
+    """The batch axes that the operand a does not depend on."""
+    return tuple(x for x in kernel.batch if isinstance(x.extent, int) and not _mentions(kernel.a, x.symbol))
 
 
 def split_axis(axis: Axis, *exprs: Expr) -> tuple[tuple[Digit, ...], Dim] | None:

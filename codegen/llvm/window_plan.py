@@ -14,7 +14,7 @@ from math import prod
 
 from tjit.codegen.digits import substitute_symbol
 from tjit.codegen.grids import GridAxis, whole_pieces
-from tjit.codegen.kernel import Axis, ContractKernel, Expr, Load
+from tjit.codegen.kernel import Axis, Blocking, ContractKernel, Expr, Load
 from tjit.codegen.llvm.contract_operands import Operand, holds, operand_in_panels, plain_operand, results_along_n
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.window_blocks import (
@@ -28,7 +28,7 @@ from tjit.codegen.llvm.window_blocks import (
     round_up,
     rows_tile,
 )
-from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, map_windows
+from tjit.codegen.llvm.window_map import ImageAxis, WindowMap, images_of, map_windows
 from tjit.codegen.llvm.window_planes import Planes, filter_for_each, planes_of
 from tjit.codegen.llvm.window_reads import TileReads
 from tjit.dataclass import dataclass
@@ -41,6 +41,7 @@ _M_BLOCK = 128  # filters of packed weights: with a block of k, half of a second
 _N_BLOCK = 784  # positions: enough for weights packed once for all of them
 _FEW_POSITIONS = 112
 _KEPT = 256 << 10  # unfinished sums
+_SHARED = 128 << 10  # elements of weights: half of a second-level cache
 _WHOLE = 96 << 10  # elements of weights that are packed once for a task
 _LONG_K_BLOCK = 4096
 _FEW_FILTERS = 8
@@ -231,22 +232,26 @@ class WindowPlan:
 
 @lru_cache(maxsize=8)
 def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
-    """Decide how `kernel` runs as one with windows, or with filters that lie in panels; None where it has neither."""
+    """Decide how `kernel` runs as one with windows, with filters that lie in panels or that many small images share.
+
+    None where it is none of these.
+    """
     kernel = results_along_n(kernel)
     lanes = target.lanes(kernel.accumulate.itemsize)
     if not isinstance(kernel.m.extent, int) or any(axis.extent == 0 for axis in (kernel.m, *kernel.batch)):
         return None
     in_panels = _in_panels(kernel, lanes)
-    if in_panels is None and plain_operand(kernel, kernel.b, kernel.n) is not None:
+    shares_filters = _shares_filters(kernel)
+    if in_panels is None and not shares_filters and plain_operand(kernel, kernel.b, kernel.n) is not None:
         return None
     windows = map_windows(kernel)
     if windows is None:
         return None
     if windows.is_spread:
         return _plan_image(kernel, windows, "n", target) if _is_row_of_taps(kernel, windows) else None
-    if not (windows.has_windows or in_panels is not None):
+    if not (windows.has_windows or in_panels is not None or shares_filters):
         return None
-    if in_panels is not None:
+    if in_panels is not None or not windows.has_windows:
         return _plan_image(kernel, windows, "m", target, in_panels)
     along = _along(windows, kernel.m.extent, lanes)
     fills_rows = along == "n" and _fills_rows(windows, kernel.m.extent, target, lanes)
@@ -285,6 +290,17 @@ def _plan_image(
     return WindowPlan(
         kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
     )
+
+
+def _shares_filters(kernel: ContractKernel) -> bool:
+    """Whether there are many filters for images of so few positions that each would read or pack all filters again."""
+    images = prod(axis.extent for axis in images_of(kernel) if isinstance(axis.extent, int))
+    filters, positions, steps = kernel.m.extent, kernel.n.extent, kernel.k.extent
+    if images < 2 or not isinstance(filters, int) or not isinstance(positions, int) or not isinstance(steps, int):
+        return False
+    plain = all(isinstance(x, Load) and x.dtype is kernel.accumulate for x in (kernel.a, kernel.b))
+    many = filters > _FEW_FILTERS and filters * steps >= _SHARED
+    return kernel.blocking == Blocking() and plain and many and positions < _FEW_POSITIONS
 
 
 def _is_row_of_taps(kernel: ContractKernel, windows: WindowMap) -> bool:
