@@ -91,7 +91,7 @@ def _class(kinds: tuple[str, ...], count: int) -> str:
 
 
 def in_f32(reference: Callable[..., Any]) -> Callable[..., Any]:
-    """`reference` with f16 and bf16 operands computed in f32 and the result rounded once, as compiled code does."""
+    """`reference` with f16 and bf16 operands computed in f32 and each result rounded once, as compiled code does."""
 
     @functools.wraps(reference)
     def widened(*xs: Any, **attrs: Any) -> Any:
@@ -99,7 +99,11 @@ def in_f32(reference: Callable[..., Any]) -> Callable[..., Any]:
         if narrow is None:
             return reference(*xs, **attrs)
         y = reference(*(x.astype(np.float32) if x.dtype == narrow else x for x in xs), **attrs)
-        return np.asarray(y).astype(narrow) if y.dtype == np.float32 else y
+
+        def rounded(y: Any) -> Any:
+            return np.asarray(y).astype(narrow) if y.dtype == np.float32 else y
+
+        return tuple(map(rounded, y)) if isinstance(y, tuple) else rounded(y)
 
     return widened
 
@@ -115,7 +119,11 @@ def parts_in_f32(decompose: Callable[..., Any]) -> Callable[..., Any]:
         if narrow is None:
             return decompose(*xs, **attrs)
         y = decompose(*(x if is_number(x) or x.dtype is not narrow else cast(x, f32) for x in xs), **attrs)
-        return cast(y, narrow) if y.dtype is f32 else y
+
+        def rounded(y: Any) -> Any:
+            return cast(y, narrow) if y.dtype is f32 else y
+
+        return tuple(map(rounded, y)) if isinstance(y, tuple) else rounded(y)
 
     return widened
 

@@ -9,6 +9,7 @@ from tjit.dtypes import f64
 from tjit.errors import ArgumentError
 from tjit.ir.graph import Literal
 from tjit.location import user_location
+from tjit.ops.adam import adam
 from tjit.ops.apply import assign
 from tjit.ops.elementwise import maximum, pow, sqrt, where
 from tjit.optim.optimizer import Optimizer, check_range, hyperparameter
@@ -160,15 +161,14 @@ class Adam(Optimizer):
 
     def _move(self, p: Tensor, group: dict[str, Any], lr: Any, step_size: Tensor, root_rate: Tensor) -> None:
         own = self.state[p]
-        beta1, beta2 = group["betas"]
         decoupled = group["decoupled_weight_decay"]
         g = _gradient(p, group, decay=not decoupled)
         base = p * (1 - lr * group["weight_decay"]) if decoupled and group["weight_decay"] != 0 else p
-        m = _moving(own["exp_avg"], g, beta1)
-        v = _moving(own["exp_avg_sq"], g * g, beta2)
-        if group["amsgrad"]:
-            v = assign(own["max_exp_avg_sq"], maximum(own["max_exp_avg_sq"], v))
-        assign(p, base - m / (sqrt(v) * root_rate + group["eps"]) * step_size)
+        names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
+        m, v, *largest = (own[name] for name in names)
+        moved = adam(base, g, m, v, step_size, root_rate, *largest, betas=group["betas"], eps=group["eps"])
+        for target, value in zip((p, m, v, *largest), moved, strict=True):
+            assign(target, value)
 
 
 class AdamW(Adam):
