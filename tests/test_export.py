@@ -335,7 +335,7 @@ def test_a_number_of_the_state_can_be_set(mlp):
 def test_wrong_arguments_name_the_signature(mlp):
     package = tjit.load(mlp)
 
-    with pytest.raises(ArgumentError, match=r"predict takes x: f32\[batch, 16\], not float32\[3, 15\]"):
+    with pytest.raises(ArgumentError, match=r"predict takes x: f32\[batch, 16\], not f32\[3, 15\]\n  at "):
         package["predict"](np.zeros((3, 15), np.float32))
     with pytest.raises(ArgumentError, match="batch is 65; predict takes 1 to 64"):
         package["predict"](np.zeros((65, 16), np.float32))
@@ -365,6 +365,10 @@ def test_a_module_and_structures_are_exported(tmp_path):
         nested((x, x), other=2.0)
     with pytest.raises(ArgumentError, match=r"main was exported with the Python value 2.0, not 3.0"):
         nested((x, x), 3.0)
+    with pytest.raises(ArgumentError, match=r", not \(f32\[8, 16\], 2.0\)\n  at "):
+        nested(x, 2.0)
+    with pytest.raises(ArgumentError, match=r"not f32\[3, 16\](.|\n)*hint: for other sizes, export it with dynamic="):
+        plain(x[:3])
 
 
 def test_accumulated_gradients_are_state(tmp_path):

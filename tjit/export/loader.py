@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from tjit.capture.inputs import array_leaf, array_of
+from tjit.capture.leaves import outline
 from tjit.capture.pytree import Tree, flatten, unflatten
+from tjit.dtypes import from_numpy
 from tjit.errors import ArgumentError, CacheError, PackageError
 from tjit.export import package as sections
 from tjit.export.manifest import read_tree
@@ -20,6 +22,8 @@ from tjit.export.package import Section, pack, unpack
 from tjit.export.targets import best_target
 from tjit.export.weights import read_weights, write_weights
 from tjit.ir.graph import Graph
+from tjit.ir.types import TensorType
+from tjit.location import user_location
 from tjit.runtime.image import Image
 from tjit.runtime.program import Program, ProgramInfo
 from tjit.tensor import Tensor
@@ -189,7 +193,7 @@ class EntryPoint:
             contiguous = [self._usable(i, a) for i, a in enumerate(inputs)]
             symbols = program.bind(contiguous)
             if symbols is None:
-                raise ArgumentError(self._misfit(arguments))
+                raise self._misfit(arguments)
             self._check_bounds(symbols)
             outputs = program.run(contiguous, symbols)
         numpy_only = bool(args) and all(isinstance(a, np.ndarray) for a in flatten(args)[0] if array_leaf(a))
@@ -198,42 +202,49 @@ class EntryPoint:
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         rest = self._parameters[len(args) :]
         if kwargs and set(kwargs) != set(rest):
-            raise ArgumentError(f"{self.name} takes {self._signature()}, not arguments named {', '.join(kwargs)}")
+            raise self._refused(f"not arguments named {', '.join(kwargs)}")
         return (*args, *(kwargs[name] for name in rest)) if kwargs else args
 
     def _bind(self, args: tuple[Any, ...]) -> list[np.ndarray]:
         leaves, tree = flatten(args)
         if _plain(tree) != self._tree:
-            raise ArgumentError(f"{self.name} takes {self._signature()}; the structure of the arguments differs")
+            raise self._refused(f"not {outline(tree, leaves)}")
         arrays: list[np.ndarray] = []
         for leaf, wanted in zip(leaves, self._leaves, strict=True):
             if isinstance(wanted, str):
                 if not array_leaf(leaf):
-                    raise ArgumentError(f"{self.name} takes {self._signature()}, not the Python value {leaf!r}")
+                    raise self._refused(f"not the Python value {leaf!r}")
                 arrays.append(array_of(leaf))
             elif type(leaf) is not type(wanted["value"]) or leaf != wanted["value"]:
-                raise ArgumentError(f"{self.name} was exported with the Python value {wanted['value']!r}, not {leaf!r}")
+                text = f"{self.name} was exported with the Python value {wanted['value']!r}, not {leaf!r}"
+                raise ArgumentError(text, user_location())
         return arrays
 
     def _usable(self, i: int, array: np.ndarray) -> np.ndarray:
         if array.flags.c_contiguous and (i not in self._info.writes or array.flags.writeable):
             return array
         if i in self._info.writes:
-            raise ArgumentError(
-                f"{self.name} writes to its argument {self._inputs[i][1]}: it must be contiguous and writable"
-            )
+            text = f"{self.name} writes to its argument {self._inputs[i][1]}: it must be contiguous and writable"
+            raise ArgumentError(text, user_location())
         return np.ascontiguousarray(array).reshape(array.shape)
 
-    def _misfit(self, arguments: list[np.ndarray]) -> str:
-        got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in arguments)
-        return f"{self.name} takes {self._signature()}, not {got}"
+    def _misfit(self, arguments: list[np.ndarray]) -> ArgumentError:
+        got = [TensorType(from_numpy(a.dtype), a.shape) for a in arguments]
+        inputs = zip(self._inputs, self._info.inputs, strict=True)
+        wanted = [(got[int(n)], type) for (kind, n), type in inputs if kind == "argument"]
+        sizes_only = all(g.dtype is w.dtype and g.ndim == w.ndim for g, w in wanted)
+        hint = "for other sizes, export it with dynamic= (tjit.export says how)" if sizes_only else None
+        return self._refused(f"not {', '.join(map(str, got))}", hint)
+
+    def _refused(self, text: str, hint: str | None = None) -> ArgumentError:
+        return ArgumentError(f"{self.name} takes {self._signature()}, {text}", user_location(), hint)
 
     def _check_bounds(self, symbols: tuple[int, ...]) -> None:
         for name, value in zip(self._info.symbols, symbols, strict=True):
             low, high = self._bounds[name]
             if value < low or (high is not None and value > high):
                 top = "inf" if high is None else high
-                raise ArgumentError(f"{name} is {value}; {self.name} takes {low} to {top}")
+                raise ArgumentError(f"{name} is {value}; {self.name} takes {low} to {top}", user_location())
 
     def _result(
         self, leaf: Any, outputs: Sequence[np.ndarray], args: Any, state: dict[str, np.ndarray], numpy_only: bool
