@@ -102,12 +102,18 @@ def _table_parts(
     low = f.fma(k, unit_low, low) if unit_low else low
     whole = r
     if rest is not None:
-        # -k is infinite where x is 0, and then the rest is 0
-        rest = f.mul(avx512.scale(f, rest, f.clamp_above(f.neg(k), f.bias)), reciprocal)
+        rest = f.mul(f.mul(rest, _inverse_power(f, x)), reciprocal)
         whole, low = f.add(r, rest), f.fma(rest, slope, low)
     tail = f.polynomial(whole, base.tail[f.name])
     low = f.fma(whole, f.fma(whole, tail, slope_low), low) if slope_low else f.fma(f.mul(whole, whole), tail, low)
     return high, r, low
+
+
+def _inverse_power(f: Floats, x: ir.Value) -> ir.Value:
+    """2**-k of 2**k <= x < 2**(k+1), or 0 where that is not normal; of 0 any number."""
+    b = f.builder
+    exponent = b.and_(f.to_bits(x), f.iconst((1 << (f.bits - 1)) - (1 << f.mantissa)))
+    return f.from_bits(b.sub(f.iconst((2 * f.bias) << f.mantissa), exponent))
 
 
 def parts_by_table(f: Floats, x: ir.Value) -> Pair:
@@ -139,7 +145,8 @@ def log(f: Floats, x: ir.Value) -> ir.Value:
 
 
 def log1p(f: Floats, x: ir.Value) -> ir.Value:
-    u, rest = f.two_sum(x, f.const(1.0))
+    u = f.add(x, 1.0)
+    rest = f.sub(x, f.sub(u, 1.0))  # the rounding error of u; of a u that is too large to be exact it does not matter
     if f.features.avx512:
         result = _by_table(f, u, _NATURAL, rest)
         return f.copysign(f.select(f.lt(u, float("inf")), result, x), x)

@@ -106,12 +106,15 @@ def tan(f: Floats, x: ir.Value) -> ir.Value:
 
 def _to_32nds(f: Floats, x: ir.Value) -> Angle:
     """x by pi/32, for |x| < 3200."""
-    first, second, third = TAN_STEP
+    first, second, *others = TAN_STEP
     t = f.fma(x, 32 / math.pi, f.magic)
     n = f.sub(t, f.magic)
     near = f.fma(n, -first, x)  # exact
     high = f.fma(n, -second, near)
-    return Angle(f.to_bits(t), high, f.fma(n, third, f.fma(n, second, f.sub(high, near))))
+    low = f.fma(n, second, f.sub(high, near))
+    for step in others:
+        low = f.fma(n, step, low)
+    return Angle(f.to_bits(t), high, low)
 
 
 def _far_to_32nds(f: Floats, x: ir.Value, far: ir.Value, near: Angle) -> list[ir.Value]:
