@@ -181,7 +181,7 @@ def tangents() -> None:
     The larger coordinate of a direction is 1 or -1, the other one of f32.
     """
     rest, steps = mp.pi / 32, []
-    for digits in (24, 9, 24, 24):  # multiples below 2**15 of the second are exact; all are positive, as those of HALF_PI
+    for digits in (24, 9, 24, 24):  # multiples below 2**15 of the second are exact; all are positive, as of HALF_PI
         with mp.workprec(digits):
             steps.append(float(mp.fadd(rest, 0, rounding="f")))
         rest -= mpf(steps[-1])
