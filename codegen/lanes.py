@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Statement, Store, walk
-from tjit.ir.dims import Dim, coefficient, symbols
+from collections.abc import Iterable
+
+from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Statement, Store, varies, walk
+from tjit.ir.dims import Dim, Symbol, coefficient, symbols
 from tjit.passes.costs import EXPENSIVE
 
 __all__ = ["NEAR", "column_axis", "contiguous_count", "crosses", "loop_accesses", "short_rows", "stores_across"]
@@ -47,27 +49,41 @@ def stores_across(kernel: LoopKernel) -> bool:
 
 def loop_accesses(loop: Loop) -> list[Load | Store]:
     """What a loop loads and stores at each of its points."""
-    axes = {a.symbol for a in loop.axes}
+    axes = frozenset(a.symbol for a in loop.axes)
     seen: set[int] = set()
     found: list[Load | Store] = [e for s in loop.body for e in walk(s.value, seen) if isinstance(e, Load)]
     found += [s for s in loop.body if isinstance(s, Store)]
-    return [a for a in found if not axes.isdisjoint(symbols(a.buffer.offset(a.index)))]
+    return [a for a in found if not axes.isdisjoint(symbols(a.buffer.offset(a.index))) or _is_picked(a, axes)]
 
 
-def _places(loop: Loop) -> dict[tuple[Dim, Dim], None]:
-    """The offset and the last index of what a loop loads and stores at each of its points."""
-    return dict.fromkeys((a.buffer.offset(a.index), a.index[-1]) for a in loop_accesses(loop))
+def _is_picked(access: Load | Store, over: frozenset[Symbol]) -> bool:
+    """Whether an index that depends on the symbols `over` picks the element."""
+    return isinstance(access, Load) and any(varies(value, over, {}) for _, value, _ in access.bindings)
 
 
-def _closeness(axis: Axis, accesses: list[tuple[Dim, Dim]]) -> tuple[int, ...]:
+def _places(loop: Loop) -> Iterable[Load | Store]:
+    """What a loop loads and stores at each of its points, each place once."""
+    return {(a.buffer.offset(a.index), a.index[-1]): a for a in loop_accesses(loop)}.values()
+
+
+def _closeness(axis: Axis, accesses: list[Load | Store]) -> tuple[int, ...]:
     """How few accesses step far along an axis, how many run along it, and in how many it steps the last dim.
 
     The last dim's stride is the least, as a rule. What does not depend on the axis is one element for all lanes.
     """
-    steps = [coefficient(offset, axis.symbol) for offset, _ in accesses]
+    steps = [_step(a, axis) for a in accesses]
     far = sum(not isinstance(k, int) or abs(k) > NEAR for k in steps)
-    last = sum(coefficient(d, axis.symbol) not in (0, None) for _, d in accesses)
-    return -far, contiguous_count(axis, [offset for offset, _ in accesses]), last
+    last = sum(coefficient(a.index[-1], axis.symbol) not in (0, None) for a in accesses)
+    return -far, contiguous_count(axis, [a.buffer.offset(a.index) for a in accesses]), last
+
+
+def _step(access: Load | Store, axis: Axis) -> Dim | None:
+    """How many elements one step along an axis is; None: an index picks it, or it is not always as many."""
+    return (
+        None
+        if _is_picked(access, frozenset({axis.symbol}))
+        else coefficient(access.buffer.offset(access.index), axis.symbol)
+    )
 
 
 def short_rows(kernel: LoopKernel) -> Axis | None:
