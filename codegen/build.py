@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from math import copysign
 from typing import Any
 
-from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, pieces
+from tjit.codegen.items import Group, Item, Program, Read, bare_symbol, picked_from, pieces
 from tjit.codegen.kernel import (
     Accumulator,
     Axis,
@@ -187,7 +187,11 @@ class Expander:
         extent = source.type.shape[dim]
         symbol = self.program.named(f"g{self.bindings}", extent)
         where = tuple(symbol.dim if d is None else d for d in at)
-        return Load(self.buffer_of(source), where, bindings=((symbol, pick, extent),))
+        base, reshapes = picked_from(source, self.program.producer, self.program.stored)
+        for reshape in reshapes:
+            assert reshape.op.index is not None
+            where = reshape.op.index(where, reshape.operands[0].type, **reshape.attrs)
+        return Load(self.buffer_of(base), where, bindings=((symbol, pick, extent),))
 
     def _select(self, node: Node, index: Indices) -> Expr:
         found = pieces(node, index)

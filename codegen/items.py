@@ -6,7 +6,7 @@ contractions and of index ops) is an item. All other elementwise and movement no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "Read",
     "bare_symbol",
     "make_items",
+    "picked_from",
     "pieces",
 ]
 
@@ -217,6 +218,21 @@ def bare_symbol(d: Dim) -> Symbol | None:
         if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
             return monomial[0]
     return None
+
+
+def picked_from(
+    source: Any, producer: Mapping[Value, Node], stored: Collection[Value] = ()
+) -> tuple[Value, list[Node]]:
+    """The value in memory that a gather of `source` reads, and the reshapes between, the last one first."""
+    assert isinstance(source, Value)
+    reshapes: list[Node] = []
+    while source not in stored and (node := producer.get(source)) is not None and node.op.name == "reshape":
+        below = node.operands[0]
+        if not isinstance(below, Value):
+            break
+        reshapes.append(node)
+        source = below
+    return source, reshapes
 
 
 def make_items(program: Program) -> None:
@@ -411,7 +427,7 @@ def _inline(program: Program, item: Item, node: Node, index: Index) -> list[tupl
         return [(operand, index) for operand in node.operands]
     if op.name in ("gather", "take"):
         source, picks = node.operands[:2]
-        assert isinstance(source, Value)
+        source, _ = picked_from(source, program.producer, program.stored)
         places = tuple(program.symbol("g", d).dim for d in source.type.shape)
         item.reads.append(Read(source, places, is_picked=True))
         dim = node.attrs["dim"]

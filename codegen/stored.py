@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tjit.codegen.items import INLINE_INDEX, STORED_KINDS
+from tjit.codegen.items import INLINE_INDEX, STORED_KINDS, picked_from
 from tjit.ir.graph import Graph, Node, Value
 
 __all__ = ["changed_operands", "must_be_stored"]
@@ -76,9 +76,10 @@ def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
 
 def _index_operands(node: Node, producer: dict[Value, Node]) -> Iterator[Value]:
     """What an index op reads at computed places must be in memory; what it reads in order is computed on the way."""
-    source = node.operands[0]
-    if node.op.name in ("gather", "take") and isinstance(source, Value) and source in producer:
-        yield source
+    if node.op.name in ("gather", "take"):
+        source, _ = picked_from(node.operands[0], producer)
+        if source in producer:
+            yield source
 
 
 def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozenset[str]) -> Value | None:

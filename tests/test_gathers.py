@@ -119,3 +119,47 @@ def test_picks_of_a_sum_wait_for_it(rng, shape):
 
     np.testing.assert_allclose(total.numpy(), x.sum(keepdims=True))
     np.testing.assert_allclose(picked.numpy(), 4 * x.sum() + x.sum() ** 2)
+
+
+def _steps(function, *arrays):
+    lowered = tjit.compile(function, dynamic=False).lower(*map(tjit.tensor, arrays))
+    return lowered.schedule().steps
+
+
+def test_elements_of_rows_are_picked_out_of_the_matrix_itself(rng, table):
+    x, i = table(50, 30), _picks(rng, 30, 50)
+
+    def pick(x, i, place=np.arange):
+        return x[place(50), i] * 2
+
+    def on_tensors(x, i):
+        return pick(x, i, tjit.arange)
+
+    assert len(_steps(on_tensors, x, i)) == 1
+    np.testing.assert_array_equal(_compiled(on_tensors, x, i), pick(x, i))
+    np.testing.assert_array_equal(_compiled(on_tensors, x.T.copy().T, i), pick(x, i))
+    np.testing.assert_array_equal(_compiled(lambda x, i: on_tensors(x.T + 1, i), x.T.copy(), i), pick(x + 1, i))
+
+
+def test_a_reshaped_matrix_that_changes_is_picked_from_as_it_was(rng, table):
+    x, i = table(20, 30), rng.integers(0, 600, 77)
+
+    def step(x, i):
+        picked = x.reshape(-1)[i] * 2
+        x += 1
+        return picked, x.reshape(-1)[i]
+
+    before, after = tjit.compile(step)(tjit.tensor(x), tjit.tensor(i))
+
+    np.testing.assert_array_equal(before.numpy(), x.reshape(-1)[i] * 2)
+    np.testing.assert_array_equal(after.numpy(), x.reshape(-1)[i] + 1)
+
+
+@pytest.mark.parametrize("width", [8, 40, 257])
+def test_sums_of_picked_rows_run_along_the_rows(rng, table, width):
+    x, i = table(50, width), _picks(rng, 50, 300, 7)
+
+    (step,) = _steps(lambda x, i: x[i].sum(1), x, i)
+
+    assert step.kernel.vector is step.kernel.parallel[-1]
+    np.testing.assert_allclose(_compiled(lambda x, i: x[i].sum(1), x, i), x[i].sum(1), rtol=1e-4, atol=1e-4)
