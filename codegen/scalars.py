@@ -1,7 +1,7 @@
 """One protocol of scalar operations: an elementwise op gives one body against it, each backend implements it once.
 
 A scalar knows its dtype. Operands of one call have one dtype (`select` and `cast` aside). f16 and bf16 are computed
-in f32: a backend holds them widened, and rounds what each op gives (docs/design/0017).
+in f32: a backend holds them widened, and rounds what each op gives (docs/design/0019).
 """
 
 from __future__ import annotations

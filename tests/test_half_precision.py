@@ -1,4 +1,4 @@
-"""f16 and bf16: each op of a compiled program gives a number of its dtype, as eager ops do (docs/design/0017)."""
+"""f16 and bf16: each op of a compiled program gives a number of its dtype, as eager ops do (docs/design/0019)."""
 
 from __future__ import annotations
 
