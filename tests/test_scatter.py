@@ -94,3 +94,19 @@ def test_sizes_known_late_are_cut_too(rng):
         index = rng.integers(0, rows, rows)
         found = fn(*map(tjit.tensor, (x, index, s)))
         assert_same(found, in_order(x, 0, np.repeat(index[:, None], width, 1), s))
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(3000, True), (30, False)])
+@pytest.mark.parametrize("width", [64, 100, 256])
+def test_rows_of_large_targets_are_asked_for_ahead(rng, rows, width, asked):
+    target = rng.standard_normal((rows, width)).astype(np.float32)
+    index, source = rng.integers(0, rows, 900), rng.standard_normal((900, width)).astype(np.float32)
+    add = tjit.compile(lambda t, i, s: tjit.index_add(t, 0, i, s), dynamic=False)
+    arguments = [tjit.tensor(a) for a in (target, index, source)]
+
+    got, text = add(*arguments).numpy(), add.lower(*arguments).text("llvm")
+
+    want = target.copy()
+    np.add.at(want, index, source)
+    np.testing.assert_array_equal(got, want)
+    assert ("llvm.prefetch" in text) == asked

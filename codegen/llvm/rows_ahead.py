@@ -14,14 +14,14 @@ from collections.abc import Sequence
 import llvmlite.ir as ir
 
 from tjit.codegen.axes import expressions
-from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, LoopKernel, varies, walk
+from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, LoopKernel, ScatterKernel, varies, walk
 from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.vectors import byte_gep, i64, prefetch
 from tjit.dataclass import dataclass
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import coefficient, product
 
-__all__ = ["RowsAhead", "ask_for", "find_rows_ahead"]
+__all__ = ["RowsAhead", "ask_for", "find_rows_ahead", "find_targets_ahead"]
 
 _LINE = 64  # bytes
 _IN_FLIGHT = 4096  # bytes of rows asked for: what the memory delivers while it is waited for
@@ -58,12 +58,14 @@ def _place(emitter: ExprEmitter, load: Load) -> ir.Value:
     return byte_gep(b, emitter.pointers[load.buffer.name], offset)
 
 
-def ask_for(b: ir.IRBuilder, rows: Sequence[tuple[ir.Value, int]], start: ir.Value, count: int) -> None:
+def ask_for(
+    b: ir.IRBuilder, rows: Sequence[tuple[ir.Value, int]], start: ir.Value, count: int, *, write: bool = False
+) -> None:
     """Ask for `count` elements from `start` on of each row."""
     for row, size in rows:
         at = byte_gep(b, row, b.mul(start, i64(size)))
         for line in range(0, count * size, _LINE):
-            prefetch(b, byte_gep(b, at, i64(line)))
+            prefetch(b, byte_gep(b, at, i64(line)), write=write)
 
 
 def find_rows_ahead(kernel: LoopKernel, block: int) -> RowsAhead | None:
@@ -74,7 +76,27 @@ def find_rows_ahead(kernel: LoopKernel, block: int) -> RowsAhead | None:
     if not isinstance(lanes.extent, int) or lanes.extent > block:
         return None
     loads = [e for e in expressions(kernel) if isinstance(e, Load) and _is_picked_row(e, lanes)]
-    size = sum(lanes.extent * load.dtype.itemsize for load in loads)  # of the rows of one point
+    return _rows_ahead(loads, lanes.extent)
+
+
+def find_targets_ahead(kernel: ScatterKernel) -> RowsAhead | None:
+    """What to ask for in a kernel that adds to rows, or writes them; None: nothing."""
+    lanes = kernel.vector
+    if lanes is None or not isinstance(lanes.extent, int) or not isinstance(kernel.tasks, int):
+        return None
+    target = Load(kernel.target, kernel.index, kernel.bindings)
+    if not _is_picked_row(target, lanes):
+        return None
+    if kernel.shared is not lanes or kernel.tasks == 1:
+        return _rows_ahead([target], lanes.extent)
+    # tasks take parts of rows: the processor does not know where in the next row that of this one lies
+    parts = [e for e in walk(kernel.value) if isinstance(e, Load) and not e.bindings and _runs(e, lanes)]
+    return _rows_ahead([target, *parts], lanes.extent // kernel.tasks)
+
+
+def _rows_ahead(loads: Sequence[Load], elements: int) -> RowsAhead | None:
+    """What to ask for, of rows of so many elements, one for each load at each point."""
+    size = sum(elements * load.dtype.itemsize for load in loads)
     if not _SHORTEST <= size <= _LONGEST:
         return None
     return RowsAhead(tuple(loads), max(2, min(_FARTHEST, _IN_FLIGHT // size)))
@@ -85,9 +107,11 @@ def _is_picked_row(load: Load, lanes: Axis) -> bool:
     rows = product(load.buffer.shape) * load.dtype.itemsize
     if not load.bindings or load.conditions or (isinstance(rows, int) and rows <= _KEPT):
         return False
-    if coefficient(load.buffer.offset(load.index), lanes.symbol) != 1:
-        return False
-    return all(_is_light(value, lanes) for _, value, _ in load.bindings)
+    return _runs(load, lanes) and all(_is_light(value, lanes) for _, value, _ in load.bindings)
+
+
+def _runs(load: Load, lanes: Axis) -> bool:
+    return coefficient(load.buffer.offset(load.index), lanes.symbol) == 1 and not load.conditions
 
 
 def _is_light(index: Expr, lanes: Axis) -> bool:

@@ -10,6 +10,7 @@ from tjit.codegen.kernel import Axis, Load, ScatterKernel, Store, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.rows_ahead import ask_for, find_targets_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, i64, lanes_below
 
@@ -39,6 +40,7 @@ class _Scatter:
             self.ints.symbols[symbol.name] = self.b.load(at, typ=I64)
         self.pointers = {buffer.name: self._argument(3 + i) for i, buffer in enumerate(kernel.buffers)}
         self.error = self._argument(1)
+        self.ahead = find_targets_ahead(kernel)
 
     def _argument(self, i: int) -> ir.Value:
         return self.b.load(self.b.gep(self.args, [i64(i)], source_etype=PTR), typ=PTR)
@@ -80,14 +82,29 @@ class _Scatter:
         first, last = self.ranges[vector.symbol]
         width = self._width(vector)
         whole = ints.whole_steps(first, last, width)
+        rows = self._rows_ahead(vector)
         with ints.loop(first, whole, width) as i:
             ints.symbols[vector.symbol.name] = i
+            ask_for(self.b, rows, i, width, write=True)
             self._point(self._emitter(Lanes(vector.symbol, width)))
         if width > 1 and not self._is_whole(vector, width):
             with ints.loop(whole, last, width) as i:
                 ints.symbols[vector.symbol.name] = i
                 inside = lanes_below(self.b, ints.sub(last, i), width)
                 self._point(self._emitter(Lanes(vector.symbol, width, inside)))
+
+    def _rows_ahead(self, vector: Axis) -> list[tuple[ir.Value, int]]:
+        """The rows that a later point is going to change."""
+        along = [axis for axis in self.kernel.axes if axis is not vector][-1:]
+        if self.ahead is None or not along:
+            return []
+        (axis,), symbols, ints = along, self.ints.symbols, self.ints
+        here = symbols[axis.symbol.name]
+        _, end = self.ranges[axis.symbol]
+        symbols[axis.symbol.name] = ints.min(ints.add(here, i64(self.ahead.distance)), ints.sub(end, i64(1)))
+        rows = self.ahead.begin(self._emitter(Lanes(None, 1)), vector)
+        symbols[axis.symbol.name] = here
+        return rows
 
     def _width(self, vector: Axis) -> int:
         """The lanes of a vector: no more than there are points."""
