@@ -19,6 +19,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.vectors import I32, I64, PTR, stack
 from tjit.runtime.entry_layout import (
     GUARD,
@@ -657,8 +658,8 @@ class _Entry:
         return b.select(b.is_null(grad), b.object("True"), grad)
 
 
-class _Builder(ir.IRBuilder):
-    """llvmlite's builder with the words of this module."""
+class _Builder(Builder):
+    """The builder with the words of this module."""
 
     def __init__(self, owner: _Entry, function: ir.Function) -> None:
         super().__init__(function.append_basic_block("entry"))

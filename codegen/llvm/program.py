@@ -531,7 +531,7 @@ class ProgramEmitter:
             found = plain_function(self.module, _KERNEL, name)
             found.linkage = "internal"
             pointer, task, tasks = found.args
-            table = _Table(ir.IRBuilder(found.append_basic_block("entry")), pointer)
+            table = _Table(Builder(found.append_basic_block("entry")), pointer)
             emit(table, task, tasks)
             table.b.ret_void()
         return found

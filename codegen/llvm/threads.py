@@ -44,6 +44,7 @@ from typing import Any
 from llvmlite import ir
 from llvmlite.ir.instructions import StoreAtomicInstr
 
+from tjit.codegen.llvm.builder import Builder
 from tjit.errors import CodegenError
 
 __all__ = ["emit_threads"]
@@ -485,8 +486,8 @@ class _Pool:
         b.ret_void()
 
 
-class _Builder(ir.IRBuilder):
-    """llvmlite's builder with the words of this module."""
+class _Builder(Builder):
+    """The builder with the words of this module."""
 
     def __init__(self, owner: _Pool, function: ir.Function) -> None:
         super().__init__(function.append_basic_block("entry"))
