@@ -5,10 +5,12 @@ Everything takes and gives lanes of f32 or f64, of any width: what is not whole 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from llvmlite import ir
+
+from tjit.codegen.llvm.vectors import TextConstant, numbers, zeros
 
 if TYPE_CHECKING:
     from tjit.codegen.llvm.floats import Floats
@@ -60,8 +62,8 @@ def lookup(f: Floats, index: ir.Value, table: Sequence[float]) -> ir.Value:
             return _call(f, name, parts[0].type, [parts[0], index])
         if len(parts) == 2:
             return of_two(parts[0], parts[1], index)
-        bit, zero = (ir.Constant(index.type, [n] * lanes) for n in (2 * lanes, 0))
-        upper = f.builder.icmp_unsigned("!=", f.builder.and_(index, bit), zero)
+        bit = TextConstant(index.type, f"splat ({index.type.element} {2 * lanes})")
+        upper = f.builder.icmp_unsigned("!=", f.builder.and_(index, bit), zeros(index.type))
         return f.builder.select(upper, of_two(parts[2], parts[3], index), of_two(parts[0], parts[1], index))
 
     return _in_registers(f, of_register, index, least=512)
@@ -132,6 +134,5 @@ def _lanes(f: Floats, x: ir.Value, first: int, count: int) -> ir.Value:
     return _shuffle(f, x, x, [i % f.width for i in range(first, first + count)])
 
 
-def _shuffle(f: Floats, x: ir.Value, y: ir.Value, index: Sequence[int]) -> ir.Value:
-    kind = ir.VectorType(_I32, len(index))
-    return f.builder.shuffle_vector(x, y, ir.Constant(kind, [ir.Constant(_I32, i) for i in index]))
+def _shuffle(f: Floats, x: ir.Value, y: ir.Value, index: Iterable[int]) -> ir.Value:
+    return f.builder.shuffle_vector(x, y, numbers(tuple(index)))

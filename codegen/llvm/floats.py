@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from llvmlite import ir
 
@@ -66,6 +67,13 @@ def float_text(value: float) -> str:
     return f"0x{struct.unpack('>Q', struct.pack('>d', value))[0]:016X}"
 
 
+@lru_cache(maxsize=256)
+def _constants(element: ir.Type, packed: bytes) -> ir.Value:
+    """A vector of numbers of 8 bytes each; made once, for its text is long. As numbers, 0 and -0 would be one key."""
+    values = [f"{element} {float_text(v)}" for (v,) in struct.iter_unpack("d", packed)]
+    return TextConstant(ir.VectorType(element, len(values)), f"<{', '.join(values)}>")
+
+
 def any_lane(b: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     """Whether any lane of a bool is set, as one i1."""
     if not isinstance(mask.type, ir.VectorType):
@@ -113,9 +121,8 @@ class Floats:
         return int.from_bytes(struct.pack(f"<{kind}", value), "little")
 
     def constants(self, values: Sequence[float]) -> ir.Value:
-        """A vector of these numbers, whatever the width."""
-        numbers = ", ".join(f"{self.element} {float_text(self._rounded(v))}" for v in values)
-        return TextConstant(ir.VectorType(self.element, len(values)), f"<{numbers}>")
+        """A vector of these numbers, of the format, whatever the width."""
+        return _constants(self.element, struct.pack(f"{len(values)}d", *values))
 
     def iconst(self, value: int) -> ir.Value:
         return constant(self.int_type, str(value))
