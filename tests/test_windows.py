@@ -91,6 +91,22 @@ RUNS = (
 )
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_nothing_is_read_beyond_arrays(case, rng):
+    def f(x, w, dy):
+        y = getattr(F, f"conv{len(case.size)}d")(x, w, None, case.stride, case.padding, case.dilation, case.groups)
+        return tjit.autograd.grad((y * dy).sum(), (x, w))
+
+    weights = (case.f, case.c // case.groups, *case.kernel)
+    x, w = (tjit.tensor(at_edge(rng.normal(size=s).astype("f4"))) for s in ((case.n, case.c, *case.size), weights))
+    y = getattr(F, f"conv{len(case.size)}d")(x, w, None, case.stride, case.padding, case.dilation, case.groups)
+    dy = tjit.Tensor(at_edge(rng.normal(size=y.shape).astype("f4")))
+    x, w = (tjit.Tensor(at_edge(t.numpy()), requires_grad=True) for t in (x, w))
+
+    for found, expected in zip(tjit.compile(f)(x, w, dy), f(x, w, dy), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(("case", "dtype", "tolerance"), RUNS, ids=str)
 def test_plans_agree_with_torch(case, dtype, tolerance, rng, plans):
     weights = (case.f, case.c // case.groups, *case.kernel)
@@ -247,6 +263,38 @@ def test_zeros_between_elements_are_not_multiplied(plans):
     assert np.isposinf(found[:, :, ::2, ::2]).all()
     found[:, :, ::2, ::2] = 0
     assert np.isfinite(found).all()
+
+
+# (n, c, f, size, kernel, stride, padding, groups), and the convolutions of its phases
+STACKED = (
+    ((2, 1, 7, (1600,), 80, 32, 0, 1), 2),
+    ((2, 4, 7, (163,), 64, 16, 3, 1), 1),
+    ((1, 3, 5, (32, 32), 4, 4, 0, 1), 1),
+    ((1, 3, 5, (37, 33), 3, 6, 1, 1), 1),  # phases that no tap reads
+    ((2, 6, 4, (31, 40), 9, 8, 2, 2), 4),
+    ((1, 2, 3, (9, 10, 11), 6, 3, 1, 1), 1),
+)
+
+
+@pytest.mark.parametrize(("case", "convolutions"), STACKED, ids=str)
+def test_many_phases_are_channels_of_few_convolutions(case, convolutions, rng):
+    n, c, f, size, kernel, stride, padding, groups = case
+    out = tuple((e + 2 * padding - kernel) // stride + 1 for e in size)
+    x, w, g = (rng.normal(size=s) for s in ((n, c, *size), (f, c // groups, *(kernel,) * len(size)), (n, f, *out)))
+    conv = f"conv{len(size)}d"
+    back = tjit.compile(
+        lambda x, w, g: tjit.autograd.grad(getattr(F, conv)(x, w, None, stride, padding, 1, groups), (x,), g)[0]
+    )
+    ours = tjit.tensor(x).requires_grad_(), tjit.tensor(w), tjit.tensor(g)
+
+    found = back(*ours).numpy()
+
+    assert str(back.lower(*ours).schedule()).count("sum over") == convolutions
+    leaf = torch.tensor(x).requires_grad_()
+    getattr(torch.nn.functional, conv)(leaf, torch.tensor(w), None, stride, padding, 1, groups).backward(
+        torch.tensor(g)
+    )
+    np.testing.assert_allclose(found, leaf.grad.numpy(), rtol=0, atol=1e-12 * np.abs(found).max())
 
 
 @pytest.mark.parametrize("groups", [1, 2, 12])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply
 from tjit.ops.contract import contract, matmul
-from tjit.ops.movement import flip, permute, reshape, slice_dims
+from tjit.ops.creation import full
+from tjit.ops.join import cat
+from tjit.ops.movement import flip, pad_constant, permute, reshape, slice_dims
 from tjit.ops.public import public
 from tjit.ops.windows import Sizes, by_phase, spread, windows
 from tjit.tensor import Tensor
@@ -203,6 +206,8 @@ def _transposed_decompose(
         before = tuple(d * (t - 1) - p for t, d, p in zip(sizes, dilations, low, strict=True))
         taps = flip(turned, tuple(range(2, 2 + k)))
         return convolution(spread(x, strides), taps, ones, dilations, before, out, groups)
+    if _stacks_phases(tuple(sizes), strides, dilations, (*x.shape[1:], *out)):
+        return _stacked_phases(x, turned, strides, low, out, groups)
 
     def phase(first: Sizes, extents: tuple[Dim, ...]) -> Tensor | None:
         found = [_taps(*at) for at in zip(first, sizes, strides, dilations, low, strict=True)]
@@ -216,6 +221,61 @@ def _transposed_decompose(
         return convolution(x, taps, ones, apart, tuple(run.low for run in found), extents, groups)
 
     return by_phase(x.type_.with_shape((x.shape[0], groups * per_group, *out)), strides, phase)
+
+
+def _stacks_phases(sizes: Sizes, strides: Sizes, dilations: Sizes, dims: tuple[Dim, ...]) -> bool:
+    """Whether phases are so many that few convolutions of all are faster than one of each."""
+    parts = product(1 + (t > s and t % s > 0) for t, s in zip(sizes, strides, strict=True))
+    static = all(isinstance(d, int) for d in dims)
+    return static and max(dilations) == 1 and product(strides) >= _STACKED_PHASES * parts
+
+
+def _stacked_phases(x: Tensor, turned: Tensor, strides: Sizes, low: Sizes, out: tuple[Dim, ...], groups: int) -> Tensor:
+    """The result from convolutions with phases as channels, one of all that have as many taps.
+
+    At i + low = q * stride + r, tap j * stride + r reads x at q - j: phases that are counted from the padding on all
+    read the same windows.
+    """
+    k, sizes = len(strides), turned.shape[2:]
+    counts = tuple(-(-(p + e) // s) for p, e, s in zip(low, out, strides, strict=True))
+
+    def stacked(first: Sizes, stop: Sizes) -> Tensor:
+        """[n, c, *phases, *counts] of a box of phases."""
+        if len(first) == k:
+            return _phases_as_channels(x, turned, strides, tuple(zip(first, stop, strict=True)), counts, groups)
+        d = len(first)
+        rest = sizes[d] % strides[d]  # as many phases have a tap more
+        parts = [stacked((*first, a), (*stop, b)) for a, b in pairwise((0, rest, strides[d])) if a < b]
+        return parts[0] if len(parts) == 1 else cat(parts, 2 + d)
+
+    found = stacked((), ())
+    found = permute(found, (0, 1, *(d for n in range(k) for d in (2 + k + n, 2 + n))))
+    found = reshape(found, (*found.shape[:2], *(q * s for q, s in zip(counts, strides, strict=True))))
+    stops = tuple(p + e for p, e in zip(low, out, strict=True))
+    return slice_dims(found, (0, 0, *low), (*found.shape[:2], *stops), (1,) * (2 + k))
+
+
+def _phases_as_channels(
+    x: Tensor, turned: Tensor, strides: Sizes, phases: tuple[tuple[int, int], ...], counts: tuple[Dim, ...], groups: int
+) -> Tensor:
+    """[n, c, *phases, *counts]: a range of phases in each dim, all with as many taps."""
+    k, (channels, per_filter, *sizes) = len(strides), turned.shape
+    taps = tuple(len(range(a, t, s)) for (a, _), t, s in zip(phases, sizes, strides, strict=True))
+    extents = tuple(b - a for a, b in phases)
+    if not all(taps):
+        return full((x.shape[0], channels, *extents, *counts), 0, dtype=x.dtype, device=x.type_.device)
+    reach = tuple(max(0, n * s - t) for n, t, s in zip(taps, sizes, strides, strict=True))
+    padded = pad_constant(turned, (0,) * (2 + k), (0, 0, *reach), 0)  # what is padded is cut off with the phases
+    stops = tuple(n * s for n, s in zip(taps, strides, strict=True))
+    rows = slice_dims(padded, (0,) * (2 + k), (channels, per_filter, *stops), (1,) * (2 + k))
+    rows = reshape(rows, (channels, per_filter, *(d for n, s in zip(taps, strides, strict=True) for d in (n, s))))
+    rows = permute(rows, (0, *range(3, 3 + 2 * k, 2), 1, *range(2, 2 + 2 * k, 2)))  # [c, *strides, f, *taps]
+    first, last = tuple(a for a, _ in phases), tuple(b for _, b in phases)
+    rows = slice_dims(rows, (0, *first, *(0,) * (1 + k)), (channels, *last, *rows.shape[1 + k :]), (1,) * (2 + 2 * k))
+    rows = flip(reshape(rows, (channels * product(extents), per_filter, *taps)), tuple(range(2, 2 + k)))
+    ones = (1,) * k
+    found = convolution(x, rows, ones, ones, tuple(n - 1 for n in taps), counts, groups)
+    return reshape(found, (x.shape[0], channels, *extents, *counts))
 
 
 def _runs_spread(x: Tensor, turned: Tensor, strides: Sizes, out: tuple[Dim, ...]) -> bool:
@@ -246,6 +306,7 @@ def _taps(phase: int, size: int, stride: int, dilation: int, low: int) -> _Taps:
     return _Taps(first, step, count, apart, (count - 1) * apart - (phase + low - first * dilation) // stride)
 
 
+_STACKED_PHASES = 16  # of one convolution: packing its weights and moving its results cost more than fewer kernels save
 _SPREAD_TAPS, _SPREAD_STRIDE = 64, 8  # all of a kernel's taps are spelt out, and every phase has sums of its own
 
 _CONVOLUTION = {"strides": (1,), "dilations": (1,), "low": (1,), "out": (7,), "groups": 1}
