@@ -22,6 +22,13 @@ ROWS, COLUMNS = 256, 64
 P0, P1 = Symbol("p0", 0, 15), Symbol("p1", 0, 7)
 
 
+def _assert_near(found, expected, off=0.0):
+    """Check f32 results of sums in two orders: a few roundings of the largest number apart, and `off`."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= off + 16 * 2**-24 * np.abs(expected).max()
+
+
 def _array(rng, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -161,7 +168,8 @@ def test_chains_compute_what_their_kernels_do(seed):
     (found,) = assert_same_bits(tjit.compile(program), tjit.tensor(x), tjit.tensor(w))
 
     wide = program(tjit.tensor(x.astype(np.float64)), tjit.tensor(w.astype(np.float64))).numpy()
-    np.testing.assert_allclose(found, wide, rtol=2e-3, atol=2e-4 * np.abs(wide).max())
+    eager = program(tjit.tensor(x), tjit.tensor(w)).numpy()
+    _assert_near(found, wide, 4 * np.abs(eager - wide).max())  # some programs cancel: f32 itself is as far off
 
 
 def test_most_random_programs_have_a_chain():
@@ -209,7 +217,7 @@ def test_who_reads_other_rows_waits_for_them(rng, name):
     for steps in _chains(plan):
         assert made not in steps or not any(y in step.arguments for step in steps if step is not made)
     for actual, expected in zip(found, program(x, w), strict=True):
-        np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-3, atol=1e-4)
+        _assert_near(actual, expected.numpy())
 
 
 def test_what_is_overwritten_later_was_read_before(rng):
@@ -231,8 +239,8 @@ def test_what_is_overwritten_later_was_read_before(rng):
     eager = tjit.tensor(x.copy())
     first = program(eager, tjit.tensor(w))
 
-    np.testing.assert_allclose(found[0], first.numpy(), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found[1], eager.numpy(), rtol=1e-4, atol=1e-5)
+    _assert_near(found[0], first.numpy())
+    _assert_near(found[1], eager.numpy())
 
 
 def test_images_are_parts_of_a_convolutional_network(rng):
@@ -247,7 +255,7 @@ def test_images_are_parts_of_a_convolutional_network(rng):
 
     assert [len(steps) for steps in _chains(compiled.lower(*args).schedule())] == [3]
     (found,) = assert_same_bits(compiled, *args)
-    np.testing.assert_allclose(found, network(*args).numpy(), rtol=1e-3, atol=1e-3)
+    _assert_near(found, network(*args).numpy())
 
 
 @pytest.mark.parametrize(("images", "size"), [(16, 12), (6, 7), (5, 20)])
@@ -261,7 +269,7 @@ def test_depthwise_convolutions_in_chains(rng, images, size):
     args = [tjit.tensor(a) for a in (x, k, p)]
 
     (found,) = assert_same_bits(tjit.compile(network), *args)
-    np.testing.assert_allclose(found, network(*args).numpy(), rtol=1e-3, atol=1e-3)
+    _assert_near(found, network(*args).numpy())
 
 
 def test_samples_are_parts_of_an_attention(rng):
@@ -279,7 +287,7 @@ def test_samples_are_parts_of_an_attention(rng):
     assert sum(len(steps) for steps in chains) == 4
     assert all(len({id(step.scratch) for step in steps if step.scratch is not None}) == 1 for steps in chains)
     (found,) = assert_same_bits(compiled, *args)
-    np.testing.assert_allclose(found, layer(*args).numpy(), rtol=1e-3, atol=1e-3)
+    _assert_near(found, layer(*args).numpy())
 
 
 def test_chains_inside_a_loop(rng):
@@ -297,7 +305,7 @@ def test_chains_inside_a_loop(rng):
     for _ in range(9):
         y = np.exp(expected @ w - (expected @ w).max(1, keepdims=True))
         expected = np.cumsum(y / y.sum(1, keepdims=True), 1)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    _assert_near(found, expected)
 
 
 def test_sizes_that_are_not_known_have_no_chain(rng):
@@ -310,7 +318,7 @@ def test_sizes_that_are_not_known_have_no_chain(rng):
     for rows in (96, 128, 160, 64):
         x = tjit.tensor(_array(rng, rows, COLUMNS))
         (found,) = assert_same_bits(network, x, w)
-        np.testing.assert_allclose(found, F.softmax(F.softmax(x @ w, -1) @ w, -1).numpy(), rtol=1e-3, atol=1e-4)
+        _assert_near(found, F.softmax(F.softmax(x @ w, -1) @ w, -1).numpy())
 
 
 def test_who_checks_indices_is_in_no_chain(rng):
@@ -337,7 +345,7 @@ def test_any_number_of_rows(rng, rows):
 
     (found,) = assert_same_bits(tjit.compile(network), x, w)
 
-    np.testing.assert_allclose(found, network(x, w).numpy(), rtol=1e-3, atol=1e-3)
+    _assert_near(found, network(x, w).numpy())
 
 
 def test_temps_of_a_chain_share_memory_part_by_part_only(rng):
