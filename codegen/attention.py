@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tjit.codegen.build import BufferOf, Expander
+from tjit.codegen.expander import BufferOf, Expander
 from tjit.codegen.items import Item, Program
 from tjit.codegen.kernel import (
     Accumulator,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tjit.codegen.build import BufferOf
+from tjit.codegen.expander import BufferOf
 from tjit.codegen.kernel import (
     Assign,
     Axis,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tjit.codegen.build import BufferOf, Expander
+from tjit.codegen.expander import BufferOf, Expander
 from tjit.codegen.items import Program
 from tjit.codegen.kernel import (
     Axis,

@@ -14,7 +14,7 @@ import numpy as np
 from tjit.codegen.attention import build_attention
 from tjit.codegen.axes import arrange, expressions, kernel_buffers, statements
 from tjit.codegen.buffers import largest
-from tjit.codegen.build import _contiguous, build_contract, build_loops, build_scatter, copy_axes, copy_kernel
+from tjit.codegen.build import build_contract, build_loops, build_scatter, contiguous, copy_axes, copy_kernel
 from tjit.codegen.fusion import fuse
 from tjit.codegen.grids import GridAxis, Slabs
 from tjit.codegen.hazards import reads_what_it_overwrites
@@ -352,7 +352,7 @@ class Scheduler:
         found = self.buffers.get(placed)
         if found is None:
             shape = placed.type.shape
-            found = Buffer(placed.name, placed.type.dtype, shape, placed.strides or _contiguous(shape))
+            found = Buffer(placed.name, placed.type.dtype, shape, placed.strides or contiguous(shape))
             self.buffers[placed] = found
             self.placed_as[found] = placed
         return found
@@ -390,7 +390,7 @@ class Scheduler:
         key = (buffer, shape)
         found = self.aliases.get(key)
         if found is None:
-            found = self.aliases[key] = Buffer(buffer.name, buffer.dtype, shape, _contiguous(shape))
+            found = self.aliases[key] = Buffer(buffer.name, buffer.dtype, shape, contiguous(shape))
             self.alias_base[found] = buffer
         return found
 

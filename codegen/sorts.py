@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tjit.codegen.build import BufferOf, Expander
+from tjit.codegen.expander import BufferOf, Expander
 from tjit.codegen.items import Group, Program
 from tjit.codegen.kernel import Axis, Local, SortKernel, Store
 from tjit.dtypes import i64
