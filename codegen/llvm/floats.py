@@ -161,7 +161,7 @@ class Floats:
 
     def fma(self, x: ir.Value | float, y: ir.Value | float, z: ir.Value | float) -> ir.Value:
         """x*y + z, rounded once if the target can, else twice."""
-        if y == 1.0:
+        if y == 1.0:  # LLVM would multiply
             return self.add(x, z)
         x, y, z = self._value(x), self._value(y), self._value(z)
         if self.features.fma:
