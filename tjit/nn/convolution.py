@@ -10,9 +10,9 @@ from tjit.location import user_location
 from tjit.nn import init
 from tjit.nn.module import Module
 from tjit.nn.parameter import Parameter
-from tjit.ops import convolution, pooling
-from tjit.ops.convolution import per_dim
+from tjit.ops import conv, pooling
 from tjit.ops.creation import empty
+from tjit.ops.windows import per_dim
 from tjit.tensor import Tensor
 
 __all__ = [
@@ -82,7 +82,7 @@ class _Conv(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """f[n, out, *s'] of f[n, in, *s]."""
-        fn = getattr(convolution, f"conv{self._dims}d")
+        fn = getattr(conv, f"conv{self._dims}d")
         return fn(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
@@ -138,7 +138,7 @@ class _ConvTranspose(_Conv):
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """f[n, out, *s'] of f[n, in, *s]; `output_size` chooses s' among those that the stride allows."""
         extra = self.output_padding if output_size is None else self._extra(input, output_size)
-        fn = getattr(convolution, f"conv_transpose{self._dims}d")
+        fn = getattr(conv, f"conv_transpose{self._dims}d")
         return fn(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
     def _extra(self, input: Tensor, output_size: Any) -> tuple[int, ...]:

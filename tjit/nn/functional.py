@@ -9,7 +9,7 @@ from tjit.ops import activation, nonlinear
 from tjit.ops import normalize as _normalize
 from tjit.ops.attention import scaled_dot_product_attention
 from tjit.ops.contract import linear
-from tjit.ops.convolution import (
+from tjit.ops.conv import (
     conv1d,
     conv2d,
     conv3d,

@@ -6,6 +6,7 @@ from tjit.ops import (
     composite,
     contract,
     control,
+    conv,
     convolution,
     creation,
     differences,
@@ -27,7 +28,7 @@ from tjit.ops import (
 from tjit.ops.public import attach_methods
 
 __all__ = [
-    "composite", "contract", "control", "convolution", "creation", "differences", "elementwise", "index",
+    "composite", "contract", "control", "conv", "convolution", "creation", "differences", "elementwise", "index",
     "indexing", "movement", "operators", "order", "pooling", "products", "random", "reduce", "scans", "search",
     "shape", "sort",
 ]  # fmt: skip

@@ -19,12 +19,11 @@ from tjit.location import user_location
 from tjit.ops.apply import apply
 from tjit.ops.bounds import maximum
 from tjit.ops.compare import where
-from tjit.ops.convolution import per_dim
 from tjit.ops.creation import arange, full
 from tjit.ops.join import stack
 from tjit.ops.movement import broadcast_to, reshape, slice_dims
 from tjit.ops.public import public
-from tjit.ops.windows import Sizes, given_back, lie_apart, side_by_side, windows
+from tjit.ops.windows import Sizes, given_back, lie_apart, per_dim, side_by_side, windows
 from tjit.tensor import Tensor
 
 __all__ = [

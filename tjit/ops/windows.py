@@ -7,19 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from tjit.errors import TypeRuleError
+from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ir.dims import Dim, at_least
 from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
+from tjit.location import user_location
 from tjit.ops.apply import apply
 from tjit.ops.creation import full
 from tjit.ops.index import slice_update
 from tjit.ops.movement import pad_constant, permute, reshape, slice_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Sizes", "by_phase", "given_back", "lie_apart", "side_by_side", "spread", "windows"]
+__all__ = ["Sizes", "by_phase", "given_back", "lie_apart", "per_dim", "side_by_side", "spread", "windows"]
 
 Sizes = tuple[int, ...]
+
+
+def per_dim(value: Any, dims: int, what: str) -> Sizes:
+    """One int for each of `dims` dims, of an int or a sequence.
+
+    Raises:
+        ArgumentError: a sequence of another length.
+    """
+    found = tuple(value) if isinstance(value, (tuple, list)) else (value,) * dims
+    if len(found) == 1:
+        found = found * dims
+    if len(found) != dims:
+        raise ArgumentError(f"{what} needs {dims} numbers, not {list(found)}", user_location())
+    return tuple(int(v) for v in found)
 
 
 def windows(
