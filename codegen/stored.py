@@ -40,7 +40,7 @@ def must_be_stored(graph: Graph) -> set[Value]:
             found = (_stored_operand(o, producer, _CHEAP_PROLOGUE) for o in _multiplied(node))
             stored.update(v for v in found if v is not None)
         elif node.op.kind == "index":
-            stored.update(_index_operands(node, producer))
+            stored.update(_index_operands(node, producer, stored))
         elif node.op.kind == "control":
             stored.update(v for v in _read_whole(node) if v in producer)
     return stored | _too_deep(graph, stored)
@@ -74,12 +74,13 @@ def _too_deep(graph: Graph, stored: set[Value]) -> set[Value]:
     return cut
 
 
-def _index_operands(node: Node, producer: dict[Value, Node]) -> Iterator[Value]:
+def _index_operands(node: Node, producer: dict[Value, Node], stored: set[Value]) -> list[Value]:
     """What an index op reads at computed places must be in memory; what it reads in order is computed on the way."""
     if node.op.name in ("gather", "take"):
-        source, _ = picked_from(node.operands[0], producer)
+        source, _ = picked_from(node.operands[0], producer, stored)
         if source in producer:
-            yield source
+            return [source]
+    return []
 
 
 def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozenset[str]) -> Value | None:

@@ -141,6 +141,17 @@ def test_elements_of_rows_are_picked_out_of_the_matrix_itself(rng, table):
     np.testing.assert_array_equal(_compiled(lambda x, i: on_tensors(x.T + 1, i), x.T.copy(), i), pick(x + 1, i))
 
 
+def test_what_is_stored_reshaped_is_stored_once(rng, table):
+    x, i = table(20, 30), rng.integers(0, 600, 77)
+
+    def flat(x, i):
+        y = (x + 1).reshape(-1)
+        return y, y[i]
+
+    assert sum(len(step.kernel.outputs) for step in _steps(flat, x, i)) == 2
+    np.testing.assert_array_equal(tjit.compile(flat)(tjit.tensor(x), tjit.tensor(i))[1].numpy(), (x + 1).reshape(-1)[i])
+
+
 def test_a_reshaped_matrix_that_changes_is_picked_from_as_it_was(rng, table):
     x, i = table(20, 30), rng.integers(0, 600, 77)
 

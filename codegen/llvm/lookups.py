@@ -24,7 +24,6 @@ _BITS = 512  # of a register
 _MOST = {1: 4, 2: 8, 4: 16, 8: 8}  # registers of a table, by the bytes of an entry: beyond, loads are as fast
 _NAMES = {8: "qi", 16: "hi", 32: "d", 64: "q"}
 
-
 Key = tuple[str, int]  # of a table: its buffer's name, and its entries
 
 
