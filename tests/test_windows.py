@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from page_edges import at_edge
 
 import tjit
 import tjit.codegen.llvm.contract as contract
@@ -89,6 +90,23 @@ RUNS = (
     *((case, "float64", 1e-13) for case in CASES[::3]),
     *((case, "bfloat16", 3e-2) for case in CASES[::6]),
 )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_kernels_read_nothing_beyond_arrays(case, rng):
+    def conv(x, w):
+        function = getattr(F, f"conv{len(case.size)}d")
+        return function(x, w, None, case.stride, case.padding, case.dilation, case.groups)
+
+    def f(x, w, dy):
+        return tjit.autograd.grad((conv(x, w) * dy).sum(), (x, w))
+
+    shapes = (case.n, case.c, *case.size), (case.f, case.c // case.groups, *case.kernel)
+    x, w = (tjit.Tensor(at_edge(rng.normal(size=s).astype("f4")), requires_grad=True) for s in shapes)
+    dy = tjit.Tensor(at_edge(rng.normal(size=conv(x, w).shape).astype("f4")))
+
+    for found, expected in zip(tjit.compile(f)(x, w, dy), f(x, w, dy), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("case", "dtype", "tolerance"), RUNS, ids=str)

@@ -73,7 +73,7 @@ class Filling:
                 size = ints.add(size, ints.mul(ints.sub(ranges[digit].size, i64(1)), i64(scale)))
         if axis.spread == 1:
             return Range(start, size)
-        last = ints.add(start, ints.add(size, i64(axis.origin + axis.spread - 2)))
+        last = ints.add(start, ints.add(size, i64(axis.origin - 1)))  # that is read: memory may end there
         start = ints.div(start, i64(axis.spread))
         return Range(start, ints.add(ints.sub(ints.div(last, i64(axis.spread)), start), i64(1)))
 
