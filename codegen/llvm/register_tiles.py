@@ -4,12 +4,14 @@
       b1[p0, p1] = b0[p1, p0]
 
 Vectors along p0 of as many rows as there are lanes are read, transposed, and are then vectors along p1. Tile after tile
-goes along p0, where b0 lies close: the processor asks for what comes by itself.
+goes along p0, where b0 lies close: the processor asks for what comes by itself. What else is read lies close along p1,
+and tiles then go that way: two streams of three are in order instead of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import llvmlite.ir as ir
 
@@ -22,6 +24,7 @@ from tjit.codegen.llvm.loop_plan import LIGHT
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.transpose import transposed
 from tjit.codegen.llvm.vectors import counted_loop, i64
+from tjit.ir.dims import coefficient
 
 __all__ = ["RegisterTiles", "fits_registers"]
 
@@ -64,15 +67,19 @@ def _may_overlap(kernel: LoopKernel, width: int) -> bool:
     return extents[1] % width == 0 or not any(s.buffer.name in read or s.past_caches for s in stores)
 
 
+def _reads_along(kernel: LoopKernel, vector: Axis) -> bool:
+    """Whether something is read that lies close along the lanes."""
+    loads = (e for e in expressions(kernel) if isinstance(e, Load))
+    return any(coefficient(e.buffer.offset(e.index), vector.symbol) == 1 for e in loads)
+
+
 class RegisterTiles:
     """The blocks of a kernel that `fits_registers`.
 
     Attributes:
-        height, width: of a block, along `cross` and along the lanes: as high as the second-level cache keeps, for lines
+        height, width: of a block, along `cross` and along the lanes: as long as the second-level cache keeps, for lines
             that two tiles write a part of.
     """
-
-    height, width = 1024, 64
 
     def __init__(self, b: ir.IRBuilder, ints: Integers, kernel: LoopKernel, lanes: int, emitter_of: EmitterOf) -> None:
         assert kernel.cross is not None
@@ -80,6 +87,8 @@ class RegisterTiles:
         self.b, self.ints, self.kernel, self.lanes, self.emitter_of = b, ints, kernel, lanes, emitter_of
         self.cross, self.vector = kernel.cross, kernel.vector
         self.loads = _crossing(kernel, self.cross, self.vector)
+        self.along = _reads_along(kernel, self.vector)
+        self.height, self.width = (64, 1024) if self.along else (1024, 64)
 
     def emit(self, top: ir.Value, start: ir.Value, run: Callable[[ExprEmitter], None]) -> None:
         """The block at `top` along `cross` and `start` along the lanes; `run` emits the statements."""
@@ -89,13 +98,22 @@ class RegisterTiles:
         stop = ints.min(ints.add(start, i64(self.width)), i64(self.vector.extent))
         bottom = ints.add(top, i64(self.height))
         left = self.cross.extent % lanes
-        with counted_loop(self.b, start, stop, i64(lanes)) as j:
-            at = ints.min(j, i64(self.vector.extent - lanes)) if self.vector.extent % lanes else j
-            with counted_loop(self.b, top, ints.min(bottom, i64(self.cross.extent - left)), i64(lanes)) as i:
-                self._tile(i, at, run)
-            if left:
-                with self.b.if_then(self.b.icmp_signed(">=", bottom, i64(self.cross.extent)), likely=None):
-                    self._tile(i64(self.cross.extent - lanes), at, run, done=lanes - left)
+        rows = partial(counted_loop, self.b, top, ints.min(bottom, i64(self.cross.extent - left)), i64(lanes))
+        columns = partial(counted_loop, self.b, start, stop, i64(lanes))
+        if self.along:
+            with rows() as i, columns() as j:
+                self._tile(i, self._whole(j), run)
+        else:
+            with columns() as j, rows() as i:
+                self._tile(i, self._whole(j), run)
+        if left:
+            with self.b.if_then(self.b.icmp_signed(">=", bottom, i64(self.cross.extent)), likely=None), columns() as j:
+                self._tile(i64(self.cross.extent - lanes), self._whole(j), run, done=lanes - left)
+
+    def _whole(self, j: ir.Value) -> ir.Value:
+        """Where along the lanes the tile at `j` begins, so that it is whole."""
+        assert isinstance(self.vector.extent, int)
+        return self.ints.min(j, i64(self.vector.extent - self.lanes)) if self.vector.extent % self.lanes else j
 
     def _tile(self, i: ir.Value, j: ir.Value, run: Callable[[ExprEmitter], None], done: int = 0) -> None:
         """The tile that begins at i along `cross` and j along the lanes, but for the first `done` points of `cross`."""
