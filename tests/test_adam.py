@@ -7,7 +7,7 @@ import pytest
 
 import tjit
 from tjit import nn
-from tjit.errors import TypeRuleError
+from tjit.errors import ArgumentError, TypeRuleError
 from tjit.ops.adam import adam
 
 RATES = {"betas": (0.9, 0.999), "eps": 1e-8}
@@ -57,3 +57,24 @@ def test_gradients_go_through_a_step(rng):
 
     assert g.grad is not None
     np.testing.assert_allclose((g.grad.numpy() * direction).sum(), (up - down) / (2 * step), rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [tjit.optim.Adam, tjit.optim.AdamW])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_rate_may_be_a_tensor_of_one_element(optimizer, shape):
+    found = []
+    for lr in (0.25, tjit.full(shape, 0.25)):
+        x = tjit.tensor([1.0, -2.0], requires_grad=True)
+        opt = optimizer([x], lr=lr)
+        x.square().sum().backward()
+        opt.step()
+        found.append(x.tolist())
+
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_a_rate_of_several_elements_is_refused():
+    x = tjit.tensor([1.0], requires_grad=True)
+
+    with pytest.raises(ArgumentError, match="Tensor lr must be 1-element"):
+        tjit.optim.Adam([x], lr=tjit.ones(2))

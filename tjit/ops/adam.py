@@ -52,17 +52,8 @@ def adam(
     return apply(ADAM, x, g, average, square, step_size, root_rate, *largest, betas=betas, eps=eps)
 
 
-def _adam_infer(
-    x: TensorType,
-    g: TensorType,
-    average: TensorType,
-    square: TensorType,
-    step_size: TensorType,
-    root_rate: TensorType,
-    *largest: TensorType,
-    betas: tuple[float, float],
-    eps: float,
-) -> tuple[TensorType, ...]:
+def _adam_infer(*types: TensorType, betas: tuple[float, float], eps: float) -> tuple[TensorType, ...]:
+    x, g, average, square, step_size, root_rate, *largest = types
     like = (g, average, square, *largest)
     if not x.is_float or any(t.dtype is not x.dtype or t.shape != x.shape for t in like):
         raise TypeRuleError(f"adam needs floats of one type, not {listed((x, *like))}")
@@ -71,17 +62,8 @@ def _adam_infer(
     return (x, average, square, *largest)
 
 
-def _adam(
-    x: Tensor,
-    g: Tensor,
-    average: Tensor,
-    square: Tensor,
-    step_size: Tensor,
-    root_rate: Tensor,
-    *largest: Tensor,
-    betas: tuple[float, float],
-    eps: float,
-) -> tuple[Tensor, ...]:
+def _adam(*operands: Tensor, betas: tuple[float, float], eps: float) -> tuple[Tensor, ...]:
+    x, g, average, square, step_size, root_rate, *largest = operands
     m = average * betas[0] + g * (1 - betas[0])
     v = square * betas[1] + g * g * (1 - betas[1])
     bound = tuple(maximum(before, v) for before in largest)
@@ -89,17 +71,8 @@ def _adam(
     return (x - m / (root + eps) * cast(step_size, x.dtype), m, v, *bound)
 
 
-def _adam_reference(
-    x: np.ndarray,
-    g: np.ndarray,
-    average: np.ndarray,
-    square: np.ndarray,
-    step_size: np.ndarray,
-    root_rate: np.ndarray,
-    *largest: np.ndarray,
-    betas: tuple[float, float],
-    eps: float,
-) -> tuple[Any, ...]:
+def _adam_reference(*operands: np.ndarray, betas: tuple[float, float], eps: float) -> tuple[Any, ...]:
+    x, g, average, square, step_size, root_rate, *largest = operands
     number = x.dtype.type
     m = average * number(betas[0]) + g * number(1 - betas[0])
     v = square * number(betas[1]) + g * g * number(1 - betas[1])

@@ -19,6 +19,8 @@ __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RM
 
 
 def _checked(lr: Any, weight_decay: float, **more: float) -> None:
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ArgumentError("Tensor lr must be 1-element", user_location())
     check_range(isinstance(lr, Tensor) or lr >= 0.0, "learning rate", lr)
     check_range(weight_decay >= 0.0, "weight_decay value", weight_decay)
     for what, value in more.items():
@@ -152,6 +154,7 @@ class Adam(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr = hyperparameter(group, "lr")
+        lr = lr.reshape(()) if isinstance(lr, Tensor) else lr  # one element, of any rank
         beta1, beta2 = group["betas"]
         for step, sharers in self._advance(params, group):
             step_size = lr / (1 - pow(beta1, step))
