@@ -94,10 +94,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--readme", action="store_true", help="write the table into README.md")
     add("--chart", type=Path, nargs="?", const=CHART, metavar="FILE", help="draw it, into docs/benchmarks.png")
-    add("--bits", action="store_true", help="run tjit's rows 1,000 times with 1 and 2 threads and compare all bits")
-    add(
-        "--seconds", type=float, default=10, help="for a row and number of threads in --bits: long rows have fewer runs"
-    )
+    add("--bits", action="store_true", help="run tjit's rows 1,000 times on 1 and on 2 threads and compare all bits")
+    add("--seconds", type=float, help="of --bits, for a row on a number of threads: fewer runs of long rows")
     add("--list", action="store_true", help="print the rows' names and stop")
     options = parser.parse_args(argv)
     if options.frameworks is None:  # numba's loops are seldom the best peer, and compile for half a minute

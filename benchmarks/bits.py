@@ -1,11 +1,17 @@
-"""Whether tjit gives the same bits on every run and with every number of threads: `python -m benchmarks --bits`."""
+"""Whether tjit gives the same bits on every run and with every number of threads: `python -m benchmarks --bits`.
+
+Each row has a process for each number of threads, in which every run is compared whole with the first. Rows that leave
+cores free run side by side.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,77 +20,102 @@ import numpy as np
 from benchmarks.harness import Worker, WorkerError
 from benchmarks.rows import Row, outputs_of
 
-__all__ = ["RUNS", "Bits", "compare_bits", "repeat"]
+__all__ = ["RUNS", "Answers", "compare_bits", "repeat"]
 
 RUNS = 1000
+PATIENCE_SECONDS = 3600  # for the runs of one row that no option limits
+
+_memcmp = ctypes.CDLL(None).memcmp  # at the speed of memory, with nothing stored
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 @dataclass(frozen=True)
-class Bits:
-    """What came of one row: runs with each number of threads, and what differed (None: nothing)."""
+class Answers:
+    """What one process gave for a row.
 
-    row: str
-    runs: tuple[int, ...]
+    Attributes:
+        digests: of every run of a function with state, else one of all.
+        problem: what differed or failed, or None.
+    """
+
+    digests: tuple[str, ...] = ()
+    runs: int = 0
     problem: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.row}: {self.problem or 'the same bits'} in {' and '.join(f'{n:,}' for n in self.runs)} runs"
+        return self.problem or f"the same bits in {self.runs:,} runs"
+
+    def beside(self, other: Answers | None) -> Answers:
+        """These, with a problem where another number of threads, whose answers had none, gave other bits."""
+        if self.problem or other is None:
+            return self
+        for run, pair in enumerate(zip(self.digests, other.digests, strict=False), 1):
+            if len(set(pair)) > 1:
+                return Answers(self.digests, self.runs, f"other bits than with more threads, first in run {run}")
+        return self
 
 
-def repeat(call: Callable[[], Any], has_state: bool, most: int, seconds: float) -> tuple[list[str], int]:
-    """(digests, runs): of every run of a function with state, else one of all, which have to be equal.
+def repeat(call: Callable[[], Any], has_state: bool, most: int, seconds: float | None) -> Answers:
+    """Run a function `most` times, or as often as fits in `seconds` after the first run, which compiles.
 
-    Runs go on for `seconds` after the first, which compiles.
+    Args:
+        has_state: each run gives something else; without it runs are compared with the first, every one whole.
 
     Raises:
         ValueError: a run gave other bits than the first.
     """
-    digests, runs = [_digest(call())], 1
+    first = [np.array(output, order="C") for output in outputs_of(call())]
+    digests, runs = [_digest(first)], 1
     start = time.perf_counter()
-    while runs < most and (runs < 2 or time.perf_counter() - start < seconds):
-        found = _digest(call())
+    while runs < most and (runs < 2 or seconds is None or time.perf_counter() - start < seconds):
+        found = [np.ascontiguousarray(output) for output in outputs_of(call())]
         runs += 1
         if has_state:
-            digests.append(found)
-        elif found != digests[0]:
+            digests.append(_digest(found))
+        elif not _same_bits(found, first):
             raise ValueError(f"run {runs} gave other bits than the first")
-    return digests, runs
+    return Answers(tuple(digests), runs)
 
 
-def _digest(result: Any) -> str:
+def _same_bits(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> bool:
+    pairs = zip(found, wanted, strict=True)
+    return all(a.nbytes == b.nbytes and _memcmp(a.ctypes.data, b.ctypes.data, a.nbytes) == 0 for a, b in pairs)
+
+
+def _digest(outputs: Sequence[np.ndarray]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for output in outputs_of(result):
-        digest.update(np.ascontiguousarray(output).data)
+    for output in outputs:
+        digest.update(output.data)
     return digest.hexdigest()
 
 
-def compare_bits(rows: Sequence[Row], threads: Sequence[int], seconds: float, report: Callable[[str], None]) -> bool:
-    """Run each row in tjit, in a process for each number of threads; whether all bits agree."""
-    found = []
-    for row in rows:
-        found.append(_compare(row, threads, seconds))
-        report(str(found[-1]))
-    wrong = [bits.row for bits in found if bits.problem is not None]
-    report(
-        f"{len(found) - len(wrong)} of {len(found)} rows give the same bits" + "".join(f"\n  not {w}" for w in wrong)
-    )
+def compare_bits(
+    rows: Sequence[Row], threads: Sequence[int], seconds: float | None, report: Callable[[str], None]
+) -> bool:
+    """Run each row in tjit with each number of threads; whether all bits agree."""
+    cores = max(threads)
+    before: dict[str, Answers] = {}
+    wrong: dict[str, None] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for count in sorted(threads, reverse=True):
+            with ThreadPoolExecutor(cores // count) as pool:
+                found = pool.map(lambda row, n=count: _run(row, n, cores, cache, seconds), rows)
+                for row, answers in zip(rows, found, strict=True):
+                    answers = answers.beside(before.get(row.name))
+                    report(f"{row.name}, threads: {count}: {answers}")
+                    if answers.problem:
+                        wrong[row.name] = None
+                    before.setdefault(row.name, answers)
+    report(f"{len(rows) - len(wrong)} of {len(rows)} rows give the same bits" + "".join(f"\n  not {w}" for w in wrong))
     return not wrong
 
 
-def _compare(row: Row, threads: Sequence[int], seconds: float) -> Bits:
-    answers: list[tuple[list[str], int]] = []
-    with tempfile.TemporaryDirectory() as cache:
-        for count in threads:
-            worker = Worker("tjit", count, cache, cores=max(threads))
-            try:
-                worker.ask("build", row.name)
-                answers.append(worker.ask("bits", RUNS, seconds, seconds=seconds + 120))
-            except WorkerError as error:
-                return Bits(row.name, tuple(n for _, n in answers), f"with {count} threads: {error}")
-            finally:
-                worker.close()
-    runs = tuple(n for _, n in answers)
-    for step, digests in enumerate(zip(*(digests for digests, _ in answers), strict=False), 1):
-        if len(set(digests)) > 1:
-            return Bits(row.name, runs, f"other bits with other numbers of threads, first in run {step}")
-    return Bits(row.name, runs)
+def _run(row: Row, threads: int, cores: int, cache: str, seconds: float | None) -> Answers:
+    worker = Worker("tjit", threads, cache, cores=cores)
+    try:
+        worker.ask("build", row.name)
+        return worker.ask("bits", RUNS, seconds, seconds=PATIENCE_SECONDS if seconds is None else seconds + 120)
+    except WorkerError as error:
+        return Answers(problem=str(error))
+    finally:
+        worker.close()

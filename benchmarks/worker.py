@@ -13,12 +13,15 @@ from itertools import repeat
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.frameworks import FRAMEWORKS, pin
 from benchmarks.rows import Row, all_rows, outputs_of, swept_rows
+
+if TYPE_CHECKING:
+    from benchmarks.bits import Answers
 
 __all__ = ["Job", "write_expected"]
 
@@ -77,8 +80,8 @@ class Job:
             samples.append(self._sample())
         return median(samples)
 
-    def bits(self, runs: int, seconds: float) -> tuple[list[str], int]:
-        """What `bits.repeat` gives, of as many runs as fit."""
+    def bits(self, runs: int, seconds: float | None) -> Answers:
+        """What `bits.repeat` gives."""
         from benchmarks.bits import repeat
 
         def run() -> list[np.ndarray]:

@@ -318,19 +318,50 @@ def test_quick_rows_are_those_of_the_table_and_few_more(capsys):
 
 
 def test_equal_runs_are_one_digest_and_those_with_state_one_each():
-    assert len(bits.repeat(lambda: np.ones(3), False, 10, 60)[0]) == 1
+    assert len(bits.repeat(lambda: np.ones(3), False, 10, None).digests) == 1
     counter = iter(range(10))
-    digests, runs = bits.repeat(lambda: np.array(next(counter)), True, 10, 60)
+    found = bits.repeat(lambda: np.array(next(counter)), True, 10, None)
 
-    assert runs == 10
-    assert len(set(digests)) == 10
+    assert found.runs == 10
+    assert len(set(found.digests)) == 10
 
 
 def test_a_run_with_other_bits_is_named():
     signs = iter([0.0, 0.0, -0.0])
 
     with pytest.raises(ValueError, match="run 3 gave other bits than the first"):
-        bits.repeat(lambda: np.array(next(signs)), False, 3, 60)
+        bits.repeat(lambda: np.array(next(signs)), False, 3, None)
+
+
+def test_the_last_bit_of_any_output_counts():
+    last = np.array([1, 2], np.float32)
+    outputs = iter([(np.ones(3), last), (np.ones(3), np.nextafter(last, np.float32([1, 3])))])
+
+    with pytest.raises(ValueError, match="run 2"):
+        bits.repeat(lambda: next(outputs), False, 2, None)
+
+
+def test_runs_that_reuse_an_outputs_memory_are_compared_with_what_the_first_gave():
+    out = np.zeros(2)
+
+    def run():
+        np.add(out, 1, out=out)
+        return out.T
+
+    with pytest.raises(ValueError, match="run 2"):
+        bits.repeat(run, False, 2, None)
+
+
+def test_runs_end_with_their_time():
+    assert bits.repeat(lambda: np.ones(3), False, 10**9, 0).runs == 2
+
+
+def test_answers_of_fewer_threads_are_compared_run_by_run():
+    two = bits.Answers(("a", "b", "c"), 3)
+
+    assert bits.Answers(("a", "b"), 2).beside(two).problem is None
+    assert str(bits.Answers(("a", "x"), 2).beside(two)) == "other bits than with more threads, first in run 2"
+    assert bits.Answers(problem="it died").beside(two).problem == "it died"
 
 
 def test_bits_are_compared_between_numbers_of_threads(monkeypatch):
@@ -338,8 +369,12 @@ def test_bits_are_compared_between_numbers_of_threads(monkeypatch):
     monkeypatch.setattr(bits, "RUNS", 5)
     lines = []
 
-    assert bits.compare_bits([row], (1, 2), 5, lines.append)
-    assert lines == [f"{row.name}: the same bits in 5 and 5 runs", "1 of 1 rows give the same bits"]
+    assert bits.compare_bits([row], (1, 2), None, lines.append)
+    assert lines == [
+        f"{row.name}, threads: 2: the same bits in 5 runs",
+        f"{row.name}, threads: 1: the same bits in 5 runs",
+        "1 of 1 rows give the same bits",
+    ]
 
 
 def test_memory_is_measured_of_rows_that_there_are():
