@@ -47,6 +47,9 @@ LAYERS = (
 ALLOWED = {
     ("codegen.llvm.module", "runtime"): "objects are linked to an Image, which the runtime defines and loads",
     ("codegen.llvm.entry", "runtime.entry_layout"): "the entry is emitted for the records that the runtime fills",
+    ("codegen.llvm.entry_fits", "runtime.entry_layout"): "likewise",
+    ("codegen.llvm.entry_module", "runtime.entry_layout"): "likewise",
+    ("codegen.llvm.entry_run", "runtime.entry_layout"): "likewise",
 }
 
 

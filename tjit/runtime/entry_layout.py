@@ -71,12 +71,12 @@ SPEC = Words(
 INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written")
 KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4, "float": 5, "cell": 6}
 
-# make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor; grad_fn: with this tape
-# node, or 0.
-# kind: 0 for a leaf.
+# kind: of `NODES`, 0 for a leaf. count: of children. keys: of a dict, in its order.
 NODE = Words("kind", "count", "keys")
 NODES = {"tuple": 1, "list": 2, "dict": 3}
 
+# make: 0, or a callable that makes the array. tensor: whether the caller gets it as a Tensor; grad_fn: with this tape
+# node, or 0.
 OUTPUT = Words("descr", "dims", "nd", "make", "tensor", "grad_fn")
 RESULTS = {"array": 0, "tensor": 1, "argument": 2, "object": 3, "input": 4}
 ANY_GRAD = 0  # for a spec's `grad`: serve every thread, those too that capture
