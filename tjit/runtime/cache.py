@@ -19,15 +19,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from tjit.dataclass import dataclass
 
-__all__ = ["Cache", "Entry", "Stats", "default_cache", "default_directory", "source_key"]
+__all__ = ["Cache", "Entry", "Stats", "default_cache", "default_directory"]
 
 _HEADER = struct.Struct("<8sIIQ16s")
 _MAGIC = b"TJITCACH"
@@ -269,17 +268,6 @@ def default_directory() -> str | None:
         return os.path.abspath(os.path.expanduser(chosen))
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(os.path.join("~", ".cache"))
     return os.path.join(base, "tjit") if os.path.isabs(base) else None
-
-
-def source_key(head: str, modules: Iterable[str]) -> bytes:
-    """What an image made by `modules` depends on. They are read, not imported, as that would load LLVM."""
-    key = head.encode()
-    for name in modules:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None and os.path.exists(spec.origin):
-            with open(spec.origin, "rb") as file:
-                key += b"\0" + file.read()
-    return key
 
 
 _default: Cache | None = None

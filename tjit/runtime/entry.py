@@ -15,14 +15,14 @@ import numpy as np
 from tjit import recording
 from tjit.errors import TjitError
 from tjit.ops.apply import state
-from tjit.runtime.cache import default_cache, source_key
+from tjit.runtime.cache import default_cache
 from tjit.runtime.entry_layout import HEAD, SPEC, THREADS, Layout, Words, find_layout
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
+from tjit.runtime.version import compiler_version
 from tjit.tensor import Storage, Tensor
 
 __all__ = ["NativeCalls", "Spec", "forget_threads", "layout", "records", "register_thread"]
 
-_SOURCES = ("tjit.codegen.llvm.entry", "tjit.codegen.llvm.objects", "tjit.runtime.entry_layout", "tjit.runtime.link")
 _NEW_FROM_DESCR = 94  # in NumPy's table of C functions
 _METH_FASTCALL_KEYWORDS = 0x80 | 0x02
 _MOST_SPECS = 256
@@ -143,7 +143,7 @@ def _definition() -> _MethodDef | None:
 
 @cache
 def _load(found: Layout) -> LoadedImage:
-    cache, key = default_cache(), source_key(f"entry {host_machine()} {found.text()}", _SOURCES)
+    cache, key = default_cache(), f"entry {host_machine()} {compiler_version()} {found.text()}"
     data = cache.get(key, "image")
     if data is None:
         data = _compile_image(found).to_bytes()

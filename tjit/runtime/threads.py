@@ -15,14 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from tjit.errors import ArgumentError
-from tjit.runtime.cache import default_cache, source_key
+from tjit.runtime.cache import default_cache
 from tjit.runtime.collector import paused_collection
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
+from tjit.runtime.version import compiler_version
 
 __all__ = ["get_num_threads", "pool", "prepare", "set_num_threads", "symbols", "usable_cores"]
 
-# What the pool's image is made from and with: their text is its version.
-_SOURCES = ("tjit.codegen.llvm.threads", "tjit.codegen.llvm.objects", "tjit.runtime.link", "tjit.runtime.image")
 _TARGETS = {X86_64: "x86-64", AARCH64: "aarch64"}
 
 
@@ -127,7 +126,7 @@ def _function(name: str, *types: Any) -> Callable[..., int | None]:
 
 def _pool_image() -> Image:
     """From the disk cache, else compiled, which needs LLVM."""
-    cache, key = default_cache(), source_key(f"threads {host_machine()}", _SOURCES)
+    cache, key = default_cache(), f"threads {host_machine()} {compiler_version()}"
     data = cache.get(key, "image")
     if data is None:
         data = _compile_image().to_bytes()
