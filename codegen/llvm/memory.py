@@ -23,8 +23,9 @@ def bf16_value(f: Floats, x: ir.Value) -> ir.Value:
 
 def _to_even(f: Floats, x: ir.Value) -> ir.Value:
     b, bits = f.builder, f.to_bits(x)
+    # what is cut off goes up if it is more than half: the last bit that stays makes a half more than that
     odd = b.and_(b.lshr(bits, f.iconst(16)), f.iconst(1))
-    return b.add(bits, b.add(odd, f.iconst(0x7FFF)))
+    return b.add(b.or_(bits, odd), f.iconst(0x7FFF))
 
 
 def f16_bits(f: Floats, x: ir.Value) -> ir.Value:
