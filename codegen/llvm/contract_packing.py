@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from enum import Enum
+from math import gcd
 
+from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_tile import FEW_COLUMNS, NEAR_PERIOD, Style, Tiled, at_most, crowds, falls_together
+from tjit.ir.dims import Dim
 
 __all__ = ["CACHE_BYTES", "FEW_ROWS", "M_CELL", "Pack", "pack_a", "pack_b", "wastes"]
 
 FEW_ROWS = 64
 M_CELL = 256
 CACHE_BYTES = 16 << 20  # of b: more is read from memory each time
-_FAR_PERIOD = 2048  # bytes from line to line, of which a second-level cache keeps _FAR_LINES
-_FAR_LINES = 512
+_FAR_PERIOD = 128 << 10  # bytes from line to line of one place in the second-level cache
+_FAR_WAYS = 8  # lines of one place that it keeps
+_FAR_SETS = 64  # places, or more: all steps of a block of k have room in so many
+_SHORT = 512  # steps of k: of a that two columns of tiles read
 _B_BYTES = 2 << 20  # of b: more is worth packing
 _PASSES = 2  # over b, for fewer tiles of rows packing never pays
 
@@ -48,13 +53,23 @@ def pack_a(tiled: Tiled) -> Pack:
     m, n, k = kernel.m.extent, kernel.n.extent, kernel.k.extent
     if crowds(a, kernel) and not at_most(n, FEW_COLUMNS):
         return Pack.ALL
-    # one column of tiles reads each line but once or twice
+    # one column of tiles reads each line but once or twice, two of them not much more often
     once = at_most(n, tiled.columns) and at_most(m * k * a.buffer.dtype.itemsize, CACHE_BYTES)
-    if a.order == "rows" and not once and not at_most(k, _FAR_LINES) and falls_together(a.k_stride, _FAR_PERIOD, a):
+    twice = at_most(n, 2 * tiled.columns) and at_most(k, _SHORT)
+    if a.order == "rows" and not once and not twice and not _keeps_steps(a, k):
         return Pack.ALL
     if isinstance(m, int) and (m % rows == 0 or wastes(m % rows, m, rows)):
         return Pack.NONE
     return Pack.LAST
+
+
+def _keeps_steps(a: Operand, k: Dim) -> bool:
+    """Whether the second-level cache keeps the lines of all steps of k until the next tile reads their neighbours."""
+    if not falls_together(a.k_stride, _FAR_PERIOD // _FAR_SETS, a):
+        return True
+    assert isinstance(a.k_stride, int)
+    apart = gcd(_FAR_PERIOD, a.k_stride * a.buffer.dtype.itemsize)
+    return at_most(k, _FAR_WAYS * _FAR_PERIOD // apart - 1)
 
 
 def _fill_a(tiled: Tiled) -> Pack:
