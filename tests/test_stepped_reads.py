@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tjit
-from tjit.codegen.llvm.expressions import Lanes
+from tjit.codegen.llvm.positions import Lanes
 from tjit.ir.dims import Symbol, apart
 from tjit.nn import functional as F
 

@@ -14,8 +14,9 @@ import llvmlite.ir as ir
 from tjit.codegen.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.kernel import Accumulator, Axis, Contraction, ContractKernel, Expr, Load, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (

@@ -10,11 +10,12 @@ import llvmlite.ir as ir
 from tjit.codegen.axes import statements
 from tjit.codegen.kernel import Axis, Compute, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes, scopes
+from tjit.codegen.llvm.expressions import ExprEmitter, scopes
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.lookups import load_tables
 from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
 from tjit.codegen.llvm.narrow_indices import with_narrow_indices
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.register_tiles import RegisterTiles, fits_registers
 from tjit.codegen.llvm.rows_ahead import ask_for

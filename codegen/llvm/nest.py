@@ -28,9 +28,11 @@ from tjit.codegen.kernel import (
     kernel_symbols,
     nest_statements,
 )
+from tjit.codegen.llvm.accesses import Access, Accesses
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.reductions import Accumulation, neutral
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.target import Target
@@ -94,11 +96,19 @@ def _emit_entry(kernel: NestKernel, nest: ir.Function) -> None:
     b.ret_void()
 
 
+class _Memory(Accesses):
+    """Single elements."""
+
+    def address(self, access: Access) -> ir.Value:
+        return self.b.gep(access.pointer, [self.positions(access.offset)], source_etype=access.element, inbounds=True)
+
+
 class _Expressions(ExprEmitter):
     """Expressions of a nest: one lane, and the nest's locals."""
 
     def __init__(self, builder: ir.IRBuilder, target: Target, ints: Integers, pointers: dict[str, ir.Value]) -> None:
         super().__init__(builder, target, Lanes(None, 1), ints, pointers)
+        self.memory = _Memory(target, self.positions, pointers)
         self.values: dict[str, Lane] = {}
         self.variables: dict[str, ir.Value] = {}
 
@@ -116,9 +126,6 @@ class _Expressions(ExprEmitter):
             return self.values[local.name]
         slot = self.variables[local.name]
         return Lane(self.b.load(slot, typ=self.scalars.register_type(local.dtype)), local.dtype)
-
-    def _address(self, pointer: ir.Value, offset: Dim, element: ir.Type) -> ir.Value:
-        return self.b.gep(pointer, [self.positions(offset)], source_etype=element, inbounds=True)
 
 
 class _Nest:
@@ -166,7 +173,6 @@ class _Nest:
                 assert isinstance(most, int)
                 element = scalars.memory_type(buffer.dtype)
                 pointers[buffer.name] = stack(self.b, ir.ArrayType(element, max(1, most)), _LINE)
-        self.exprs.pointers = pointers
 
     def emit(self) -> ir.Function:
         self._body(self.kernel.body)

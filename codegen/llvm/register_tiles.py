@@ -18,9 +18,10 @@ import llvmlite.ir as ir
 from tjit.codegen.axes import expressions, statements
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Store
 from tjit.codegen.lanes import crosses
-from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loop_plan import LIGHT
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.transpose import transposed
 from tjit.codegen.llvm.vectors import counted_loop, i64

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import LoopKernel, Store
-from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes, scopes
+from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, scopes
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.vectors import I64, counted_loop, i64, numbers, splat
 from tjit.codegen.run_on import RunOn
 

@@ -8,8 +8,9 @@ import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Axis, Load, ScatterKernel, Store, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.rows_ahead import ask_for, find_targets_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import I64, PTR, i64, lanes_below

@@ -16,9 +16,10 @@ import llvmlite.ir as ir
 
 from tjit.codegen.kernel import SortKernel, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.keys import Keys
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.sort_digits import COUNTS_BYTES, emit_digit_sort, emit_insertion_sort
 from tjit.codegen.llvm.sort_lanes import Columns, lanes_of

@@ -29,8 +29,9 @@ from tjit.codegen.kernel import (
     fold_up,
 )
 from tjit.codegen.lanes import crosses
-from tjit.codegen.llvm.expressions import ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.transpose import transposed
 from tjit.codegen.llvm.vectors import counted_loop, i64, numbers, splat

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Store, walk
-from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter, Lanes
+from tjit.codegen.llvm.expressions import EmitterOf, ExprEmitter
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.reductions import join, neutral, running_dtype
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.vectors import counted_loop, i64, lanes_below, stack

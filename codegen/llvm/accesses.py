@@ -1,0 +1,250 @@
+"""Elements of buffers to and from the lanes of a vector, by where the lanes' elements lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import llvmlite.ir as ir
+
+from tjit.codegen.lanes import NEAR
+from tjit.codegen.llvm.positions import Positions
+from tjit.codegen.llvm.target import Target
+from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbers, poison, splat, stack, zeros
+from tjit.codegen.run_on import MOST_WINDOWS, windows
+from tjit.ir.dims import Dim, coefficient, substitute, symbols
+
+__all__ = ["Access", "Accesses", "both"]
+
+_NEAR = 4  # elements from lane to lane: the lines between are written anyway
+_LINE = 64  # bytes: buffers that are stored past the caches are aligned to as many
+
+
+def both(b: ir.IRBuilder, x: ir.Value | None, y: ir.Value | None) -> ir.Value | None:
+    """Whether two conditions hold; None is one that always does."""
+    return y if x is None else x if y is None else b.and_(x, y)
+
+
+class Access(NamedTuple):
+    """An element for each lane, `offset` elements beyond `pointer`, of `size` bytes."""
+
+    pointer: ir.Value
+    offset: Dim
+    element: ir.Type
+    size: int
+
+
+class Accesses:
+    """Loads and stores at index expressions, at the builder's position.
+
+    Args:
+        positions: the index expressions in every lane.
+        pointers: of buffers, by name; the dummy's is added.
+    """
+
+    def __init__(self, target: Target, positions: Positions, pointers: dict[str, ir.Value]) -> None:
+        self.b = positions.b
+        self.target = target
+        self.lanes = positions.lanes
+        self.ints = positions.ints
+        self.positions = positions
+        self.pointers = pointers
+        self._axes = positions.lanes.symbols
+
+    def load(self, access: Access, valid: ir.Value | None, sure: ir.Value | None) -> ir.Value:
+        """The active lanes' elements; the others are any.
+
+        Args:
+            valid: i1 (vector): lanes that may touch memory; None: all.
+            sure: i1: whether any lane may; None: yes.
+        """
+        _, offset, element, size = access
+        width, lane = self.lanes.width, self.lanes.symbol
+        k = 0 if lane is None else coefficient(offset, lane)
+        mask = both(self.b, valid, self.lanes.mask)
+        step = k if isinstance(k, int) and self.lanes.run is None else 0
+        if width == 1 or step == 1 or (1 < step <= NEAR and (mask is None or self.target.masks)):
+            at = self.address(access)
+            sure = both(self.b, valid, sure) if width == 1 else sure
+            # not masks that are all off: a processor takes long over those beyond the memory there is
+            at = at if sure is None else self.b.select(sure, at, self._dummy())
+            if width == 1:
+                return self.b.load(at, typ=element, align=size)
+            if mask is not None:
+                return self._load_masked(at, element, step, size, mask)
+            if step == 1:
+                return self.b.load(at, typ=ir.VectorType(element, width), align=size)
+            return self._load_near(at, step, element, size)
+        mask = self.in_each(mask, sure)
+        if step == -1 and mask is None:
+            return self._load_near(self.address(access), step, element, size)
+        return self.load_each(self._places(access), element, self.in_each(valid, sure))
+
+    def _load_masked(self, at: ir.Value, element: ir.Type, step: int, size: int, mask: ir.Value) -> ir.Value:
+        """Every `step`-th element where lanes are on: whole vectors under a mask."""
+        b, width = self.b, self.lanes.width
+        wide = ir.VectorType(element, step * (width - 1) + 1)
+        if step == 1:
+            return masked_load(b, at, mask, wide, size)
+        loaded = masked_load(b, at, self._spread_mask(mask, step), wide, size)
+        return b.shuffle_vector(loaded, poison(wide), numbers(tuple(range(0, wide.count, step))))
+
+    def _load_near(self, first: ir.Value, k: int, element: ir.Type, size: int) -> ir.Value:
+        """Lanes `k` elements apart, or backwards: picked out of whole vectors that end with the last lane's element."""
+        width = self.lanes.width
+        kind = ir.VectorType(element, width)
+        span = (width - 1) * abs(k) + 1
+        start = 1 - span if k < 0 else 0
+        places = [start + min(n * width, span - width) for n in range(abs(k))]
+        result = poison(kind)
+        for n, place in enumerate(places):
+            at = self.b.gep(first, [ir.Constant(I64, place)], source_etype=element)
+            loaded = self.b.load(at, typ=kind, align=size)
+            inside = [(j * k - place, j * k >= start + n * width) for j in range(width)]
+            picked = [width + i if new and 0 <= i < width else j for j, (i, new) in enumerate(inside)]
+            result = self.b.shuffle_vector(result, loaded, numbers(tuple(picked)))
+        return result
+
+    def load_run(self, access: Access, inside: tuple[bool, ...]) -> ir.Value:
+        """Lanes that run on from row to row: picked out of the vectors that hold those inside; the others are any."""
+        _, offset, element, size = access
+        steps, width, mask = self.lanes.steps(offset), self.lanes.width, self.lanes.mask
+        assert steps is not None
+        kind, at = ir.VectorType(element, width), self.address(access)
+        if all(inside) and steps == tuple(range(steps[0], steps[0] + width)):
+            at = self._moved(at, steps[0], element)
+            return self.b.load(at, typ=kind, align=size) if mask is None else masked_load(self.b, at, mask, kind, size)
+        wanted = [s for s, on in zip(steps, inside, strict=True) if on]
+        starts = windows(wanted, width)
+        if len(starts) > MOST_WINDOWS or not self.target.masks:
+            on = None if all(inside) else numbers(tuple(map(int, inside)), ir.IntType(1))
+            return self.load_each(self._places(access), element, on)
+        if len(set(wanted)) == 1 and mask is None:
+            return splat(self.b, self.b.load(self._moved(at, wanted[0], element), typ=element, align=size), width)
+        result = poison(kind)
+        for start in starts:
+            places = [s - start if on else -1 for s, on in zip(steps, inside, strict=True)]
+            window = masked_load(self.b, self._moved(at, start, element), self._used(places), kind, size)
+            picked = [width + p if 0 <= p < width else j for j, p in enumerate(places)]
+            result = self.b.shuffle_vector(result, window, numbers(tuple(picked)))
+        return result
+
+    def _used(self, places: Sequence[int]) -> ir.Value:
+        """Which elements of a vector the active lanes take, given the element of each lane (-1: none).
+
+        Active lanes come first, so that an element is used if the first lane that takes it is active.
+        """
+        width, mask = self.lanes.width, self.lanes.mask
+        if mask is None:
+            return numbers(tuple(int(i in places) for i in range(width)), ir.IntType(1))
+        off = ir.Constant(ir.VectorType(ir.IntType(1), width), None)
+        lanes = tuple(places.index(i) if i in places else width for i in range(width))
+        return self.b.shuffle_vector(mask, off, numbers(lanes))
+
+    def load_each(self, places: Iterable[ir.Value], element: ir.Type, valid: ir.Value | None) -> ir.Value:
+        """Lane by lane, from anywhere; lanes that must not touch memory read a dummy."""
+        loaded = [self.b.load(at, typ=element) for at in self._guarded(places, both(self.b, valid, self.lanes.mask))]
+        if self.lanes.width == 1:
+            return loaded[0]
+        result = poison(ir.VectorType(element, self.lanes.width))
+        for j, value in enumerate(loaded):
+            result = self.b.insert_element(result, value, ir.Constant(I32, j))
+        return result
+
+    def store(self, value: ir.Value, access: Access, *, past_caches: bool) -> None:
+        """Write the active lanes of a value that is as it is to be in memory.
+
+        Args:
+            past_caches: the buffer is aligned then.
+        """
+        size = access.size
+        width, symbol = self.lanes.width, self.lanes.symbol
+        if width == 1:
+            self.b.store(value, self.address(access), align=size)
+            return
+        k = coefficient(access.offset, symbol) if symbol is not None else 0
+        if isinstance(k, int) and k == 1:
+            at = self._moved(self.address(access), self.lanes.first, access.element)
+            if self.lanes.mask is None:
+                stored = self.b.store(value, at, align=min(width * size, _LINE) if past_caches else size)
+                if past_caches:
+                    stored.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
+            else:
+                masked_store(self.b, value, at, self.lanes.mask, size)
+            return
+        if isinstance(k, int) and 1 < k <= _NEAR and self.target.masks:
+            self._store_near(value, self.address(access), k, size)
+            return
+        for n, at in enumerate(self._guarded(self._places(access), self.lanes.mask)):
+            self.b.store(self.b.extract_element(value, ir.Constant(I32, n)), at)
+
+    def _store_near(self, value: ir.Value, at: ir.Value, step: int, size: int) -> None:
+        """Write every `step`-th element: whole vectors under a mask."""
+        places = _spread_places(self.lanes.width, step)
+        spread = self.b.shuffle_vector(value, poison(value.type), places)
+        masked_store(self.b, spread, at, self._spread_mask(self.lanes.mask, step), size)
+
+    def _spread_mask(self, mask: ir.Value | None, step: int) -> ir.Value:
+        """Lanes `step` apart, those between are off."""
+        kind = ir.VectorType(ir.IntType(1), self.lanes.width)
+        mask = ir.Constant(kind, [1] * self.lanes.width) if mask is None else mask
+        return self.b.shuffle_vector(mask, zeros(kind), _spread_places(self.lanes.width, step))
+
+    def in_each(self, valid: ir.Value | None, sure: ir.Value | None) -> ir.Value | None:
+        """A condition of each lane, and one of all of them, in each lane."""
+        return valid if sure is None else both(self.b, valid, splat(self.b, sure, self.lanes.width))
+
+    def address(self, access: Access) -> ir.Value:
+        """Of lane 0's element; what no lane changes is added apart, so that it can be hoisted."""
+        pointer, offset, element, _ = access
+        fixed = substitute(offset, {s: 0 for s in symbols(offset) if s in self._axes})
+        base = self.b.gep(pointer, [self.ints.dim(fixed)], source_etype=element, inbounds=False)
+        if fixed == offset:
+            return base
+        return self.b.gep(base, [self.ints.dim(offset - fixed)], source_etype=element, inbounds=False)
+
+    def _moved(self, at: ir.Value, step: int, element: ir.Type) -> ir.Value:
+        """The address `step` elements further."""
+        return self.b.gep(at, [ir.Constant(I64, step)], source_etype=element) if step else at
+
+    def _places(self, access: Access) -> Iterator[ir.Value]:
+        """The address of each lane's element."""
+        steps = self.lanes.steps(access.offset)
+        if steps is None:
+            yield from self.picked_places(access.pointer, self.positions(access.offset), access.element)
+            return
+        at = self.address(access)
+        for step in steps:
+            yield self._moved(at, step, access.element)
+
+    def picked_places(self, pointer: ir.Value, offsets: ir.Value, element: ir.Type) -> Iterator[ir.Value]:
+        """The address of each lane's element, given the offsets as a vector."""
+        for n in range(self.lanes.width):
+            offset = offsets if self.lanes.width == 1 else self.b.extract_element(offsets, ir.Constant(I32, n))
+            yield self.b.gep(pointer, [offset], source_etype=element)
+
+    def _guarded(self, places: Iterable[ir.Value], mask: ir.Value | None) -> Iterator[ir.Value]:
+        """The addresses of the lanes that are on, and a dummy's for the others."""
+        for n, at in enumerate(places):
+            if mask is None:
+                yield at
+            else:
+                on = mask if self.lanes.width == 1 else self.b.extract_element(mask, ir.Constant(I32, n))
+                yield self.b.select(on, at, self._dummy())
+
+    def _dummy(self) -> ir.Value:
+        """Memory that may always be read and written."""
+        name = "dummy"
+        found = self.pointers.get(name)
+        if found is None:
+            kind = ir.VectorType(I64, NEAR * self.target.vector_bytes // 8)  # what one load reads at most
+            with self.b.goto_block(self.b.function.entry_basic_block):
+                found = stack(self.b, kind, align=16)
+                # a load of memory never written would be undefined
+                self.b.store(zeros(kind), found, align=16)
+            self.pointers[name] = found
+        return found
+
+
+def _spread_places(width: int, step: int) -> ir.Constant:
+    return numbers(tuple(i // step if i % step == 0 else width for i in range(step * (width - 1) + 1)))
