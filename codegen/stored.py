@@ -85,16 +85,25 @@ def _index_operands(node: Node, producer: dict[Value, Node], stored: set[Value])
 
 def _stored_operand(operand: Any, producer: dict[Value, Node], allowed: frozenset[str]) -> Value | None:
     """The value under movement (and `allowed` elementwise ops) that has to be in memory, if it is not already."""
+    narrowed: Value | None = None  # what is computed is stored as narrow as it is read
     while isinstance(operand, Value):
         node = producer.get(operand)
-        if node is None or node.op.kind in STORED_KINDS:
+        if node is None:
             return None
+        if node.op.kind in STORED_KINDS:
+            return narrowed
         if node.op.kind == "index":
             return operand if node.op.name in INLINE_INDEX else None
         if node.op.kind == "create":
             return operand if node.op.name == "constant" else None
-        if node.op.kind == "movement" or node.op.name in allowed:
-            operand = node.operands[0]
-            continue
-        return operand
+        if node.op.kind != "movement" and node.op.name not in allowed:
+            return narrowed or operand
+        if narrowed is None and _narrows(node):
+            narrowed = operand
+        operand = node.operands[0]
     return None
+
+
+def _narrows(node: Node) -> bool:
+    """Whether it is a cast to a dtype of fewer bytes."""
+    return node.op.name == "cast" and node.result.type.dtype.itemsize < node.operands[0].type.dtype.itemsize

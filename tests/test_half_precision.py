@@ -134,3 +134,16 @@ def test_an_op_of_many_steps_is_rounded_once(name, shape, dtype, rng):
     off = np.abs(got.float().numpy() - want.float().numpy())
     assert (off <= np.maximum(step, 2**-24)).all()
     assert (off > 0).mean() < 0.02
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_what_a_product_reads_is_stored_as_narrow_as_it_is(dtype, rng):
+    q, k, v = (_eighths(rng, 2, 40, 16, dtype=dtype) for _ in "qkv")
+
+    @tjit.compile
+    def attention(q, k, v):
+        return (q @ k.transpose(-1, -2) * 0.25).softmax(-1) @ v
+
+    temps = [line for line in attention.lower(q, k, v).text("schedule").splitlines() if "[2, 40, 40] at" in line]
+    assert len(temps) == 2
+    assert all(f": {dtype}[" in line for line in temps)
