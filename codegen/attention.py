@@ -104,7 +104,7 @@ class _Builder:
         return f64 if self.node.results[0].type.dtype is f64 else f32
 
     def _read(self, operand: Operand, *axes: Axis) -> Expr:
-        return self.expander.operand(operand, self._index(*axes))
+        return self.expander.number(operand, self._index(*axes))
 
     def _index(self, *axes: Axis) -> Indices:
         return tuple(axis.index for axis in (*self.batch, *axes))

@@ -25,6 +25,7 @@ from tjit.codegen.kernel import (
     Store,
 )
 from tjit.codegen.lanes import column_axis, stores_across
+from tjit.codegen.scalars import held
 from tjit.dataclass import dataclass
 from tjit.dtypes import f32, f64, i32, i64
 from tjit.ir.dims import Dim, Symbol, is_one, product, substitute, symbols
@@ -356,11 +357,11 @@ def build_contract(
     by_axis = {group.axis[s]: d for s, d in names.items()}
     batch_index = tuple(x.index for x in batch)
     expander = Expander(program, buffer_of)
-    a_expr = expander.operand(a, (*batch_index, m.index, k.index))
-    b_expr = expander.operand(b, (*batch_index, k.index, n.index))
+    a_expr = expander.number(a, (*batch_index, m.index, k.index))
+    b_expr = expander.number(b, (*batch_index, k.index, n.index))
     dtype = item.value.type.dtype
     own_index = tuple(x.index for x in axes)
-    accumulator = Accumulator(dtype)
+    accumulator = Accumulator(held(dtype) if program.wide else dtype)
     expander.member[item.value] = lambda index: accumulator
     epilogue: list[Store] = []
     if needed(item.value):
@@ -413,7 +414,7 @@ def build_scatter(program: Program, item: Item, buffer_of: BufferOf, store_to: B
     else:
         pick = expander.operand(picks, at)
         index = (*at[:dim], symbol.dim, *at[dim + 1 :])
-    value = expander.operand(source, at)
+    value = expander.number(source, at)
     target = store_to(item.value)
     add = node.op.name in ("scatter_add", "index_add")
     return ScatterKernel(name, (), (target,), axes, target, index, ((symbol, pick, extent),), value, add, node.location)

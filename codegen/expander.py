@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from math import copysign
 from typing import Any
 
 from tjit.codegen.items import Program, picked_from, pieces
-from tjit.codegen.kernel import Buffer, Compute, Const, Expr, Index, Load
+from tjit.codegen.kernel import Buffer, Compute, Const, Expr, Index, Load, converted
+from tjit.codegen.scalars import held
 from tjit.dataclass import dataclass
-from tjit.dtypes import DType, bool_, i64
+from tjit.dtypes import bool_, i64
 from tjit.ir.dims import Dim, DimExpr
 from tjit.ir.graph import Literal, Node, Value
 from tjit.ir.op import OPS
@@ -29,6 +30,7 @@ class Expander:
         buffer_of: the buffer of a value that is in memory.
         member: values this kernel makes itself, to what stands for them at an index (None: write them out).
         rows: (value, index) to the row buffer that an earlier loop left it in.
+        widened: elements to what stands for them in f32, if they are of f16 or bf16.
         touched: every (value, index) written out since it was last cleared.
     """
 
@@ -38,9 +40,15 @@ class Expander:
     rows: dict[tuple[Value, Indices], Expr] = field(default_factory=dict)
     touched: set[tuple[Value, Indices]] = field(default_factory=set)
     memo: dict[tuple[Value, Indices], Expr] = field(default_factory=dict)
+    widened: dict[Expr, Expr] = field(default_factory=dict)
     bindings: int = 0
 
-    def operand(self, operand: Any, index: Indices, dtype: DType | None = None) -> Expr:
+    def number(self, operand: Any, index: Indices) -> Expr:
+        """The operand's element, of its own dtype."""
+        return converted(self.operand(operand, index), operand.type.dtype, None)
+
+    def operand(self, operand: Any, index: Indices) -> Expr:
+        """The operand's element; of f16 and bf16 it may be an f32 that is still to be rounded (`Program.wide`)."""
         if isinstance(operand, Literal):
             return Const(operand.value, operand.dtype)
         key = (operand, index)
@@ -106,6 +114,8 @@ class Expander:
         kind, name = node.op.kind, node.op.name
         if kind == "elementwise":
             operands = tuple(self.operand(o, index) for o in node.operands)
+            if self.program.wide:
+                return self._in_f32(node, operands)
             return Compute(node.op, operands, tuple(node.attrs.items()), node.result.type.dtype, node.location)
         if kind == "movement":
             return self._movement(node, index)
@@ -118,6 +128,18 @@ class Expander:
             return self._gather(node, index)
         assert name in ("concat", "slice_update"), name
         return self._select(node, index)
+
+    def _in_f32(self, node: Node, operands: Sequence[Expr]) -> Expr:
+        """What an elementwise node gives, f32 where that is f16 or bf16, of operands that may be f32 in their place."""
+        dtype, attrs = node.result.type.dtype, tuple(node.attrs.items())
+        if not dtype.is_floating_point:
+            # an extreme of a row is found among numbers that are compared with it as both are in memory
+            rounded = (converted(o, v.type.dtype, node.location) for o, v in zip(operands, node.operands, strict=True))
+            return Compute(node.op, tuple(rounded), attrs, dtype, node.location)
+        wide = tuple(self.widened.setdefault(o, _widened(o)) for o in operands)
+        if node.op.name == "cast":
+            return converted(wide[0], held(dtype), node.location)
+        return Compute(node.op, wide, attrs, held(dtype), node.location)
 
     def _movement(self, node: Node, index: Indices) -> Expr:
         (operand,) = node.operands
@@ -165,7 +187,7 @@ class Expander:
         for reshape in reshapes:
             assert reshape.op.index is not None
             where = reshape.op.index(where, reshape.operands[0].type, **reshape.attrs)
-        return Load(self.buffer_of(base), where, bindings=((symbol, pick, extent),))
+        return Load(self.buffer_of(base), where, bindings=((symbol, pick, extent),), location=node.location)
 
     def _select(self, node: Node, index: Indices) -> Expr:
         found = pieces(node, index)
@@ -175,6 +197,14 @@ class Expander:
             value = _with_conditions(self.operand(operand, inner), conditions)
             result = _select(conditions, value, result) if conditions else value
         return result
+
+
+def _widened(expr: Expr) -> Expr:
+    """An element in what it is computed in."""
+    dtype = held(expr.dtype)
+    if isinstance(expr, Const) and expr.dtype is not dtype:
+        return Const(float(expr.dtype.numpy.type(expr.value)), dtype)
+    return converted(expr, dtype, None)
 
 
 def _same_number(x: bool | int | float, y: bool | int | float) -> bool:
@@ -202,4 +232,8 @@ def _select(conditions: Any, value: Expr, other: Expr) -> Expr:
         high = Compute(OPS["lt"], (Index(e, i64), Index(n, i64)), (), bool_)
         both = Compute(OPS["bitwise_and"], (low, high), (), bool_)
         test = both if test is None else Compute(OPS["bitwise_and"], (test, both), (), bool_)
-    return Compute(OPS["where"], (test, value, other), (), value.dtype) if test is not None else value
+    if test is None:
+        return value
+    if value.dtype is not other.dtype:
+        value, other = _widened(value), _widened(other)
+    return Compute(OPS["where"], (test, value, other), (), value.dtype)

@@ -33,13 +33,13 @@ _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
 
 
-def fuse(storage: Storage, mark: str = "") -> Program:
+def fuse(storage: Storage, mark: str = "", *, wide: bool = False) -> Program:
     """Items and groups of a graph, in an order in which they can run.
 
     Args:
-        mark: what the names of kernels' own symbols begin with.
+        mark, wide: as of `Program`.
     """
-    program = Program(storage.graph, storage.overwrites, mark)
+    program = Program(storage.graph, storage.overwrites, mark, wide=wide)
     program.stored, program.blank = storage.stored, storage.blank
     while True:
         make_items(program)

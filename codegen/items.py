@@ -138,11 +138,15 @@ class Program:
 
     Attributes:
         mark: what the names of kernels' own symbols begin with.
+        wide: kernels hold f16 and bf16 as f32 from one elementwise op to the next (docs/design/0019).
     """
 
-    def __init__(self, graph: Graph, overwrites: dict[Value, Value] | None = None, mark: str = "") -> None:
+    def __init__(
+        self, graph: Graph, overwrites: dict[Value, Value] | None = None, mark: str = "", *, wide: bool = False
+    ) -> None:
         self.graph = graph
         self.mark = mark
+        self.wide = wide
         self.producer: dict[Value, Node] = graph.producers()
         self.overwrites = overwrites or {}
         self.stored: set[Value] = set()
@@ -157,7 +161,7 @@ class Program:
 
     def again(self, more: Collection[Value]) -> Program:
         """The same graph with `more` values in memory, before items are made."""
-        program = Program(self.graph, self.overwrites, self.mark)
+        program = Program(self.graph, self.overwrites, self.mark, wide=self.wide)
         program.stored, program.blank = self.stored.union(more), self.blank
         program.known = {
             item.value: item

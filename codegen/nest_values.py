@@ -153,13 +153,13 @@ class NestValues(Expander):
 
     # -- elements ------------------------------------------------------------------------------------------------------
 
-    def operand(self, operand: Operand, index: Indices = (), dtype: DType | None = None) -> Expr:
+    def operand(self, operand: Operand, index: Indices = ()) -> Expr:
         if isinstance(operand, Value):
             if operand in self.scalars:
                 return self.scalars[operand]
             if operand in self.arrays:
                 return self._load(operand, index)
-        return super().operand(operand, index, dtype)
+        return super().operand(operand, index)
 
     def _load(self, value: Value, index: Indices) -> Load:
         buffer = self.arrays[value]

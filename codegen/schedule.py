@@ -117,6 +117,7 @@ def schedule(
     strides: Sequence[tuple[Dim, ...] | None] = (),
     *,
     nests: bool = True,
+    wide: bool = False,
 ) -> Schedule:
     """The schedule of a graph of primitives.
 
@@ -124,11 +125,12 @@ def schedule(
         costs: the backend's answers.
         strides: for each input, the strides of its elements, or None for a contiguous one.
         nests: have loops over single elements be kernels of their own. Without, the program has every loop.
+        wide: as of `Program`: f16 and bf16 are rounded where they are stored, not after each op.
     """
     names = {s.name for v in graph.inputs for d in v.type.shape for s in symbols(d)}
     names |= {s.name for dims in strides for d in dims or () for s in symbols(d)}
     mark = _mark(names | bound_names(graph.nodes))
-    scheduler = Scheduler(graph, costs or Costs(), strides, names, nests=nests, mark=mark)
+    scheduler = Scheduler(graph, costs or Costs(), strides, names, nests=nests, mark=mark, wide=wide)
     scheduler.check_outputs()
     return scheduler.run()
 
@@ -174,6 +176,7 @@ class Scheduler:
         numbers: Iterator[int] | None = None,
         nests: bool = True,
         mark: str = "",
+        wide: bool = False,
     ) -> None:
         self.nests = nests
         self.mark = mark
@@ -182,7 +185,7 @@ class Scheduler:
         self.graph = graph = self.storage.graph
         self.costs = costs
         self.known = known
-        self.program: Program = fuse(self.storage, mark)
+        self.program: Program = fuse(self.storage, mark, wide=wide)
         self.buffers: dict[Placed, Buffer] = {}
         self.placed_as: dict[Buffer, Placed] = {}
         self.overwritten = set(self.storage.overwrites.values())
@@ -235,7 +238,7 @@ class Scheduler:
 
     def inner(self, graph: Graph, strides: Sequence[tuple[Dim, ...] | None]) -> Scheduler:
         """The scheduler of a region inside."""
-        return Scheduler(graph, self.costs, strides, self.known, self.numbers, self.nests, self.mark)
+        return Scheduler(graph, self.costs, strides, self.known, self.numbers, self.nests, self.mark, self.program.wide)
 
     def check_outputs(self) -> None:
         """

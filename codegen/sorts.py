@@ -26,7 +26,7 @@ def build_sort(
     parallel = tuple(Axis(program.named(f"p{n}", shape[d]), shape[d]) for n, d in enumerate(others))
     index = [a.index for a in parallel]
     index.insert(dim, row.index)
-    value = Expander(program, buffer_of).operand(x, tuple(index))
+    value = Expander(program, buffer_of).number(x, tuple(index))
     element, place = Local("element", value.dtype), Local("place", i64)
     stores = tuple(
         Store(store_to(result), tuple(index), local, node.location)

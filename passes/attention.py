@@ -14,7 +14,7 @@ from tjit.ops.attention import plain_attention
 from tjit.passes.claims import is_attention_claimed
 from tjit.passes.rewrite import Rewriter, rewrite
 
-__all__ = ["find_attention"]
+__all__ = ["find_attention", "find_attention_fast"]
 
 _WIDEST = 512  # elements of a query or a value: of more, the products alone take the time
 
@@ -34,11 +34,14 @@ class _Scores:
     hides: bool = False
 
 
-def find_attention(graph: Graph) -> Graph:
+def find_attention(graph: Graph, fast_math: bool = False) -> Graph:
     """softmax(query @ key.T * scale + mask) @ value as one node, where a backend has a kernel for it.
 
-    Products, softmax and mask may be read nowhere else: what is read is in memory. Those of f16 and bf16 stay, as the
-    formula rounds the scores and the weights to these, and the kernel does not.
+    Products, softmax and mask may be read nowhere else: what is read is in memory.
+
+    Args:
+        fast_math: also those of f16, though the formula rounds scores and weights to it and the kernel does not. Those
+            of bf16 stay in any case: products of bf16 have instructions of their own, which the kernel's are too wide for.
 
     Before:
         graph f(%q: f32[4, 64, 16], %k: f32[4, 64, 16], %v: f32[4, 64, 16]) -> f32[4, 64, 16] {
@@ -71,13 +74,18 @@ def find_attention(graph: Graph) -> Graph:
         if softmax is None or softmax.attrs["dim"] != softmax.result.type.ndim - 1 or not isinstance(value, Value):
             return None
         found = _scores(rewriter, softmax.operands[0], reads)
-        if found is None or not _is_worth(found, value):
+        if found is None or not _is_worth(found, value, fast_math):
             return None
         operands = [found.query, found.key, value, *(() if found.mask is None else (found.mask,))]
         attrs: dict[str, Any] = {"scale": found.scale, "hides": found.hides}
         return rewriter.trace(node, plain_attention, operands, **attrs)
 
     return rewrite(graph, fuse)
+
+
+def find_attention_fast(graph: Graph) -> Graph:
+    """`find_attention` with fast_math."""
+    return find_attention(graph, fast_math=True)
 
 
 def _reads(nodes: Sequence[Node]) -> Counter[Value]:
@@ -162,9 +170,10 @@ def _transposed(rewriter: Rewriter, operand: Operand) -> Value | None:
     return key if swapped and isinstance(key, Value) else None
 
 
-def _is_worth(found: _Scores, value: Value) -> bool:
+def _is_worth(found: _Scores, value: Value, fast_math: bool) -> bool:
     query, key = found.query.type, found.key.type
-    if min(query.ndim, key.ndim, value.type.ndim) < 2 or value.type.dtype in (f16, bf16):
+    stays = value.type.dtype is bf16 or (value.type.dtype is f16 and not fast_math)
+    if stays or min(query.ndim, key.ndim, value.type.ndim) < 2:
         return False
     narrow = all(isinstance(d, int) and d <= _WIDEST for d in (query.shape[-1], value.type.shape[-1]))
     return narrow and is_attention_claimed(query, value.type)

@@ -11,7 +11,7 @@ from tjit.ir.graph import Graph, Node
 from tjit.ir.printer import print_graph
 from tjit.ir.verify import verify
 from tjit.passes.algebra import simplify_algebra, simplify_algebra_fast
-from tjit.passes.attention import find_attention
+from tjit.passes.attention import find_attention, find_attention_fast
 from tjit.passes.carried import uncarry_invariants
 from tjit.passes.common_nodes import merge_common_nodes
 from tjit.passes.constants import fold_constants
@@ -49,7 +49,11 @@ DEFAULT: tuple[Pass, ...] = (
 )
 
 # Identities of real numbers too, for those who ask for them.
-_FAST: dict[Pass, Pass] = {simplify_algebra: simplify_algebra_fast, narrow_sums: narrow_sums_fast}
+_FAST: dict[Pass, Pass] = {
+    find_attention: find_attention_fast,
+    simplify_algebra: simplify_algebra_fast,
+    narrow_sums: narrow_sums_fast,
+}
 FAST_MATH: tuple[Pass, ...] = tuple(_FAST.get(p, p) for p in DEFAULT)
 
 # For a backend that claims no composite, on the graph that DEFAULT left.

@@ -147,3 +147,54 @@ def test_what_a_product_reads_is_stored_as_narrow_as_it_is(dtype, rng):
     temps = [line for line in attention.lower(q, k, v).text("schedule").splitlines() if "[2, 40, 40] at" in line]
     assert len(temps) == 2
     assert all(f": {dtype}[" in line for line in temps)
+
+
+# -- fast_math: rounded where it is stored -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("shape", [(8,), (67, 131)], ids=str)
+def test_fast_math_rounds_a_chain_once(shape, dtype, rng):
+    def chain(x, y):
+        z = (x * y + x) * y - x
+        return z * y, tjit.cat([z, x]).abs() * y.sum()
+
+    x, y = (tjit.tensor(rng.standard_normal(shape)).to(dtype) for _ in "xy")
+    found = tjit.compile(chain, fast_math=True)(x, y)
+
+    z, w = (x.to(tjit.float32), y.to(tjit.float32))
+    exact = chain(z, w)
+    assert_same(found[0], exact[0].to(dtype))
+    np.testing.assert_allclose(
+        found[1].to(tjit.float32).numpy(), exact[1].numpy(), rtol=2 * tjit.finfo(dtype).eps, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_fast_math_finds_extremes_among_what_it_compares(dtype, rng):
+    x = tjit.tensor(rng.standard_normal((67, 131))).to(dtype)
+
+    found = tjit.compile(PROGRAMS["compared"], fast_math=True)(x).numpy()
+
+    assert found.any(-1).all()
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("name", [n for n in PROGRAMS if n not in ("compared", "extremes", "integers", "branch")])
+def test_fast_math_is_near_f32(name, dtype, rng):
+    x = _eighths(rng, 33, 40, dtype=dtype)
+    found, exact = tjit.compile(PROGRAMS[name], fast_math=True)(x), PROGRAMS[name](x.to(tjit.float32))
+
+    for got, want in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, exact)), strict=True):
+        most = float(want.abs().max())
+        error = np.abs(got.to(tjit.float32).numpy() - want.numpy()).max()
+        assert error <= 8 * tjit.finfo(dtype).eps * most
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_kernels_say_where_they_round(fast, rng):
+    x = _eighths(rng, 67, 131, dtype=tjit.bfloat16)
+    stages = tjit.compile(lambda x: ((x * 1.5 + x) * x - x).relu(), fast_math=fast).lower(x)
+
+    assert (stages.text("triton").count("tl.bfloat16") == 1) is fast  # the store's
+    assert ("bf16 = " not in stages.text("schedule")) is fast

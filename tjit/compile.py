@@ -69,7 +69,9 @@ def compile(
             or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
             the start. False: never; each shape and each number is compiled for itself. A dim that an annotation names
             is symbolic from the start, within its bounds: `def f(x: tjit.Tensor[tjit.Dim("batch", max=64), 784])`.
-        fast_math: allow identities that hold for real numbers but not for every float.
+        fast_math: allow identities that hold for real numbers but not for every float, and compute f16 and bf16 in f32
+            from one elementwise op to the next: they are rounded where they are stored, multiplied as matrices,
+            compared or sorted, where otherwise each op rounds as it does outside of compiled functions.
         checkpoint: the gradient of the function, taken from outside, keeps its arguments alone and computes the rest
             again. `tjit.checkpointed` does the same for a loop, `tjit.utils.checkpoint.checkpoint` for a call.
         tune: measure a few ways to cut each large contraction at the first call, and keep the fastest: in the disk

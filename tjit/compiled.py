@@ -429,9 +429,9 @@ def _lowered(graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: B
         from tjit.passes.frozen import split_frozen
 
         program, laid = split_frozen(passes())
-        return schedule(program, options.costs(host_target()), _laid_strides(strides, laid))
+        return schedule(program, options.costs(host_target()), _laid_strides(strides, laid), wide=options.fast_math)
 
-    return Lowered(graph, passes, plan)
+    return Lowered(graph, passes, plan, wide=options.fast_math)
 
 
 def _passed(graph: Graph, options: BuildOptions) -> Graph:
@@ -485,9 +485,10 @@ def _build(
                 threads.prepare()
             objects.add(kernel)
 
-        plan = schedule(run, replace(options.costs(target), decided=decided), _laid_strides(strides, laid))
+        costs = replace(options.costs(target), decided=decided)
+        plan = schedule(run, costs, _laid_strides(strides, laid), wide=options.fast_math)
         clock.lap("schedule")
-        low = Lowered(graph, lambda: final, lambda: plan)
+        low = Lowered(graph, lambda: final, lambda: plan, wide=options.fast_math)
         for stage in ("passes", "schedule", "llvm", "asm", "triton"):
             dump_stage(graph.name, stage, lambda stage=stage: low.text(stage))
         image = objects.image(plan)

@@ -26,6 +26,7 @@ class Lowered:
         graph: as captured.
         passes: runs the passes; gives the final graph.
         schedule: gives the schedule.
+        wide: f16 and bf16 are rounded where they are stored, not after each op.
         backward: the stages of the gradient's program, where the call is differentiated from outside.
     """
 
@@ -33,6 +34,7 @@ class Lowered:
     passes: Callable[[], Graph]
     schedule: Callable[[], Any]
     target: Any = None
+    wide: bool = False
     backward: Lowered | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -84,9 +86,9 @@ class Lowered:
 
         claimed = self.passes()
         graph = run_passes(claimed, UNCLAIMED) if any(n.op.decompose for n in each_node(claimed.nodes)) else claimed
-        steps = kernel_steps(self.schedule() if graph is claimed else schedule(graph))
+        steps = kernel_steps(self.schedule() if graph is claimed else schedule(graph, wide=self.wide))
         if any(isinstance(s.kernel, NestKernel) for s in steps):  # which run on one thread of a processor
-            steps = kernel_steps(schedule(graph, nests=False))
+            steps = kernel_steps(schedule(graph, nests=False, wide=self.wide))
         return [emit_kernel(k) for k in {s.kernel.name: s.kernel for s in steps}.values()]
 
     def _triton(self) -> str:

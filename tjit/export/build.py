@@ -81,7 +81,7 @@ _OF_THE_POOL = {"tjit.parallel_for", "tjit.pool_threads"}
 
 
 def _program(graph: Graph, target: Target, options: BuildOptions) -> tuple[Image, ProgramInfo]:
-    plan = schedule(graph, options.costs(target))
+    plan = schedule(graph, options.costs(target), wide=options.fast_math)
     info = program_info(plan)
     # the user's folders are nobody's business
     checks = tuple((n, os.path.basename(file), line, text) for n, file, line, text in info.checks)
