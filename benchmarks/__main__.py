@@ -8,8 +8,8 @@
 
 Each framework runs a row in its own process, on as many threads as the others; answers are checked against NumPy
 before anything is timed; the frameworks take turns in short rounds, and medians are shown. A short run keeps what peers
-compile and what NumPy answers in ~/.cache/tjit-benchmarks (TJIT_BENCHMARKS_CACHE), and leaves torch.compile out of rows
-that there is no time to compile: --budget 800 has time for all. ratio is the best peer's
+compile and what NumPy answers in ~/.cache/tjit-benchmarks (TJIT_BENCHMARKS_CACHE), and leaves torch.compile and Numba
+out of rows that there is no time to compile: --budget 800 has time for all. ratio is the best peer's
 time over tjit's, distance tjit's time over the floor, first and disk are tjit's first call with an empty disk cache and
 with a filled one. Floors of memory count every byte as coming from it: rows that fit in the last cache can be below.
 """
@@ -82,7 +82,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--frameworks", type=frameworks, metavar="A,B", help=", ".join(FRAMEWORKS))
     add("--no-torch-compile", action="store_true", help="leave torch.compile out: it compiles for seconds")
     add("--threads", type=positive, default=default_threads(), metavar="N", help="for each framework (%(default)s)")
-    add("--quick", action="store_true", help="fewer rounds, a process keeps its framework, no numba")
+    add("--quick", action="store_true", help="fewer rounds, a process keeps its framework")
     add(
         "--budget",
         type=float,
@@ -98,8 +98,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, help="of --bits, for a row on a number of threads: fewer runs of long rows")
     add("--list", action="store_true", help="print the rows' names and stop")
     options = parser.parse_args(argv)
-    if options.frameworks is None:  # numba's loops are seldom the best peer, and compile for half a minute
-        options.frameworks = [name for name in FRAMEWORKS if not (options.quick and name == "numba")]
+    if options.frameworks is None:
+        options.frameworks = [*FRAMEWORKS]
     if options.no_torch_compile:
         options.frameworks = [name for name in options.frameworks if name != "torch.compile"]
     return options

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.elementwise import gelu_reference
 from benchmarks.reductions import softmax_reference
-from benchmarks.rows import Compile, Floor, Row, by_inputs, normals, shared
+from benchmarks.rows import Compile, Floor, Row, by_inputs, normals, numba_loops, shared
 
 __all__ = ["ROWS", "SWEPT"]
 
@@ -177,7 +177,7 @@ def product_row(m: int, n: int, k: int) -> Row:
         f"matmul {name}",
         normals([m, k], [k, n]),
         lambda a, b: a @ b,
-        {**shared(lambda _: product(lambda fn: fn)), **by_inputs(jax=product, numpy=product)},
+        {**shared(lambda _: product(lambda fn: fn)), **by_inputs(jax=product, numpy=product), **numba_loops("product")},
         Floor("multiply-adds, or memory", flops=2 * m * n * k, streamed=4 * (m * k + k * n + m * n)),
         quick=m == 1024,
     )
@@ -191,14 +191,17 @@ ROWS = [
         "matmul 512 x 768 x 3072 + bias + gelu",
         normals([512, 768], [768, 3072], [3072]),
         dense_reference,
-        by_inputs(tjit=dense_tjit, torch=dense_torch, jax=dense_jax),
+        {**by_inputs(tjit=dense_tjit, torch=dense_torch, jax=dense_jax), **numba_loops("dense_gelu")},
         Floor("multiply-adds of the product", flops=2 * 512 * 768 * 3072),
     ),
     Row(
         "matmul chain (1000x10)(10x1000)(1000x10)",
         normals([1000, 10], [10, 1000], [1000, 10]),
         lambda a, b, c: a @ (b @ c),
-        by_inputs(tjit=product_chain, torch=product_chain, jax=product_chain, numpy=product_chain_numpy),
+        {
+            **by_inputs(tjit=product_chain, torch=product_chain, jax=product_chain, numpy=product_chain_numpy),
+            **numba_loops("product_chain"),
+        },
         Floor(
             "multiply-adds of the two small products of a (b c), ten columns in sixteen lanes, on one core",
             flops=2 * 2 * 1000 * 10 * 16,
@@ -209,14 +212,14 @@ ROWS = [
         "attention 4 x 12 x 256 x 64",
         normals(HEADS, HEADS, HEADS),
         attention_reference,
-        by_inputs(tjit=attention_tjit, torch=attention_torch, jax=attention_jax),
+        {**by_inputs(tjit=attention_tjit, torch=attention_torch, jax=attention_jax), **numba_loops("attention")},
         Floor("multiply-adds of both products", flops=2 * 2 * 4 * 12 * 256 * 256 * 64),
     ),
     Row(
         "causal attention 4 x 12 x 256 x 64: output and gradients",
         normals(HEADS, HEADS, HEADS, HEADS),
         causal_reference,
-        by_inputs(tjit=causal_tjit, torch=causal_torch, jax=causal_jax),
+        {**by_inputs(tjit=causal_tjit, torch=causal_torch, jax=causal_jax), **numba_loops("causal_attention")},
         Floor("multiply-adds of seven products, half of each hidden", flops=7 * 4 * 12 * 256 * 256 * 64),
         tolerance=2e-5,
     ),

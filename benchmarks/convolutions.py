@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, shared
+from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, numba_loops, shared
 
 __all__ = ["ROWS", "SWEPT"]
 
@@ -246,7 +246,11 @@ def _forward_row(shape: Shape, relu: bool = False, quick: bool = False) -> Row:
         shape.name + (" + relu" if relu else ""),
         _inputs(shape, False),
         reference,
-        {**shared(forward(shape, relu)), **by_inputs(jax=_jax_forward(shape, relu))},
+        {
+            **shared(forward(shape, relu)),
+            **by_inputs(jax=_jax_forward(shape, relu)),
+            **(numba_loops("convolve_relu") if relu and shape is FIRST else {}),
+        },
         Floor("multiply-adds, or memory", flops=shape.flops, streamed=4 * shape.elements),
         tolerance=2e-5,
         quick=quick,
@@ -317,7 +321,7 @@ ROWS = [
         "max pool 16 x 64 x 56 x 56",
         normal(16, 64, 56, 56),
         max_pool_reference,
-        {**shared(max_pool), **by_inputs(jax=max_pool_jax, numpy=max_pool_numpy)},
+        {**shared(max_pool), **by_inputs(jax=max_pool_jax, numpy=max_pool_numpy), **numba_loops("max_pool")},
         Floor("memory: x and the output", streamed=4 * 16 * 64 * 56 * 56 * 1.25),
     ),
     *(row for shape in RESNET for row in (_forward_row(shape), _gradient_row(shape))),

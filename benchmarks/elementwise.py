@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, normals, shared
+from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, normals, numba_loops, shared
 
 __all__ = ["ROWS"]
 
@@ -60,22 +60,10 @@ def gelu_numpy(compile: Compile) -> Any:
     return compile(gelu_tanh)
 
 
-def gelu_numba(compile: Compile) -> Any:
-    from numba import prange
-
-    half, one, cube, root = np.float32(0.5), np.float32(1), np.float32(0.044715), np.float32(math.sqrt(2 / math.pi))
-
-    def gelu_tanh(x: Any) -> Any:
-        out = np.empty_like(x)
-        for i in prange(x.size):
-            v = x[i]
-            out[i] = half * v * (one + np.tanh(root * (v + cube * v * v * v)))
-        return out
-
-    return compile(gelu_tanh)
-
-
-GELU = by_inputs(tjit=gelu_tjit, torch=gelu_torch, jax=gelu_jax, numpy=gelu_numpy, numba=gelu_numba)
+GELU = {
+    **by_inputs(tjit=gelu_tjit, torch=gelu_torch, jax=gelu_jax, numpy=gelu_numpy),
+    **numba_loops("gelu"),
+}
 
 
 # -- relu(2x + y) y - x ------------------------------------------------------------------------------------------------
@@ -114,20 +102,6 @@ def relu_jax(compile: Compile) -> Any:
 
 def relu_numpy(compile: Compile) -> Any:
     return compile(relu_reference)
-
-
-def relu_numba(compile: Compile) -> Any:
-    from numba import prange
-
-    two, zero = np.float32(2), np.float32(0)
-
-    def chain(x: Any, y: Any) -> Any:
-        out = np.empty_like(x)
-        for i in prange(x.size):
-            out[i] = max(two * x[i] + y[i], zero) * y[i] - x[i]
-        return out
-
-    return compile(chain)
 
 
 # -- Black-Scholes -----------------------------------------------------------------------------------------------------
@@ -198,29 +172,6 @@ def black_scholes_jax(compile: Compile) -> Any:
     return compile(black_scholes)
 
 
-def black_scholes_numba(compile: Compile) -> Any:
-    from numba import prange
-
-    rate, volatility, half = np.float32(RATE), np.float32(VOLATILITY), np.float32(0.5)
-    drift, root = np.float32(RATE + VOLATILITY**2 / 2), np.float32(math.sqrt(0.5))
-
-    def black_scholes(spot: Any, strike: Any, years: Any) -> Any:
-        calls, puts = np.empty_like(spot), np.empty_like(spot)
-        for i in prange(spot.size):
-            s, k, t = spot[i], strike[i], years[i]
-            deviation = volatility * np.sqrt(t)
-            d1 = (np.log(s / k) + drift * t) / deviation
-            n1 = half + half * np.float32(math.erf(d1 * root))
-            n2 = half + half * np.float32(math.erf((d1 - deviation) * root))
-            discounted = k * np.exp(-rate * t)
-            call = s * n1 - discounted * n2
-            calls[i] = call
-            puts[i] = call - s + discounted
-        return calls, puts
-
-    return compile(black_scholes)
-
-
 # -- x.T 2 + y ---------------------------------------------------------------------------------------------------------
 
 
@@ -284,28 +235,37 @@ ROWS = [
         "relu(2x + y) y - x of 12 M",
         normals([12_000_000], [12_000_000]),
         relu_reference,
-        by_inputs(tjit=relu_tjit, torch=relu_torch, jax=relu_jax, numpy=relu_numpy, numba=relu_numba),
+        {
+            **by_inputs(tjit=relu_tjit, torch=relu_torch, jax=relu_jax, numpy=relu_numpy),
+            **numba_loops("relu_chain"),
+        },
         Floor("memory: x, y and the output", streamed=144e6),
     ),
     Row(
         "Black-Scholes of 1.2 M",
         options,
         black_scholes_reference,
-        by_inputs(tjit=black_scholes_tjit, torch=black_scholes_torch, jax=black_scholes_jax, numba=black_scholes_numba),
+        {
+            **by_inputs(tjit=black_scholes_tjit, torch=black_scholes_torch, jax=black_scholes_jax),
+            **numba_loops("black_scholes"),
+        },
         Floor("memory: three inputs, two outputs", streamed=24e6),
     ),
     Row(
         "x.T 2 + y, 2000 x 2000",
         normals([2000, 2000], [2000, 2000]),
         lambda x, y: x.T * 2 + y,
-        by_inputs(tjit=transposed, torch=transposed, jax=transposed, numpy=transposed),
+        {
+            **by_inputs(tjit=transposed, torch=transposed, jax=transposed, numpy=transposed),
+            **numba_loops("transposed_add"),
+        },
         Floor("memory: x, y and the output", streamed=48e6),
     ),
     Row(
         "x y, 300,001 x 3 and a column",
         normals([300_001, 3], [300_001]),
         scaled_rows(np),
-        everywhere(scaled_rows),
+        {**everywhere(scaled_rows), **numba_loops("scale_rows")},
         Floor("memory: x, y and the output", streamed=4 * 300_001 * 7),
         quick=False,
     ),
@@ -313,7 +273,7 @@ ROWS = [
         "differences of 700 points with each other",
         normals([700, 3]),
         point_pairs(np),
-        everywhere(point_pairs),
+        {**everywhere(point_pairs), **numba_loops("differences")},
         Floor("memory: the output", streamed=4 * 700 * 700 * 3),
         quick=False,
     ),
@@ -321,7 +281,7 @@ ROWS = [
         "neighbours on a torus of 1000 x 1000",
         normals([1000, 1000]),
         torus(np),
-        everywhere(torus),
+        {**everywhere(torus), **numba_loops("neighbours")},
         Floor("memory: x and the output", streamed=8e6),
         quick=False,
     ),

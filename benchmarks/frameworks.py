@@ -95,9 +95,9 @@ def _load_numba(threads: int) -> tuple[Callable[..., Any], ...]:
     numba.set_num_threads(threads)
 
     def compile(fn: Callable[..., Any]) -> Callable[..., Any]:
-        return numba.njit(fn, parallel="prange" in fn.__code__.co_freevars)
+        return numba.njit(fn, parallel="prange" in fn.__code__.co_names, fastmath=True, cache=True)
 
-    return _same, _same, compile, _same
+    return _same, lambda r: np.float32(r) if isinstance(r, float) else r, compile, _same
 
 
 FRAMEWORKS = {
@@ -108,7 +108,7 @@ FRAMEWORKS = {
         Framework("torch", "torch", "torch", _load_torch),
         Framework("jax", "jax", "jax", _load_jax),
         Framework("numpy", "numpy", "numpy", _load_numpy),
-        Framework("numba", "numba", "numba", _load_numba),
+        Framework("numba", "numba", "numba", _load_numba, slow=True),
     )
 }
 
@@ -128,6 +128,7 @@ def environment(threads: int, cache: str, kept: str | None = None) -> dict[str, 
     env.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     env["TJIT_CACHE_DIR"] = os.path.join(cache, "tjit")
     env["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(kept or cache, "inductor")
+    env["NUMBA_CACHE_DIR"] = os.path.join(kept or cache, "numba")
     if kept:
         env["JAX_COMPILATION_CACHE_DIR"] = os.path.join(kept, "jax")
     env["JAX_PLATFORMS"] = "cpu"

@@ -31,7 +31,7 @@ RESERVED_SECONDS = 3.5  # of a budget, for what is not slow in each row to come
 LOAD_SECONDS = 4  # for a slow framework to load what it has compiled before
 QUICK_SECONDS = 105  # for the rows of a short run, beside the measuring of limits
 LEFT_OUT = "left out: the budget has no time to compile it; --budget 800 has"
-PAUSE_SECONDS = {"numpy": 0.15}  # for the threads of the one before to fall asleep: OpenBLAS's spin that long
+PAUSE_SECONDS = {"numpy": 0.15, "numba": 0.15}  # until the threads of the one before sleep: OpenBLAS's spin that long
 SHORT_PAUSE_SECONDS = 0.005  # for those of the others
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Arrays, Compile, Floor, Row, extent
+from benchmarks.rows import Arrays, Compile, Floor, Row, extent, numba_loops
 
 __all__ = ["ROWS"]
 
@@ -209,12 +209,21 @@ def digits_jax(compile: Compile, inputs: tuple[Any, ...]) -> tuple[Any, tuple[An
     return step, inputs[:2]
 
 
+def digits_numba(compile: Compile, inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    from benchmarks.numba_loops import digits_step
+
+    step = compile(digits_step)
+    weights = tuple(x.copy() for x in inputs[2:])
+    velocity = tuple(np.zeros_like(w) for w in weights)
+    return lambda *batch: step(*batch, weights, velocity, np.float32(LEARNING_RATE), np.float32(MOMENTUM)), inputs[:2]
+
+
 ROWS = [
     Row(
         "MLP 784-500-500-10, batch 200: loss and gradients",
         mlp_inputs,
         loss_and_gradients,
-        {"tjit": mlp_tjit, "torch": mlp_torch, "jax": mlp_jax},
+        {"tjit": mlp_tjit, "torch": mlp_torch, "jax": mlp_jax, **numba_loops("mlp_gradients")},
         Floor(
             "multiply-adds of eight products",
             flops=2 * 200 * (3 * (784 * 500 + 500 * 500 + 500 * 10) - 784 * 500),
@@ -225,7 +234,7 @@ ROWS = [
         "digits 64-128-10, batch 32: training step",
         digits_inputs,
         digits_reference,
-        {"tjit": digits_tjit, "torch": digits_torch, "jax": digits_jax},
+        {"tjit": digits_tjit, "torch": digits_torch, "jax": digits_jax, "numba": digits_numba},
         Floor(
             "multiply-adds of five products, on one core",
             flops=2 * 32 * (3 * (64 * 128 + 128 * 10) - 64 * 128),

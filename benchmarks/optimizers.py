@@ -13,6 +13,7 @@ __all__ = ["ROWS"]
 
 STEPS = 3
 RATE = 1e-3
+PART = 8192  # elements that a thread of Numba's takes at a time
 # Of 50 parameters: biases, small and middling matrices, as networks have them; 1.7 M elements in all.
 SHAPES = [(64,), (64, 64), (256,), (256, 64), (500, 500)] * 5 + [(1000,), (37, 211), (128, 128), (10,), (96, 128)] * 5
 
@@ -85,13 +86,37 @@ def adam_jax(compile: Compile, inputs: tuple[Any, ...]) -> Any:
     return step, ()
 
 
+def adam_numba(compile: Compile, inputs: tuple[Any, ...]) -> Any:
+    from numba.typed.typedlist import List
+
+    from benchmarks.numba_loops import adam
+
+    def flat(arrays: Any) -> Any:
+        return List([x.ravel() for x in arrays])
+
+    weights = [x.copy() for x in inputs[: len(SHAPES)]]
+    means, squares = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    lists = [flat(arrays) for arrays in (weights, inputs[len(SHAPES) :], means, squares)]
+    starts = [(k, begin, w.size) for k, w in enumerate(weights) for begin in range(0, w.size, PART)]
+    parts = np.array([(k, begin, min(size, begin + PART)) for k, begin, size in starts])
+    move, t = compile(adam), 0
+
+    def step() -> Any:
+        nonlocal t
+        t += 1
+        move(*lists, parts, np.float32(RATE / (1 - 0.9**t)), np.float32(np.sqrt(1 - 0.999**t)))
+        return weights[4][:2].sum()
+
+    return step, ()
+
+
 ELEMENTS = sum(int(np.prod(shape)) for shape in SHAPES)
 ROWS = [
     Row(
         "Adam of 50 parameters, 1.5 M elements",
         adam_inputs,
         adam_reference,
-        {"tjit": adam_tjit, "torch": adam_torch, "jax": adam_jax},
+        {"tjit": adam_tjit, "torch": adam_torch, "jax": adam_jax, "numba": adam_numba},
         Floor("memory: weight, gradient and two averages read, three written", streamed=7 * 4 * ELEMENTS),
         tolerance=1e-4,
         steps=STEPS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, shared
+from benchmarks.rows import Arrays, Compile, Floor, Row, by_inputs, extent, normal, numba_loops, shared
 
 __all__ = ["ROWS"]
 
@@ -52,19 +52,6 @@ def softmax_numpy(compile: Compile) -> Any:
     return compile(softmax_reference)
 
 
-def softmax_numba(compile: Compile) -> Any:
-    from numba import prange
-
-    def softmax(x: Any) -> Any:
-        out = np.empty_like(x)
-        for i in prange(x.shape[0]):
-            e = np.exp(x[i] - x[i].max())
-            out[i] = e / e.sum()
-        return out
-
-    return compile(softmax)
-
-
 # -- layer norm --------------------------------------------------------------------------------------------------------
 
 
@@ -108,30 +95,14 @@ def layer_norm_jax(compile: Compile) -> Any:
     return compile(normalize)
 
 
-def layer_norm_numba(compile: Compile) -> Any:
-    from numba import prange
-
-    epsilon = np.float32(EPSILON)
-
-    def normalize(x: Any, weight: Any, bias: Any) -> Any:
-        out = np.empty_like(x)
-        for i in prange(x.shape[0]):
-            centred = x[i] - np.float32(x[i].mean())
-            spread = np.sqrt(np.float32((centred * centred).mean()) + epsilon)
-            out[i] = centred / spread * weight + bias
-        return out
-
-    return compile(normalize)
-
-
 # -- sum over columns --------------------------------------------------------------------------------------------------
 
 
-def column_sum_torch(compile: Compile) -> Any:
-    def column_sum(x: Any) -> Any:
+def column_sum(compile: Compile) -> Any:
+    def sums(x: Any) -> Any:
         return x.sum(0)
 
-    return compile(column_sum)
+    return compile(sums)
 
 
 # -- cumulative sum ----------------------------------------------------------------------------------------------------
@@ -152,21 +123,6 @@ def cumulative_sum_jax(compile: Compile) -> Any:
 
 def cumulative_sum_numpy(compile: Compile) -> Any:
     return compile(cumulative_sum(np))
-
-
-def cumulative_sum_numba(compile: Compile) -> Any:
-    from numba import prange
-
-    def cumulate(x: Any) -> Any:
-        out = np.empty_like(x)
-        for i in prange(x.shape[0]):
-            total = np.float32(0)
-            for j in range(x.shape[1]):
-                total += x[i, j]
-                out[i, j] = total
-        return out
-
-    return compile(cumulate)
 
 
 # -- embedding ---------------------------------------------------------------------------------------------------------
@@ -223,21 +179,30 @@ ROWS = [
         "softmax 3000 x 1000",
         normal(3000, 1000),
         softmax_reference,
-        by_inputs(tjit=softmax_tjit, torch=softmax_torch, jax=softmax_jax, numpy=softmax_numpy, numba=softmax_numba),
+        {
+            **by_inputs(tjit=softmax_tjit, torch=softmax_torch, jax=softmax_jax, numpy=softmax_numpy),
+            **numba_loops("softmax"),
+        },
         Floor("memory: x and the output", streamed=24e6),
     ),
     Row(
         "layer norm 5000 x 768",
         layer_norm_inputs,
         layer_norm_reference,
-        by_inputs(tjit=layer_norm_tjit, torch=layer_norm_torch, jax=layer_norm_jax, numba=layer_norm_numba),
+        {
+            **by_inputs(tjit=layer_norm_tjit, torch=layer_norm_torch, jax=layer_norm_jax),
+            **numba_loops("layer_norm"),
+        },
         Floor("memory: x and the output", streamed=30.72e6),
     ),
     Row(
         "sum over columns 3000 x 4000",
         normal(3000, 4000),
         lambda x: x.sum(0),
-        by_inputs(tjit=column_sum_torch, torch=column_sum_torch, jax=column_sum_torch, numpy=column_sum_torch),
+        {
+            **by_inputs(tjit=column_sum, torch=column_sum, jax=column_sum, numpy=column_sum),
+            **numba_loops("column_sum"),
+        },
         Floor("memory: x is read", read=48e6),
     ),
     Row(
@@ -246,7 +211,8 @@ ROWS = [
         lambda x: x.cumsum(1),
         {
             **shared(cumulative_sum),
-            **by_inputs(jax=cumulative_sum_jax, numpy=cumulative_sum_numpy, numba=cumulative_sum_numba),
+            **by_inputs(jax=cumulative_sum_jax, numpy=cumulative_sum_numpy),
+            **numba_loops("cumulate"),
         },
         Floor("memory: x and the output", streamed=32e6),
         tolerance=2e-5,
@@ -255,14 +221,14 @@ ROWS = [
         "embedding, 8192 of 50,000 x 256",
         embedding_inputs,
         lambda table, tokens: table[tokens],
-        {**shared(embed), **by_inputs(jax=take_rows, numpy=take_rows)},
+        {**shared(embed), **by_inputs(jax=take_rows, numpy=take_rows), **numba_loops("embed")},
         Floor("memory: the rows and the output", streamed=2 * 4 * 8192 * 256),
     ),
     Row(
         "index_add of 100,000 rows to 5,000 x 64",
         additions,
         add_rows_reference,
-        {**shared(add_rows), **by_inputs(jax=add_rows_jax)},
+        {**shared(add_rows), **by_inputs(jax=add_rows_jax), **numba_loops("add_rows")},
         Floor("memory: the rows, and the target read and written", streamed=4 * 64 * (100_000 + 3 * 5000)),
         quick=False,
     ),

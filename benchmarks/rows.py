@@ -13,7 +13,7 @@ from tjit.profiler.machine import Limits
 
 __all__ = [
     "Arrays", "Compile", "Factory", "Floor", "Row", "all_rows", "by_inputs", "extent", "normal", "normals",
-    "shared", "swept_rows",
+    "numba_loops", "shared", "swept_rows",
 ]  # fmt: skip
 
 Arrays = tuple[np.ndarray, ...]
@@ -100,6 +100,11 @@ def shared(write: Callable[[Any], Callable[..., Any]]) -> dict[str, Factory]:
         return lambda compile: compile(write(import_module(name)))
 
     return by_inputs(tjit=factory("tjit"), torch=factory("torch"))
+
+
+def numba_loops(name: str) -> dict[str, Factory]:
+    """The factory of a function in `benchmarks.numba_loops`, which only Numba's process imports."""
+    return by_inputs(numba=lambda compile: compile(getattr(import_module("benchmarks.numba_loops"), name)))
 
 
 def extent(full: int, scale: float) -> int:

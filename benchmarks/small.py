@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.networks import network
-from benchmarks.rows import Arrays, Compile, Factory, Floor, Row, by_inputs, extent, normals
+from benchmarks.rows import Arrays, Compile, Factory, Floor, Row, by_inputs, extent, normals, numba_loops
 
 __all__ = ["ROWS"]
 
@@ -63,7 +63,7 @@ def mlp_numpy(compile: Compile) -> Any:
     return compile(mlp_reference)
 
 
-ADD_ARRAYS: dict[str, Factory] = {"tjit": on_numpy_arrays, **by_inputs(numpy=add, numba=add)}
+ADD_ARRAYS: dict[str, Factory] = {"tjit": on_numpy_arrays, **by_inputs(numpy=add), **numba_loops("add")}
 
 ROWS = [
     Row(
@@ -84,7 +84,7 @@ ROWS = [
         "MLP 32-64-8, batch 1",
         mlp_inputs,
         mlp_reference,
-        by_inputs(tjit=mlp_tjit, torch=mlp_torch, jax=mlp_jax, numpy=mlp_numpy),
+        {**by_inputs(tjit=mlp_tjit, torch=mlp_torch, jax=mlp_jax, numpy=mlp_numpy), **numba_loops("mlp")},
         Floor("10 kB of weights at a cache line a cycle, and the call", us=0.15),
     ),
 ]

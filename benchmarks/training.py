@@ -33,6 +33,7 @@ class Subject:
         forward_flops: of one forward pass.
         note: what the floor counts.
         compile_seconds: of the slowest peer, for a training step.
+        numba: the forward pass in `numba_loops`, or "".
     """
 
     name: str
@@ -43,6 +44,7 @@ class Subject:
     forward_flops: float
     note: str = "multiply-adds"
     compile_seconds: float = 15
+    numba: str = ""
 
     def inputs(self, rng: np.random.Generator, scale: float) -> Arrays:
         """x, labels and the parameters."""
@@ -194,7 +196,13 @@ def inference_row(subject: Subject, quick: bool = True) -> Row:
         run, batch = in_doubles(build, inputs)
         return run(*batch).numpy()
 
-    build = {"tjit": in_tjit, "torch": in_torch, "jax": in_jax}
+    def in_numba(compile: Compile, inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        run = compile(getattr(import_module("benchmarks.numba_loops"), subject.numba))
+        return lambda x: run(x, *inputs[2:]), inputs[:1]
+
+    build: dict[str, Factory] = {"tjit": in_tjit, "torch": in_torch, "jax": in_jax}
+    if subject.numba:
+        build["numba"] = in_numba
     return Row(
         f"{subject.name}: inference",
         subject.inputs,
@@ -281,6 +289,7 @@ LENET = Subject(
     ("Adam", ADAM),
     (lambda weights: jax_models.lenet, lambda: jax_models.adam(ADAM["lr"])),
     2 * 64 * (25 * 6 * 28 * 28 + 150 * 16 * 10 * 10 + 400 * 120 + 120 * 84 + 840),
+    numba="lenet",
 )
 GPT = Subject(
     "GPT 4 layers, width 128, 8 x 128 tokens",
@@ -301,6 +310,7 @@ LSTM = Subject(
     (lambda weights: jax_models.lstm, lambda: jax_models.sgd(0.05)),
     2 * 64 * 32 * 2 * 128 * 512,
     compile_seconds=35,
+    numba="lstm",
 )
 VGG = Subject(
     "VGG-16, batch 1",
