@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from tjit.codegen.axes import expressions, statements
-from tjit.codegen.kernel import Attention, Axis, ContractKernel, Expr, Kernel, Load, LoopKernel, Store, walk
+from tjit.codegen.axes import statements
+from tjit.codegen.kernel import Attention, Axis, ContractKernel, Kernel, Load, LoopKernel, Store, kernel_exprs
 from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, lower_bound, product, substitute, symbols, upper_bound
 
@@ -83,20 +83,14 @@ def _pieces(grid: Sequence[GridAxis]) -> int:
 
 def _accesses(kernel: Kernel) -> Iterator[Load | Store]:
     """Every load and store of a kernel that has a grid."""
-    roots: Sequence[Expr]
     if isinstance(kernel, LoopKernel):
-        stores = [s for s in statements(kernel) if isinstance(s, Store)]
-        exprs = expressions(kernel)
+        yield from (s for s in statements(kernel) if isinstance(s, Store))
+    elif isinstance(kernel, ContractKernel):
+        yield from kernel.epilogue
     else:
-        if isinstance(kernel, ContractKernel):
-            stores, roots = list(kernel.epilogue), (kernel.a, kernel.b)
-        else:
-            assert isinstance(kernel, Attention)
-            stores, roots = list(kernel.stores), kernel.reads
-        seen: set[int] = set()
-        exprs = tuple(e for root in (*roots, *(s.value for s in stores)) for e in walk(root, seen))
-    yield from stores
-    yield from (e for e in exprs if isinstance(e, Load))
+        assert isinstance(kernel, Attention)
+        yield from kernel.stores
+    yield from (e for e in kernel_exprs(kernel) if isinstance(e, Load))
 
 
 def _slabs(access: Load | Store, grid: Sequence[GridAxis], elements: Dim) -> int:

@@ -62,7 +62,7 @@ class _Renamer:
             return Compute(e.op, tuple(self.exprs[id(o)] for o in e.operands), e.attrs, e.dtype, e.location)
         if isinstance(e, Load):
             bindings = tuple((s, self.exprs[id(v)], n) for s, v, n in e.bindings)
-            return Load(self.buffer(e.buffer), e.index, bindings, e.conditions, e.fill)
+            return Load(self.buffer(e.buffer), e.index, bindings, e.conditions, e.fill, e.location)
         if isinstance(e, Scanned):
             return Scanned(self.scans[id(e.scan)])
         return Reduced(self.reduces[id(e.reduce)]) if isinstance(e, Reduced) else e

@@ -8,7 +8,7 @@ from typing import Union
 
 import numpy as np
 
-from tjit.codegen.kernel import Kernel, NestKernel
+from tjit.codegen.kernel import Kernel, NestKernel, failure_locations
 from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol
 from tjit.ir.graph import TAPE
@@ -235,15 +235,19 @@ def failures(plan: Schedule) -> tuple[tuple[int, str, int, str | None], ...]:
     return tuple(
         (n + i, location.file if location else "", location.line if location else 0, message)
         for n, step in numbered(plan)
-        for i, (location, message) in enumerate(_failures(step))
+        for i, found in enumerate(_failures(step))
+        for location, message in found
         if location is not None or message is not None
     )
 
 
-def _failures(step: AnyStep) -> list[tuple[Location | None, str | None]]:
+def _failures(step: AnyStep) -> list[list[tuple[Location | None, str | None]]]:
+    """For each failure of a step, what it may stand for."""
     if isinstance(step, Step) and isinstance(step.kernel, NestKernel):
-        return [(node.location, node.attrs.get("message")) for node in step.kernel.checks]
-    return [(step.location, step.message if isinstance(step, Check) else None)]
+        return [[(node.location, node.attrs.get("message"))] for node in step.kernel.checks]
+    if isinstance(step, Step):
+        return [[(location, None) for location in failure_locations(step.kernel)]]
+    return [[(step.location, step.message if isinstance(step, Check) else None)]]
 
 
 def _each(steps: Sequence[AnyStep]) -> Iterator[AnyStep]:

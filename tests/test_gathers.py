@@ -174,3 +174,26 @@ def test_sums_of_picked_rows_run_along_the_rows(rng, table, width):
 
     assert step.kernel.vector is step.kernel.parallel[-1]
     np.testing.assert_allclose(_compiled(lambda x, i: x[i].sum(1), x, i), x[i].sum(1), rtol=1e-4, atol=1e-4)
+
+
+def test_an_index_out_of_range_is_reported_at_the_line_that_picks():
+    def scaled(table, i):
+        rows = table[i]
+        return rows * 2 + 1
+
+    with pytest.raises(IndexError, match="rows = table"):
+        tjit.compile(scaled)(tjit.ones(4, 3), tjit.tensor([1, 4]))
+
+
+def test_lines_whose_indices_one_kernel_checks_are_all_named():
+    def added(x, y, i):
+        a = x[i]
+        b = y[i + 1]
+        return a + b
+
+    with pytest.raises(
+        IndexError, match=r"one kernel checks the indices of this line and of test_gathers\.py:\d+"
+    ) as error:
+        tjit.compile(added)(tjit.ones(4, 3), tjit.ones(4, 3), tjit.tensor([1, 3]))
+
+    assert "a = x[i]" in str(error.value)

@@ -43,7 +43,7 @@ from tjit.codegen.kernel.exprs import (
     varies,
     walk,
 )
-from tjit.codegen.kernel.kinds import Divided, Kernel, kernel_symbols
+from tjit.codegen.kernel.kinds import Divided, Kernel, failure_locations, kernel_exprs, kernel_symbols
 from tjit.codegen.kernel.loops import Loop, LoopKernel, ScatterKernel, SortKernel
 from tjit.codegen.kernel.nests import (
     Assign,
@@ -99,7 +99,9 @@ __all__ = [
     "Statement",
     "Store",
     "converted",
+    "failure_locations",
     "fold_up",
+    "kernel_exprs",
     "kernel_symbols",
     "nest_statements",
     "statement_exprs",

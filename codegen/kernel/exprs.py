@@ -84,6 +84,7 @@ class Load:
         bindings: symbols that stand for integers computed per element (gather): symbol, expression, extent. A value
             outside of [0, extent) is reported as an error, and the access is moved inside.
         conditions: pairs (e, n): unless 0 <= e < n for all, the element is `fill` and memory is not touched.
+        location: of what is in error where a value of `bindings` is.
     """
 
     buffer: Buffer
@@ -91,6 +92,7 @@ class Load:
     bindings: tuple[tuple[Symbol, Expr, Dim], ...] = ()
     conditions: tuple[tuple[Dim, Dim], ...] = ()
     fill: bool | int | float = 0
+    location: Location | None = None
 
     @property
     def dtype(self) -> DType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Union
 
 from tjit.codegen.kernel.contractions import Attention, Contraction, ContractKernel
@@ -10,11 +10,41 @@ from tjit.codegen.kernel.exprs import Axis, Expr, Index, Load, Store, walk
 from tjit.codegen.kernel.loops import LoopKernel, ScatterKernel, SortKernel
 from tjit.codegen.kernel.nests import Bind, Counted, Fold, NestKernel, nest_statements, statement_exprs
 from tjit.ir.dims import Dim, Symbol, symbols
+from tjit.location import Location
 
-__all__ = ["Divided", "Kernel", "kernel_symbols"]
+__all__ = ["Divided", "Kernel", "failure_locations", "kernel_exprs", "kernel_symbols"]
 
 Divided = Union[Contraction, SortKernel]  # the backend says into how many tasks
 Kernel = Union[LoopKernel, Contraction, ScatterKernel, SortKernel, NestKernel]
+
+
+def kernel_exprs(kernel: Kernel) -> Iterator[Expr]:
+    """Every expression of a kernel and those under it, each once, operands first."""
+    seen: set[int] = set()
+    for root in _roots(kernel):
+        yield from walk(root, seen)
+
+
+def _roots(kernel: Kernel) -> Iterator[Expr]:
+    if isinstance(kernel, LoopKernel):
+        yield from (statement.value for loop in kernel.loops for statement in loop.body)
+    elif isinstance(kernel, ContractKernel):
+        yield from (kernel.a, kernel.b, *(store.value for store in kernel.epilogue))
+    elif isinstance(kernel, Attention):
+        yield from (*kernel.reads, *(store.value for store in kernel.stores))
+    elif isinstance(kernel, ScatterKernel):
+        yield from (kernel.value, *(value for _, value, _ in kernel.bindings))
+    elif isinstance(kernel, SortKernel):
+        yield from (kernel.value, *(store.value for store in kernel.stores))
+    else:
+        yield from (e for statement in nest_statements(kernel.body) for e in statement_exprs(statement))
+
+
+def failure_locations(kernel: Kernel) -> tuple[Location | None, ...]:
+    """Where a kernel's indices are written in the user's program: any of them may have been out of range."""
+    picked = [e.location for e in kernel_exprs(kernel) if isinstance(e, Load) and e.bindings]
+    own = [] if picked and not isinstance(kernel, ScatterKernel) else [kernel.location]
+    return tuple(dict.fromkeys((*own, *picked)))
 
 
 def kernel_symbols(kernel: Kernel) -> tuple[Symbol, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tjit.codegen.kernel import Buffer, Load, LoopKernel, Store
+from tjit.codegen.kernel import Buffer, Load, LoopKernel, Store, kernel_exprs
 from tjit.codegen.triton.expressions import Expressions, lane, unflatten
 from tjit.codegen.triton.rows import emit_rows, written
-from tjit.codegen.triton.source import Source, TritonKernel, expressions_of, power_of_two
+from tjit.codegen.triton.source import Source, TritonKernel, power_of_two
 from tjit.ir import dims
 
 __all__ = ["emit_loops", "is_flat"]
@@ -32,7 +32,7 @@ def is_flat(kernel: LoopKernel) -> bool:
 
 
 def _read(kernel: LoopKernel) -> set[Buffer]:
-    return {e.buffer for e in expressions_of(kernel) if isinstance(e, Load)}
+    return {e.buffer for e in kernel_exprs(kernel) if isinstance(e, Load)}
 
 
 def _emit_flat(kernel: LoopKernel, constants: Mapping[str, int]) -> TritonKernel:

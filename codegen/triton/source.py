@@ -15,13 +15,12 @@ from tjit.codegen.kernel import (
     Axis,
     Buffer,
     ContractKernel,
-    Expr,
     Index,
     Load,
     LoopKernel,
     ScatterKernel,
     Store,
-    walk,
+    kernel_exprs,
 )
 from tjit.codegen.triton.functions import HELPERS
 from tjit.dataclass import dataclass
@@ -34,7 +33,6 @@ __all__ = [
     "DeviceKernel",
     "Source",
     "TritonKernel",
-    "expressions_of",
     "literal",
     "pointer_type",
     "power_of_two",
@@ -121,25 +119,6 @@ import triton.language as tl
 """
 
 
-def expressions_of(kernel: DeviceKernel) -> Iterator[Expr]:
-    """Every expression of `kernel`, those that bindings compute included."""
-    seen: set[int] = set()
-    for root in _roots(kernel):
-        yield from walk(root, seen)
-
-
-def _roots(kernel: DeviceKernel) -> Iterator[Expr]:
-    if isinstance(kernel, LoopKernel):
-        yield from (statement.value for loop in kernel.loops for statement in loop.body)
-    elif isinstance(kernel, ContractKernel):
-        yield kernel.a
-        yield kernel.b
-        yield from (store.value for store in kernel.epilogue)
-    else:
-        yield kernel.value
-        yield from (value for _, value, _ in kernel.bindings)
-
-
 def _axes(kernel: DeviceKernel) -> tuple[Axis, ...]:
     if isinstance(kernel, LoopKernel):
         return (*kernel.parallel, *(axis for loop in kernel.loops for axis in loop.axes))
@@ -169,7 +148,7 @@ def _dims(kernel: DeviceKernel) -> Iterator[Dim]:
         yield from (d for store in kernel.epilogue for d in store.index)
     else:
         yield from (*kernel.index, *kernel.target.strides, *(extent for _, _, extent in kernel.bindings))
-    for e in expressions_of(kernel):
+    for e in kernel_exprs(kernel):
         if isinstance(e, Index):
             yield e.value
         elif isinstance(e, Load):
@@ -178,7 +157,7 @@ def _dims(kernel: DeviceKernel) -> Iterator[Dim]:
 
 
 def _bindings(kernel: DeviceKernel) -> Iterator[Symbol]:
-    for e in expressions_of(kernel):
+    for e in kernel_exprs(kernel):
         if isinstance(e, Load):
             yield from (symbol for symbol, _, _ in e.bindings)
     if isinstance(kernel, ScatterKernel):
@@ -229,7 +208,7 @@ class Source:
         listed = [*kernel.buffers, *kernel.outputs]
         if isinstance(kernel, ScatterKernel):
             listed.append(kernel.target)
-        listed += [e.buffer for e in expressions_of(kernel) if isinstance(e, Load)]
+        listed += [e.buffer for e in kernel_exprs(kernel) if isinstance(e, Load)]
         return tuple(dict.fromkeys(b for b in listed if not b.row))
 
     def _name_pointers(self, kernel: DeviceKernel) -> dict[Buffer, str]:

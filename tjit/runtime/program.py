@@ -37,7 +37,8 @@ class ProgramInfo:
         writes: positions of inputs that the program writes.
         arena: bytes.
         checks: for each step that can fail at run time, its number, file and line of the user's program, and what a
-            `check` says, "<class>: <message>" (of others None: an index is out of range).
+            `check` says, "<class>: <message>" (of others None: an index is out of range). A kernel that checks indices
+            of several lines has an entry for each.
         laid: of inputs that are laid out before the first call, the position, and as text the graph that makes the
             input of what the caller has.
     """
@@ -228,8 +229,12 @@ class Program:
 
         if code < 0:
             raise MemoryError("there is no memory for an array whose size the program computes")
-        found = {n: (Location(file, line) if file else None, text) for n, file, line, text in self.info.checks}
-        where, text = found.get(code - 1, (None, None))
+        failed = [check for check in self.info.checks if check[0] == code - 1]
+        places = [Location(file, line) for _, file, line, _ in failed if file]
+        where, text = places[0] if places else None, failed[0][3] if failed else None
         if text is not None:
             raise failed_check(text, where)
-        raise DimensionError("index out of range", where, hint="an index must be in [-n, n) for a dim of extent n")
+        hint = "an index must be in [-n, n) for a dim of extent n"
+        if others := ", ".join(other.short for other in places[1:]):
+            hint += f"; one kernel checks the indices of this line and of {others}"
+        raise DimensionError("index out of range", where, hint=hint)
