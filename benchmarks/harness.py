@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -254,15 +255,19 @@ def _run_row(
 
 def _expected(row: Row, plan: Plan, folder: Path) -> Path:
     """The file of a row's answers: computed, or where the plan keeps them found from a run of the same benchmarks."""
-    path = folder / "expected.npz" if plan.kept is None else Path(plan.kept, "expected", f"{_version(row.name)}.npz")
+    path, stem = folder / "expected.npz", re.sub(r"\W+", "-", row.name)
+    if plan.kept is not None:
+        path = Path(plan.kept, "expected", f"{stem}.{_version(row.name)}.npz")
     if plan.kept is None or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        unfinished = path.with_name(f"{os.getpid()}.npz")
         reference = Worker("numpy", plan.threads, str(folder))
         try:
             reference.ask("expect", row.name, str(unfinished))
         finally:
             reference.close()
+        for stale in path.parent.glob(f"{stem}.*.npz"):  # of other benchmarks: they are large
+            stale.unlink(missing_ok=True)
         unfinished.replace(path)
     return path
 

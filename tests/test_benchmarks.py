@@ -319,6 +319,18 @@ def test_answers_are_kept_for_short_runs_of_the_same_benchmarks(tmp_path):
     assert (tmp_path / "compiled").is_dir()
 
 
+def test_answers_of_other_benchmarks_make_room(tmp_path, monkeypatch):
+    row = next(row for row in ROWS if row.name == "MLP 32-64-8, batch 1")
+    harness.run([row], ["numpy"], kept_plan(tmp_path), lambda line: None)
+    before = {*(tmp_path / "expected").iterdir()}
+
+    monkeypatch.setattr(harness, "_version", lambda name: "newer")
+    harness.run([row], ["numpy"], kept_plan(tmp_path), lambda line: None)
+
+    (after,) = (tmp_path / "expected").iterdir()
+    assert after not in before
+
+
 def test_quick_rows_are_those_of_the_table_and_few_more(capsys):
     command.main(["--list", "--quick"])
 
