@@ -13,6 +13,7 @@ import llvmlite.ir as ir
 
 from tjit.codegen.digits import Digits, split_digits, substitute_symbol
 from tjit.codegen.kernel import Accumulator, Axis, Contraction, ContractKernel, Expr, Load, Store, kernel_symbols, walk
+from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.integers import Integers
@@ -62,16 +63,18 @@ def load_arguments(b: ir.IRBuilder, ints: Integers, args: ir.Value, kernel: Cont
 
 
 def lane_order(kernel: ContractKernel, expr: Expr, row: Symbol, default: str) -> str:
-    """Along which axis the loads of `expr` are contiguous for longer: "rows" or "k"."""
-    rows, k = _contiguity(expr, row), _contiguity(expr, kernel.k.symbol)
+    """Along which axis the loads of `expr` read more of what lies together: "rows" or "k"."""
+    rows, k = _nearness(expr, row), _nearness(expr, kernel.k.symbol)
     return default if rows == k else "rows" if rows > k else "k"
 
 
-def _contiguity(expr: Expr, axis: Symbol) -> int:
+def _nearness(expr: Expr, axis: Symbol) -> int:
+    """Elements that loads read from one run of memory along an axis, fewer where they pick every other of them."""
     digits = split_digits(axis, expr)
     run = digits.radices[0] if digits.radices else 1 << 20
     loads = [e for e in walk(substitute_symbol(expr, axis, digits.value)) if isinstance(e, Load)]
-    return sum(run for load in loads if coefficient(load.buffer.offset(load.index), digits.lowest) == 1)
+    steps = [coefficient(load.buffer.offset(load.index), digits.lowest) for load in loads]
+    return sum(run // step for step in steps if isinstance(step, int) and 1 <= step <= NEAR)
 
 
 def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target, *, in_lines: bool = False) -> ir.Function:
