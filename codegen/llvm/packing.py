@@ -25,6 +25,7 @@ from tjit.codegen.llvm.vectors import (
     least,
     masked_load,
     numbers,
+    prefetch,
     splat,
     zeros,
 )
@@ -38,6 +39,7 @@ __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR])
 _NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels")
 _BLOCK = 16  # steps, copied from each source row before the next panel: both sides stay within few pages
+_AHEAD = 4  # steps, of elements that lie apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +172,22 @@ class _Packing:
                 self._store(vector, panel, i * width)
 
     def gather(self) -> None:
-        """No stride is 1: element by element."""
-        self._copy_rows(i64(0), i64(0), self.steps)
+        """No stride is 1: element by element, each step far from the one before."""
+        self._copy_rows(i64(0), i64(0), self.steps, _AHEAD)
 
-    def _copy_rows(self, first: ir.Value, start: ir.Value, stop: ir.Value) -> None:
-        """Rows from `first` on, steps [start, stop), lane by lane; zeros where a panel has no row."""
+    def _copy_rows(self, first: ir.Value, start: ir.Value, stop: ir.Value, ahead: int = 0) -> None:
+        """Rows from `first` on, steps [start, stop), lane by lane; zeros where a panel has no row.
+
+        ahead: how many steps ahead memory is asked for.
+        """
         b = self.b
         with b.if_then(b.icmp_signed("<", start, stop)), counted_loop(b, first, self.rows, self.width) as row:
             count = least(b, b.sub(self.rows, row), self.width)
             with counted_loop(b, start, stop, i64(1)) as p:
                 panel = self._panel(row, p)
                 with counted_loop(b, i64(0), count, i64(1)) as r:
+                    if ahead:
+                        prefetch(b, self._source(b.add(row, r), b.add(p, i64(ahead))))
                     self._store_at(self._one_lane(b.add(row, r), p), panel, r)
                 with counted_loop(b, count, self.width, i64(1)) as r:
                     zero = ir.Constant(self.lane, None if isinstance(self.lane, ir.IntType) else 0.0)

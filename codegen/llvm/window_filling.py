@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from math import prod
 
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.contract_lanes import emit_fill, emit_image, load_arguments
-from tjit.codegen.llvm.contract_operands import Operand
 from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, plain_function, stack
 from tjit.codegen.llvm.window_map import ImageAxis
-from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, packs_taps
-from tjit.codegen.llvm.window_plan import WindowPlan
+from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, taps_near
+from tjit.codegen.llvm.window_plan import Panels, WindowPlan
 from tjit.codegen.llvm.window_planes import FILLING, Planes, PlanesFilling, emit_planes_filling
 from tjit.codegen.llvm.window_tile import TABLE_ROW
 from tjit.ir.dims import Dim, coefficient
@@ -211,9 +209,12 @@ class Filling:
         for digit, by, backward in zip(k, panels.steps, panels.reversed, strict=True):
             last = ints.sub(ints.add(digit.start, digit.size), i64(1))
             base = ints.add(base, ints.mul(last, i64(-by)) if backward else ints.mul(digit.start, i64(by)))
-        run = self._size(k[: panels.run])
-        packing = self._runs_packing(operand, panels.run)
-        with self._each(k, range(plan.k.level, panels.run - 1, -1)) as digits:
+        run, packing = self._runs_packing(panels)
+        steps, following = self._size(k[:run]), step
+        if isinstance(packing, TapsPacking):
+            following = i64(panels.steps[run] if run < len(panels.steps) else 0)
+        function = self._packing(packing)
+        with self._each(k, range(plan.k.level, run - 1, -1)) as digits:
             at = base
             for digit, by in zip(digits, panels.steps, strict=True):
                 at = ints.add(at, ints.mul(digit, i64(by)))
@@ -221,18 +222,23 @@ class Filling:
                 self.shared.pointers[operand.buffer.name], at, ir.IntType(operand.buffer.dtype.bits)
             )
             place = self.shared.at(to, ints.mul(self._linear(digits, k), i64(plan.filters)))
-            self.b.call(packing, [rows.size, run, source, row, step, place])
+            self.b.call(function, [rows.size, steps, source, row, following, place])
 
-    def _runs_packing(self, operand: Operand, run: int) -> ir.Function:
-        """The packing function for runs of the lowest `run` digits of k."""
-        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
-        taps = prod(plan.k.span_of(i) for i in range(run))
-        whole = run <= plan.k.level or plan.k.digits[plan.k.level].extent % plan.k.span == 0
-        if plan.along == "m" and whole and packs_taps(operand.k_stride, taps, target):
-            few = TapsPacking(operand.buffer.dtype, dtype, plan.filters, taps)
-            return self.shared.depend(few.name(target), PACK, lambda: emit_taps_packing(few, target))
+    def _runs_packing(self, panels: Panels) -> tuple[int, Packing | TapsPacking]:
+        """How many of k's lowest digits are packed by one call, and the function for them."""
+        plan, operand = self.plan, panels.operand
+        source, dtype, width = operand.buffer.dtype, self.kernel.accumulate, plan.filters
+        near, places = taps_near(plan.k, panels.steps)
+        if (
+            plan.along == "m"
+            and plan.target.masks
+            and operand.order != "rows"
+            and near >= panels.run
+            and len(places) > 1
+        ):
+            return near, TapsPacking(source, dtype, width, places)
         order = "any" if plan.along == "n" else operand.order  # a few filters: not worth squares of vectors
-        return self._packing(Packing(operand.buffer.dtype, dtype, plan.filters, order))
+        return panels.run, Packing(source, dtype, width, order)
 
     def _pack_evaluated(self, rows: Range, k: list[Range], steps: ir.Value, to: ir.Value) -> None:
         self._evaluate(rows, k, steps)
@@ -257,6 +263,10 @@ class Filling:
         stride = i64(plan.matrix_stride)
         self.b.call(fill, [e.args, *batch, self.matrix, stride, rows.start, rows.size, start, steps])
 
-    def _packing(self, packing: Packing) -> ir.Function:
+    def _packing(self, packing: Packing | TapsPacking) -> ir.Function:
         target = self.plan.target
-        return self.shared.depend(packing.name(target), PACK, lambda: emit_packing(packing, target))
+
+        def emit() -> ir.Module:
+            return emit_packing(packing, target) if isinstance(packing, Packing) else emit_taps_packing(packing, target)
+
+        return self.shared.depend(packing.name(target), PACK, emit)
