@@ -168,6 +168,18 @@ def test_filters_enough_for_tasks_are_packed_for_all_images_at_once(plans):
             assert plans[0].cells >= 8
 
 
+def test_sums_are_kept_for_groups_of_filters(rng, plans):
+    x, w = rng.normal(size=(4, 100, 14, 14)).astype("f4"), rng.normal(size=(720, 100, 3, 3)).astype("f4")
+
+    found = tjit.compile(lambda x, w: F.conv2d(x, w, padding=1))(tjit.tensor(x), tjit.tensor(w)).numpy()
+
+    assert plans[0].keeps_sums
+    assert plans[0].n.count == 1
+    assert 1 < plans[0].group < plans[0].m_blocks
+    expected = torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w), padding=1).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(("n", "size", "kernels"), [(12, 40, 2), (17, 32, 3), (1, 160, 3)], ids=str)
 def test_weight_gradients_of_few_weights_are_cut_along_images(n, size, kernels, rng, plans):
     x, w = rng.normal(size=(n, 3, size, size)), rng.normal(size=(24, 3, 5, 5))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from math import prod
+from math import isqrt, prod
 
 from tjit.codegen.digits import substitute_symbol
 from tjit.codegen.grids import GridAxis, whole_pieces
@@ -190,6 +190,15 @@ class WindowPlan:
         return self.k.count > 1
 
     @property
+    def group(self) -> int:
+        """Blocks of filters that are finished before others are begun: they share images and kept sums."""
+        if self.planes is not None:
+            return 1
+        if not self.keeps_sums or self.along != "m":
+            return self.m_blocks
+        return max(1, min(self.m_blocks, _KEPT // (self.n.size * self.m_block)))
+
+    @property
     def packs_whole(self) -> bool:
         """Whether all filters are packed at once, for as many positions as a task has."""
         few = self.k.count == 1 and self.k.size * self.m <= _WHOLE
@@ -204,6 +213,11 @@ class WindowPlan:
         return -(-self.n.digits[self.tile.level].extent // self.tile.span) * full * self.n.span
 
     @property
+    def columns(self) -> int:
+        """Of tiles, in a group of filters."""
+        return -(-min(self.m, self.group * self.m_block) // self.filters)
+
+    @property
     def turned(self) -> int:
         """Positions in a line of a tile that is transposed for the epilogue."""
         return round_up(self.reads.lines, self.lanes)
@@ -212,7 +226,7 @@ class WindowPlan:
         """Elements of an image, panels, matrix to pack from, sums and one turned tile. The table follows."""
         packed = round_up(self.m if self.packs_whole else self.m_block, self.filters)
         packed = 0 if self.along == "k" or self.in_place else packed
-        tiles = self.tiles * -(-self.m // self.filters) if self.keeps_sums else 1
+        tiles = self.tiles * self.columns if self.keeps_sums else 1
         matrix = 0 if self.panels is not None else self.filters * self.matrix_stride + self.lanes
         image = self.image_extents[0] * self.strides[0] + 2 * self.lanes * self.step
         turned = 0 if self.along == "n" else self.filters * self.turned
@@ -277,8 +291,7 @@ def _plan_image(
         tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel), panel)
         width, spelt = vectors * lanes, int(k.taps > 1)
     m_block = even(m, _M_BLOCK, width)
-    most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
-    n = blocks_of_n(windows.n, tile, min(most, _KEPT // m) if k.count > 1 else most)
+    n = blocks_of_n(windows.n, tile, _positions(windows, m, k, along))
     n, m_block = _cells(windows, m, n, tile, m_block, width)
     n = _equal_images(windows, n, tile, max(1, min(_PIECES, _CELLS * m_block // m)))
     extents = _image_extents(windows, tile, n, k)
@@ -290,6 +303,20 @@ def _plan_image(
     return WindowPlan(
         kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
     )
+
+
+def _positions(windows: WindowMap, m: int, k: Blocks, along: str) -> int:
+    """About how many are in a block of n.
+
+    Where sums are kept, filters are packed for each block of n, and its image is copied for each group of filters.
+    """
+    most = _KEPT // prod(d.extent for d in k.digits[: k.level + 1]) * 4 if along == "n" else _N_BLOCK
+    if k.count == 1:
+        return most
+    if along != "m":
+        return min(most, _KEPT // m)
+    read = prod(d.extent for d in windows.k) * prod(d.extent for d in windows.n) // _image_size(windows)
+    return min(most, max(_KEPT // m, isqrt(_KEPT * read)))
 
 
 def _shares_filters(kernel: ContractKernel) -> bool:

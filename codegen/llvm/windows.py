@@ -59,7 +59,7 @@ class _Windows(Filling):
         with while_loop(b, lambda: b.icmp_signed("<", b.load(cell, typ=I64), last)):
             c = b.load(cell, typ=I64)
             i, block = ints.mod(c, i64(plan.m_blocks)), ints.div(c, i64(plan.m_blocks))
-            tall = i64(1) if plan.planes else ints.min(ints.sub(i64(plan.m_blocks), i), ints.sub(last, c))
+            tall = ints.min(i64(plan.group), ints.min(ints.sub(i64(plan.m_blocks), i), ints.sub(last, c)))
             group = ints.div(block, i64(plan.n.count))
             self._bind_batch(group)
             n = self._bind_block(plan.n, ints.mod(block, i64(plan.n.count)))
@@ -124,14 +124,13 @@ class _Windows(Filling):
     ) -> None:
         """Every tile of a block of filters; `m_offset` of them lie before it among the kept sums."""
         ints, b, plan = self.ints, self.b, self.plan
-        count = -(-plan.m // plan.filters)
         number = stack(b, I64, block=b.function.entry_basic_block)
         b.store(i64(0), number)
         with self._each(n, range(plan.n.level, plan.tile.level - 1, -1), plan.tile.span) as digits:
             image = self.shared.at(self.image, self._image_offset(n, digits))
             rows = self._rows_inside(n, digits, k)
             microkernel = self._microkernel(n, digits)
-            first = ints.mul(b.load(number, typ=I64), i64(count))
+            first = ints.mul(b.load(number, typ=I64), i64(plan.columns))
             with ints.loop(i64(0), m.size, plan.filters) as i:
                 panel = self._panel(panels, m, i, k)
                 sums = self.sums
