@@ -32,6 +32,11 @@ def inner(x: Any) -> Any:
     return x @ x  # the line that is wrong
 
 
+def write_slice(x: Any, value: Any, start: Any) -> Any:
+    x[start : start + 3] = value
+    return x
+
+
 # Generators run as Python: their conditions cannot become nodes.
 
 
@@ -311,6 +316,42 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: T(2).to("mars"),
         ValueError,
         "no device 'mars'\n  at test_errors.py:N: lambda: T(2).to(\"mars\"),\n  hint: use 'cpu', 'cuda' or 'cuda:0'",
+    ),
+    "dtype for a device": (
+        lambda: T(2).to("float16"),
+        ValueError,
+        "no device 'float16'\n"
+        '  at test_errors.py:N: lambda: T(2).to("float16"),\n'
+        "  hint: a dtype is given as tjit.float16",
+    ),
+    "device of random numbers": (
+        lambda: tjit.rand_like(T(2), device="mars"),
+        ValueError,
+        "no device 'mars'\n"
+        '  at test_errors.py:N: lambda: tjit.rand_like(T(2), device="mars"),\n'
+        "  hint: use 'cpu', 'cuda' or 'cuda:0'",
+    ),
+    "no call to lower": (
+        lambda: tjit.compile(inner).lower(),
+        ValueError,
+        "there is no call of inner to look into: missing a required argument: 'x'\n"
+        "  at test_errors.py:N: lambda: tjit.compile(inner).lower(),\n"
+        "  hint: give the arguments of a call, of inner(x: 'Any') -> 'Any'",
+    ),
+    "no call to explain": (
+        lambda: tjit.explain(inner, T(2), scale=3),
+        ValueError,
+        "there is no call of inner to look into: got an unexpected keyword argument 'scale'\n"
+        "  at test_errors.py:N: lambda: tjit.explain(inner, T(2), scale=3),\n"
+        "  hint: give the arguments of a call, of inner(x: 'Any') -> 'Any'",
+    ),
+    "slice of computed extent": (
+        lambda: tjit.compile(write_slice)(T(5), T(3), tjit.tensor(1)),
+        RuntimeError,
+        "shape mismatch: value tensor f32[3] cannot be broadcast to indexing result f32[-u0 + max(u0, u1)]\n"
+        "  at test_errors.py:N: x[start : start + 3] = value\n"
+        "  hint: how many elements a slice has is not known where its bounds are tensors: "
+        "write x[start + tjit.arange(3)] = value",
     ),
     "integer division in place": (
         lambda: tjit.tensor([1]).div_(2),

@@ -640,3 +640,10 @@ def test_a_program_that_reads_beyond_the_smallest_size_is_refused(tmp_path):
 
     package = tjit.export(third, (x,), tmp_path / "m.tjit", dynamic={"x": {0: tjit.Dim("n", min=3)}})
     np.testing.assert_array_equal(package["third"](tjit.ones(3, 4)).numpy(), np.full(4, 2.0, np.float32))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    folder = tmp_path / "no" / "such"
+
+    with pytest.raises(FileNotFoundError, match=f"no such folder to export to: '{re.escape(str(folder))}'"):
+        tjit.export(tjit.compile(lambda x: x * 2), (tjit.ones(2),), str(folder / "double.tjit"))

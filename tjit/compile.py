@@ -372,7 +372,12 @@ class CompiledFunction:
         return self.variant_for(args, kwargs).lowered()
 
     def variant_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
-        """The variant that a call with these arguments runs; captured if there is none."""
+        """The variant that a call with these arguments runs; captured if there is none.
+
+        Raises:
+            ArgumentError: the function is not called with so many, or with these names.
+        """
+        _check_arguments(self._tjit_function, args, kwargs)
         leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         with self._lock:
@@ -391,6 +396,21 @@ def _of_inputs(variant: Variant, dims: Sequence[Dim]) -> tuple[Dim, ...]:
     """The dims that the arguments' shapes give. Others are of counters, whose loops then do not run."""
     given = {s for value in variant.graph.inputs for d in value.type.shape for s in symbols_of(d)}
     return tuple(d for d in dims if given.issuperset(symbols_of(d)))
+
+
+def _check_arguments(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(getattr(fn, "forward", fn))
+    except (TypeError, ValueError):
+        return  # it says itself what it takes
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentError(
+            f"there is no call of {_name(fn)} to look into: {error}",
+            user_location(),
+            hint=f"give the arguments of a call, of {_name(fn)}{signature}",
+        ) from None
 
 
 def _name(fn: Any) -> str:

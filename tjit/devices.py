@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from tjit.dtypes import DTYPES
 from tjit.errors import ArgumentError
 from tjit.location import user_location
 
@@ -29,7 +30,9 @@ class Device(_Fields):
             type, index = "cuda", type
         name, _, number = str(type).partition(":")
         if name not in ("cpu", "cuda") or (number and not number.isdigit()):
-            raise ArgumentError(f"no device {type!r}", user_location(), hint="use 'cpu', 'cuda' or 'cuda:0'")
+            is_dtype = any(name in (t.name, t.long_name) for t in DTYPES)
+            hint = f"a dtype is given as tjit.{name}" if is_dtype else "use 'cpu', 'cuda' or 'cuda:0'"
+            raise ArgumentError(f"no device {type!r}", user_location(), hint=hint)
         if name == "cuda" and index is None:
             index = int(number or 0)
         return _Fields.__new__(cls, name, index if name == "cuda" else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,6 +113,8 @@ def _write(path: str, data: bytes) -> None:
         with open(partial, "wb") as file:
             file.write(data)
         os.replace(partial, path)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to export to", os.path.dirname(path)) from None
     finally:
         if os.path.exists(partial):
             os.remove(partial)

@@ -385,8 +385,14 @@ def _fitted(value: Tensor, shape: tuple[Dim, ...], target: Tensor) -> Tensor:
         return broadcast_to(reshape(value, own), shape)
     except TypeRuleError:
         part = target.type_.with_shape(tuple(shape))
+        computed = next((n for n, d in zip(own[::-1], shape[::-1], strict=False) if is_runtime(d)), None)
         raise TypeRuleError(
-            f"shape mismatch: value tensor {value.type_} cannot be broadcast to indexing result {part}", user_location()
+            f"shape mismatch: value tensor {value.type_} cannot be broadcast to indexing result {part}",
+            user_location(),
+            hint=None
+            if computed is None
+            else "how many elements a slice has is not known where its bounds are tensors: "
+            f"write x[start + tjit.arange({computed})] = value",
         ) from None
 
 

@@ -23,7 +23,7 @@ from tjit.ops.apply import apply, assign, state
 from tjit.ops.arithmetic import div
 from tjit.ops.bitwise import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
 from tjit.ops.conversion import cast
-from tjit.ops.creation import as_shape, iota, refuse_unknown, tensor
+from tjit.ops.creation import as_shape, iota, refuse_unknown, tensor, usable_device
 from tjit.ops.index import refuse_capture
 from tjit.ops.movement import broadcast_to, reshape
 from tjit.ops.operands import broadcast_shapes
@@ -248,10 +248,12 @@ def _float_dtype(dtype: Any) -> DType:
     return default_dtype() if dtype is None else as_dtype(dtype)
 
 
-def _sizes(size: tuple[Any, ...], ignored: dict[str, Any]) -> tuple[Dim, ...]:
+def _sizes(size: tuple[Any, ...], device: Any, ignored: dict[str, Any]) -> tuple[Dim, ...]:
+    """The sizes of a call; its device and keywords are checked."""
     if "size" in ignored:
         size = (ignored.pop("size"),)
     refuse_unknown(ignored)
+    usable_device(device)
     return as_shape(size)
 
 
@@ -265,7 +267,7 @@ def rand(
     **ignored: Any,
 ) -> Tensor:
     """Uniform on [0, 1); sizes as arguments or one tuple."""
-    result = _uniform(_sizes(size, ignored), _float_dtype(dtype), generator)
+    result = _uniform(_sizes(size, device, ignored), _float_dtype(dtype), generator)
     return result.requires_grad_() if requires_grad else result
 
 
@@ -279,7 +281,7 @@ def randn(
     **ignored: Any,
 ) -> Tensor:
     """Standard normal; sizes as arguments or one tuple."""
-    result = _gaussian(_sizes(size, ignored), _float_dtype(dtype), generator)
+    result = _gaussian(_sizes(size, device, ignored), _float_dtype(dtype), generator)
     return result.requires_grad_() if requires_grad else result
 
 
@@ -301,6 +303,7 @@ def randint(
         TypeRuleError: low is not below high.
     """
     refuse_unknown(ignored)
+    usable_device(device)
     if size is None and isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
     elif high is None:
@@ -322,7 +325,7 @@ def rand_like(
     x: Tensor, *, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, **ignored: Any
 ) -> Tensor:
     """`rand` of x's shape, and x's dtype unless given."""
-    return rand(tuple(x.shape), dtype=dtype or x.dtype, generator=generator, requires_grad=requires_grad)
+    return rand(tuple(x.shape), dtype=dtype or x.dtype, generator=generator, requires_grad=requires_grad, **ignored)
 
 
 @public(method=False)
@@ -330,7 +333,7 @@ def randn_like(
     x: Tensor, *, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False, **ignored: Any
 ) -> Tensor:
     """`randn` of x's shape, and x's dtype unless given."""
-    return randn(tuple(x.shape), dtype=dtype or x.dtype, generator=generator, requires_grad=requires_grad)
+    return randn(tuple(x.shape), dtype=dtype or x.dtype, generator=generator, requires_grad=requires_grad, **ignored)
 
 
 @public(method=False)
@@ -345,7 +348,7 @@ def randint_like(
 ) -> Tensor:
     """`randint` of x's shape, and x's dtype unless given."""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, tuple(x.shape), dtype=dtype or x.dtype, generator=generator)
+    return randint(low, high, tuple(x.shape), dtype=dtype or x.dtype, generator=generator, **ignored)
 
 
 @public(method=False)
@@ -396,6 +399,7 @@ def randperm(
 ) -> Tensor:
     """A random permutation of 0..n - 1, i64 unless dtype is given."""
     refuse_unknown(ignored)
+    usable_device(device)
     bits = (generator or DEFAULT).draw((n,))
     kind = i64 if dtype is None else as_dtype(dtype)
     if state.trace is None:
