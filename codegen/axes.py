@@ -19,7 +19,6 @@ from tjit.codegen.kernel import (
     Load,
     Loop,
     LoopKernel,
-    Reduce,
     Reduced,
     Scan,
     Scanned,
@@ -36,6 +35,7 @@ from tjit.passes.costs import EXPENSIVE
 __all__ = [
     "TASK_COST",
     "arrange",
+    "collapse",
     "expressions",
     "kernel_buffers",
     "rebuild",
@@ -54,7 +54,7 @@ _LONG = 64  # elements along the lanes, of which the last vector is a small part
 
 def arrange(kernel: LoopKernel) -> LoopKernel:
     """Merge axes, choose the vector axis and the number of tasks."""
-    kernel = _collapse(kernel)
+    kernel = collapse(kernel)
     pointwise = not any(loop.axes for loop in kernel.loops)
     kernel = _arrange_points(kernel) if pointwise else _split_vector(_choose_vector(kernel))
     kernel = _past_caches(kernel)
@@ -64,7 +64,7 @@ def arrange(kernel: LoopKernel) -> LoopKernel:
 def _arrange_points(kernel: LoopKernel) -> LoopKernel:
     """Choose the lanes of a kernel without loops, over digits of its axes where indices divide them."""
     axes, values = split_axes(kernel)
-    apart = _collapse(_rebuild_kernel(kernel, axes, [()] * len(kernel.loops), values)) if values else kernel
+    apart = collapse(_rebuild_kernel(kernel, axes, [()] * len(kernel.loops), values)) if values else kernel
     found = running_on(apart)
     if found is None and values:
         found = _choose_vector(apart)
@@ -168,9 +168,6 @@ def _positions(kernel: LoopKernel) -> set[Symbol]:
                 found.update(s for d in e.index for s in symbols(d))
         elif isinstance(e, Index):
             found.update(symbols(e.value))
-    for s in statements(kernel):
-        if isinstance(s, Reduce) and s.kind in ("argmax", "argmin"):
-            found.update(a.symbol for loop in kernel.loops if s in loop.body for a in loop.axes)
     return found
 
 
@@ -182,7 +179,7 @@ def _mergeable(outer: Axis, inner: Axis, accesses: list[Dim]) -> bool:
     return True
 
 
-def _collapse(kernel: LoopKernel) -> LoopKernel:
+def collapse(kernel: LoopKernel) -> LoopKernel:
     """Make one axis of two neighbours wherever every access walks them as one."""
     accesses, positions = _accesses(kernel), _positions(kernel)
     values: dict[Symbol, Dim] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Statement, Store, varies, walk
+from tjit.codegen.kernel import Axis, Compute, Load, Loop, LoopKernel, Reduce, Scan, Statement, Store, varies, walk
 from tjit.ir.dims import Dim, Symbol, coefficient, symbols
 from tjit.passes.costs import EXPENSIVE
 
@@ -12,11 +12,14 @@ __all__ = ["NEAR", "column_axis", "contiguous_count", "crosses", "loop_accesses"
 
 _LONGEST_ROW = 128  # elements: of a tile's rows, which fit in the first-level cache
 _LEAST_ROWS = 256  # below, the microsecond saved is not worth code that takes 25 ms longer to compile
-_ROWS = 16  # of a tile: lanes of a vector
+_VECTOR = 64  # bytes
+_LEAST_LANE = 4  # bytes: smaller elements are transposed no faster
 _TRANSPOSE = 9  # instructions for each vector of a tile that is transposed
-_JOIN = {"max": (3, 20), "min": (3, 20), "argmax": (8, 80), "argmin": (8, 80), "logaddexp": (50, 200)}
-_CHEAP = (1, 8)  # instructions that join two vectors, and the lanes of one: of other reductions
-_WAIT = 30  # instructions that could be done while one loop of a row waits for another's reduction
+# instructions that take a vector into a reduction, whose lanes are one row or have one each, and that join the lanes
+_JOIN = {"any": (1, 1, 4), "all": (1, 1, 4), "max": (1, 1, 10), "min": (1, 1, 10), "argmax": (3, 4, 24)}
+_FLOAT_JOIN = {"max": (2, 3, 18), "min": (2, 3, 18), "argmax": (5, 8, 40), "logaddexp": (50, 50, 200)}
+_CHEAP = (1, 1, 7)  # the same, of other reductions
+_WAIT = 30  # instructions that could be done while a row waits for another loop's reduction, or for one dear operation
 _DEAR = 16  # instructions of an expensive operation
 NEAR = 4  # elements: lanes this far from each other are read with what lies between, and picked out
 
@@ -127,18 +130,28 @@ def _reads_what_it_stored(kernel: LoopKernel) -> bool:
 def _is_cheaper_by_lanes(kernel: LoopKernel, length: int, crossing: list[Load | Store]) -> bool:
     """Whether vectors of rows take fewer instructions than rows of vectors, whose lanes have to be joined."""
     tiles = len({(a.buffer.name, a.buffer.offset(a.index)) for a in crossing})
-    element = sum(_instructions(s) for loop in kernel.loops if loop.axes for s in loop.body)
-    point = sum(_instructions(s) for loop in kernel.loops if not loop.axes for s in loop.body)
-    joins = [sum(_JOIN.get(s.kind, _CHEAP)[1] for s in loop.body if isinstance(s, Reduce)) for loop in kernel.loops]
-    waits = _WAIT * max(0, sum(join > 0 for join in joins) - 1)
-    by_rows = _ROWS * (-(-length // _ROWS) * element + sum(joins) + waits + point)
-    return length * (element + _TRANSPOSE * tiles) + point < by_rows
+    rows = _VECTOR // max((_LEAST_LANE, *(a.buffer.dtype.itemsize for a in crossing)))
+    looped = [s for loop in kernel.loops if loop.axes for s in loop.body]
+    by_rows, by_lanes = (sum(_instructions(s, way) for s in looped) for way in (0, 1))
+    point = sum(_instructions(s, 1) for loop in kernel.loops if not loop.axes for s in loop.body)
+    joins = [sum(_join(s)[2] for s in loop.body if isinstance(s, Reduce)) for loop in kernel.loops]
+    last = [e for loop in kernel.loops if not loop.axes for s in loop.body for e in walk(s.value)]
+    alone = sum(isinstance(e, Compute) and e.op.name in EXPENSIVE for e in last)
+    waits = _WAIT * (max(0, sum(join > 0 for join in joins) - 1) + alone)
+    whole = rows * (-(-length // rows) * by_rows + sum(joins) + waits + point)
+    return length * (by_lanes + _TRANSPOSE * tiles) + point < whole
 
 
-def _instructions(statement: Statement) -> int:
-    """Of a vector, about."""
+def _join(reduce: Reduce | Scan) -> tuple[int, int, int]:
+    kind = reduce.kind.replace("argmin", "argmax")
+    floats = _FLOAT_JOIN if reduce.value.dtype.is_floating_point else {}
+    return floats.get(kind) or _JOIN.get(kind, _CHEAP)
+
+
+def _instructions(statement: Statement, way: int) -> int:
+    """Of a vector, about; `way`: 0 where its lanes are of one row, 1 where each has a row of its own."""
     computed = sum(_DEAR if e.op.name in EXPENSIVE else 1 for e in walk(statement.value) if isinstance(e, Compute))
-    return computed + (1 if isinstance(statement, Store) else 1 + _JOIN.get(statement.kind, _CHEAP)[0])
+    return computed + (1 if isinstance(statement, Store) else 1 + _join(statement)[way])
 
 
 def _points_enough(axis: Axis) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tjit.codegen.axes import rebuild
+from tjit.codegen.axes import collapse, rebuild
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -53,8 +53,9 @@ def parts_axis(axis: Axis, parts: Dim) -> Axis:
 
 def split_reduction(kernel: LoopKernel, new_buffer: Callable[[TensorType], Buffer]) -> list[LoopKernel]:
     """`kernel`, or a kernel of partial reductions over parts of the outermost axis and one that joins them."""
+    whole, kernel = kernel, collapse(kernel)  # one long axis falls into parts where a few long rows do not
     if not _should_split(kernel):
-        return [kernel]
+        return [whole]
     first, *rest = kernel.loops
     axis = first.axes[0]
     length = -(-axis.extent // _PARTS)

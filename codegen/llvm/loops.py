@@ -11,6 +11,7 @@ from tjit.codegen.axes import statements
 from tjit.codegen.kernel import Axis, Compute, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, scopes
+from tjit.codegen.llvm.first_places import FirstPlaces, are_looked_for, decides_early
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.lookups import load_tables
 from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
@@ -23,13 +24,15 @@ from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, lanes_below, stack
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, lanes_below, stack, while_loop
 from tjit.codegen.llvm.wide_columns import WideColumns
 from tjit.codegen.segments import segments
 from tjit.ir.dims import Dim, Symbol, product
 
 __all__ = ["emit_loops"]
 
+_SEARCHED = 64  # steps of a chunk in which a place is looked for
+_UNDECIDED = 8  # steps after which a loop that may end early is asked whether it does
 _IN_FLIGHT = 8  # vectors that reductions of columns take in at once
 
 
@@ -262,16 +265,28 @@ class _Loops:
             else:
                 emitter.store(statement)
 
-    def _accumulation(self, emitter: ExprEmitter, loop: Loop, width: int, unroll: int) -> Accumulation:
+    def _accumulation(
+        self, emitter: ExprEmitter, loop: Loop, width: int, unroll: int, *, placed: bool = True
+    ) -> Accumulation:
         reduces = [s for s in loop.body if isinstance(s, Reduce)]
-        points = product(a.extent for a in loop.axes)
-        return Accumulation(emitter, reduces, width, unroll, self.entry, points=points, backwards=loop.reverse)
+        return Accumulation(
+            emitter,
+            reduces,
+            width,
+            unroll,
+            self.entry,
+            points=product(a.extent for a in loop.axes),
+            backwards=loop.reverse,
+            placed=placed,
+        )
 
     def _row_loop(self, loop: Loop, scalar: ExprEmitter, reduced: dict) -> None:
         *outer, inner = loop.axes
         width = self.shape.width if self.kernel.vector is not None else 1
         roots = [s.value for s in loop.body]
-        accumulation = self._accumulation(scalar, loop, width, self.shape.unroll)
+        accumulation = self._accumulation(
+            scalar, loop, width, self.shape.unroll, placed=width == 1 or not are_looked_for(loop)
+        )
         scans = [s for s in loop.body if isinstance(s, Scan)]
         running = Running(scalar, width, registers(scalar, scans, self.entry), reverse=loop.reverse)
         running.begin(scans, scalar)
@@ -314,27 +329,38 @@ class _Loops:
         unroll = self.shape.unroll
         step = width * unroll
         linear = self._position(loop, inner)
+        long = not isinstance(inner.extent, int) or inner.extent > _SEARCHED * step
+        places = None
+        if not accumulation.placed:
+            places = FirstPlaces(scalar, loop, accumulation, width, chunked=long, entry=self.entry)
+
+        def lanes_at(at: ir.Value, mask: ir.Value | None) -> ExprEmitter:
+            self.ints.symbols[inner.symbol.name] = at
+            return ExprEmitter(
+                self.b,
+                self.target,
+                Lanes(inner.symbol, width, mask, aligned=True),
+                self.ints,
+                self.pointers,
+                error=self.error,
+                reduced=reduced,
+                scalar=scalar,
+            )
 
         def body(start: ir.Value, count: int, mask: ir.Value | None) -> None:
             for n in reversed(range(count)) if loop.reverse else range(count):
-                at = self.ints.add(start, i64(n * width))
-                self.ints.symbols[inner.symbol.name] = at
-                emitter = ExprEmitter(
-                    self.b,
-                    self.target,
-                    Lanes(inner.symbol, width, mask, aligned=True),
-                    self.ints,
-                    self.pointers,
-                    error=self.error,
-                    reduced=reduced,
-                    scalar=scalar,
-                )
+                emitter = lanes_at(self.ints.add(start, i64(n * width)), mask)
                 self._body(loop, emitter, accumulation, running, n, linear)
+            accumulation.end_points()
 
         def steps() -> None:
-            if whole is not None:
-                with counted_loop(self.b, i64(0), whole, i64(step)) as i, scalar.scope():
+            if whole is None:
+                return
+            with self._chunks(loop, inner, whole, step, accumulation) as (first, stop):
+                with counted_loop(self.b, first, stop, i64(step)) as i, scalar.scope():
                     body(self._backwards(i, whole, step) if loop.reverse else i, unroll, None)
+                if places is not None and places.chunked:
+                    places.end_chunk(first)
 
         def rest() -> None:
             start = i64(0) if whole is None else whole
@@ -342,11 +368,38 @@ class _Loops:
             with counted_loop(self.b, start, stop, i64(width)) as i, scalar.scope():
                 at = self.ints.add(self._backwards(i, stop, width), start) if loop.reverse else i
                 body(at, 1, self._mask(at, extent, width) if width > 1 else None)
+            if places is not None and places.chunked:
+                places.end_chunk(start)
 
         whole, left = self._split(inner.extent, extent, step, width)
         for part in (rest, steps) if loop.reverse else (steps, rest):
             if part is steps or left:
                 part()
+        if places is not None:
+            reduced.update(places.find(lanes_at))
+
+    @contextmanager
+    def _chunks(
+        self, loop: Loop, inner: Axis, whole: ir.Value, step: int, accumulation: Accumulation
+    ) -> Iterator[tuple[ir.Value, ir.Value]]:
+        """Where the whole steps begin and end, or those of each chunk of them, until nothing can change any more."""
+        stops = accumulation.width > 1 and decides_early(loop)
+        size = step * (_UNDECIDED if stops else _SEARCHED)
+        if not (stops or not accumulation.placed) or (isinstance(inner.extent, int) and inner.extent < 2 * size):
+            yield i64(0), whole
+            return
+        b, at = self.b, stack(self.b, I64, block=self.entry)
+        b.store(i64(0), at)
+
+        def goes_on() -> ir.Value:
+            left = b.icmp_signed("<", b.load(at, typ=I64), whole)
+            return b.and_(left, b.not_(accumulation.decided())) if stops else left
+
+        with while_loop(b, goes_on):
+            start = b.load(at, typ=I64)
+            stop = self.ints.min(self.ints.add(start, i64(size)), whole)
+            yield start, stop
+            b.store(stop, at)
 
     def _round_up(self, n: ir.Value, step: int) -> ir.Value:
         return self.ints.mul(self.ints.div(self.ints.add(n, i64(step - 1)), i64(step)), i64(step))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
 from tjit.codegen.kernel import Reduce
 from tjit.codegen.llvm.expressions import ExprEmitter, features_of
+from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.vectors import I32, numbers, stack
 from tjit.codegen.scalars import held
@@ -16,7 +18,7 @@ from tjit.dtypes import i32 as int32
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, DimExpr, coefficient
 
-__all__ = ["Accumulation", "join", "neutral", "running_dtype"]
+__all__ = ["Accumulation", "is_better_later", "join", "neutral", "running_dtype"]
 
 _FEW = 1 << 31  # points: their positions are numbers of 32 bits, as many as f32 in a vector
 
@@ -54,9 +56,9 @@ def join(s: LlvmScalars, kind: str, x: Lane, y: Lane) -> Lane:
         return s.add(x, y)
     if kind == "prod":
         return s.mul(x, y)
-    if kind == "max":
+    if kind in ("max", "argmax"):
         return s.maximum(x, y)
-    if kind == "min":
+    if kind in ("min", "argmin"):
         return s.minimum(x, y)
     if kind == "logaddexp":
         return _log_add_exp(s, x, y)
@@ -84,7 +86,7 @@ def _is_better(s: LlvmScalars, kind: str, x: Lane, xi: Lane, y: Lane, yi: Lane) 
     return result
 
 
-def _is_better_later(s: LlvmScalars, kind: str, x: Lane, y: Lane) -> Lane:
+def is_better_later(s: LlvmScalars, kind: str, x: Lane, y: Lane) -> Lane:
     """`_is_better` where y comes after x."""
     if not x.dtype.is_floating_point:
         return s.gt(y, x) if kind == "argmax" else s.lt(y, x)
@@ -101,6 +103,7 @@ class Accumulation:
         entry: the function's first block.
         points: how many the loop has. None: not known.
         backwards: the loop goes from the last point to the first.
+        placed: arg reductions keep places; else their extremes alone, which `take_extremes` gives.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Accumulation:
         *,
         points: Dim | None = None,
         backwards: bool = False,
+        placed: bool = True,
     ) -> None:
         self.b = emitter.b
         self.target = emitter.target
@@ -120,17 +124,29 @@ class Accumulation:
         self.width = max(width, emitter.lanes.width)
         self.scalars = LlvmScalars(self.b, self.width, features_of(self.target))
         self.slots: dict[int, list[ir.Value]] = {}
+        self.nans: dict[int, ir.Value] = {}
+        self._unseen: dict[int, Lane] = {}
         self.places: dict[int, list[ir.Value]] = {}
         self.place = int32 if isinstance(points, int) and points < _FEW else int64
-        self.backwards = backwards
+        self.backwards, self.placed = backwards, placed
         for reduce in reduces:
             dtype = running_dtype(reduce)
             start = self.scalars.constant(neutral(reduce.kind, dtype), dtype)
             self.slots[id(reduce)] = [self._slot(start, entry) for _ in range(unroll)]
-            if _is_arg(reduce.kind):
+            if width > 1 and self._is_float_extreme(reduce):
+                self.nans[id(reduce)] = self._slot(self.scalars.constant(False, bool_), entry)
+            if self._keeps_place(reduce):
                 # where the extreme is what all begins with, it is the first
                 place = self.scalars.constant(0, self.place)
                 self.places[id(reduce)] = [self._slot(place, entry) for _ in range(unroll)]
+
+    def _keeps_place(self, reduce: Reduce) -> bool:
+        return self.placed and _is_arg(reduce.kind)
+
+    def _is_float_extreme(self, reduce: Reduce) -> bool:
+        """Whether nan is noted apart: a maximum that gives it is four instructions, one that passes it over is one."""
+        extreme = reduce.kind in ("max", "min") or (_is_arg(reduce.kind) and not self.placed)
+        return extreme and running_dtype(reduce).is_floating_point
 
     def _slot(self, start: Lane, entry: ir.Block | None) -> ir.Value:
         slot = stack(self.b, start.value.type, block=entry)
@@ -146,12 +162,41 @@ class Accumulation:
             value = s.cast(emitter.emit(reduce.value), dtype)
             slot = self.slots[id(reduce)][n]
             running = Lane(self.b.load(slot, typ=value.value.type), dtype)
-            if _is_arg(reduce.kind):
+            if self._keeps_place(reduce):
                 self._update_place(reduce, n, emitter, position, value, running)
                 continue
             if mask is not None:
                 value = s.select(Lane(mask, bool_), value, s.constant(neutral(reduce.kind, dtype), dtype))
-            self.b.store(join(s, reduce.kind, running, value).value, slot)
+            self.b.store(self._join(s, reduce, running, value).value, slot)
+            if id(reduce) in self.nans:
+                self._note_nan(reduce, value)
+
+    def _join(self, s: LlvmScalars, reduce: Reduce, x: Lane, y: Lane) -> Lane:
+        """x and y reduced to one, where nan is not noted apart."""
+        if id(reduce) not in self.nans:
+            return join(s, reduce.kind, x, y)
+        before = s.gt(y, x) if reduce.kind in ("max", "argmax") else s.lt(y, x)
+        return s.select(before, y, x)
+
+    def _note_nan(self, reduce: Reduce, value: Lane) -> None:
+        """Note whether a vector has nan, together with the next one: one comparison does for both."""
+        other = self._unseen.pop(id(reduce), None)
+        if other is None:
+            self._unseen[id(reduce)] = value
+        else:
+            self._note_either(reduce, other, value)
+
+    def _note_either(self, reduce: Reduce, x: Lane, y: Lane) -> None:
+        slot = self.nans[id(reduce)]
+        seen = self.b.load(slot, typ=self.scalars.register_type(bool_))
+        self.b.store(self.b.or_(seen, self.b.fcmp_unordered("uno", x.value, y.value)), slot)
+
+    def end_points(self) -> None:
+        """Note what is still to be noted of the vectors that came in since the last call."""
+        for reduce in self.reduces:
+            value = self._unseen.pop(id(reduce), None)
+            if value is not None:
+                self._note_either(reduce, value, value)
 
     def _update_place(
         self, reduce: Reduce, n: int, emitter: ExprEmitter, position: Dim | ir.Value, value: Lane, running: Lane
@@ -164,7 +209,7 @@ class Accumulation:
         if self.backwards:
             take = _is_better(s, reduce.kind, running, known, value, at)
         else:
-            take = _is_better_later(s, reduce.kind, running, value)
+            take = is_better_later(s, reduce.kind, running, value)
         if emitter.lanes.mask is not None:
             take = s.bit_and(take, Lane(emitter.lanes.mask, bool_))
         self.b.store(s.select(take, value, running).value, self.slots[id(reduce)][n])
@@ -186,23 +231,23 @@ class Accumulation:
             dtype = running_dtype(reduce)
             kind = s.register_type(dtype)
             values = [(Lane(self.b.load(slot, typ=kind), dtype), None) for slot in self.slots[id(reduce)]]
-            if _is_arg(reduce.kind):
+            if self._keeps_place(reduce):
                 place = s.register_type(self.place)
                 places = [Lane(self.b.load(p, typ=place), self.place) for p in self.places[id(reduce)]]
                 values = [(v, p) for (v, _), p in zip(values, places, strict=True)]
             while len(values) > 1:
                 pairs = zip(values[::2], values[1::2], strict=False)
                 odd = [values[-1]] if len(values) % 2 else []
-                values = [self._two(s, reduce.kind, x, y) for x, y in pairs] + odd
+                values = [self._two(s, reduce, x, y) for x, y in pairs] + odd
             result[id(reduce)] = values[0]
         return result
 
     def _two(
-        self, s: LlvmScalars, kind: str, x: tuple[Lane, Lane | None], y: tuple[Lane, Lane | None]
+        self, s: LlvmScalars, reduce: Reduce, x: tuple[Lane, Lane | None], y: tuple[Lane, Lane | None]
     ) -> tuple[Lane, Lane | None]:
         if x[1] is None or y[1] is None:
-            return join(s, kind, x[0], y[0]), None
-        take = _is_better(s, kind, x[0], x[1], y[0], y[1])
+            return self._join(s, reduce, x[0], y[0]), None
+        take = _is_better(s, reduce.kind, x[0], x[1], y[0], y[1])
         return s.select(take, y[0], x[0]), s.select(take, y[1], x[1])
 
     def finish_lanes(self) -> dict[int, Lane]:
@@ -211,18 +256,48 @@ class Accumulation:
         return {id(r): self._result(r, self.scalars, joined[id(r)]) for r in self.reduces}
 
     def finish(self) -> dict[int, Lane]:
-        """The results, reduced across the lanes too."""
-        result = {}
+        """The results, reduced across the lanes too; those without places are `take_extremes`."""
+        joined, one = self._joined(), LlvmScalars(self.b, 1, features_of(self.target))
+        known = [r for r in self.reduces if self.placed or not _is_arg(r.kind)]
+        return {id(r): self._result(r, one, self._across(r, joined[id(r)])) for r in known}
+
+    def take_extremes(self) -> list[Lane]:
+        """What each arg reduction without a place has come to, of all lanes; it then begins anew."""
+        joined, reduces = self._joined(), [r for r in self.reduces if _is_arg(r.kind)]
+        found = [self._across(r, joined[id(r)])[0] for r in reduces]
+        for reduce in reduces:
+            dtype = running_dtype(reduce)
+            for slot in self.slots[id(reduce)]:
+                self.b.store(self.scalars.constant(neutral(reduce.kind, dtype), dtype).value, slot)
+            if id(reduce) in self.nans:
+                self.b.store(self.scalars.constant(False, bool_).value, self.nans[id(reduce)])
+        return found
+
+    def decided(self) -> ir.Value:
+        """i1: whether every one of these any and all has come to what nothing changes."""
         joined = self._joined()
-        for reduce in self.reduces:
-            value = joined[id(reduce)]
-            width = self.width
-            while width > 1:
-                width //= 2
-                s = LlvmScalars(self.b, width, features_of(self.target))
-                value = self._two(s, reduce.kind, self._half(value, width, 0), self._half(value, width, 1))
-            result[id(reduce)] = self._result(reduce, LlvmScalars(self.b, 1, features_of(self.target)), value)
-        return result
+        each = (self._across(r, joined[id(r)])[0].value for r in self.reduces)
+        ends = [v if r.kind == "any" else self.b.not_(v) for r, v in zip(self.reduces, each, strict=True)]
+        return functools.reduce(self.b.and_, ends)
+
+    def _across(self, reduce: Reduce, value: tuple[Lane, Lane | None]) -> tuple[Lane, Lane | None]:
+        """The lanes of a running vector as one."""
+        width = self.width
+        if width > 1 and reduce.kind in ("any", "all"):
+            bits = value[0].value if reduce.kind == "any" else self.b.not_(value[0].value)
+            found = any_lane(self.b, bits)
+            return Lane(found if reduce.kind == "any" else self.b.not_(found), bool_), None
+        while width > 1:
+            width //= 2
+            s = LlvmScalars(self.b, width, features_of(self.target))
+            value = self._two(s, reduce, self._half(value, width, 0), self._half(value, width, 1))
+        return value if id(reduce) not in self.nans else (self._or_nan(reduce, value[0]), None)
+
+    def _or_nan(self, reduce: Reduce, value: Lane) -> Lane:
+        """The extreme in one lane, or nan where that was noted."""
+        one = LlvmScalars(self.b, 1, features_of(self.target))
+        seen = any_lane(self.b, self.b.load(self.nans[id(reduce)], typ=self.scalars.register_type(bool_)))
+        return one.select(Lane(seen, bool_), one.constant(float("nan"), value.dtype), value)
 
     def _half(self, value: tuple[Lane, Lane | None], width: int, which: int) -> tuple[Lane, Lane | None]:
         def half(lane: Lane) -> Lane:

@@ -56,7 +56,10 @@ def numbers(values: tuple[int, ...] | range, element: ir.IntType = I32) -> ir.Co
 
 def lanes_below(b: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
     """i1 vector: the first `count` lanes."""
-    return b.icmp_signed("<", numbers(range(lanes), count.type), splat(b, count, lanes))
+    # bytes: one comparison of up to 64 lanes, where i64 would be one for every 8
+    inside = b.select(b.icmp_signed("<", count, count.type(lanes)), count, count.type(lanes))
+    inside = b.trunc(b.select(b.icmp_signed("<", inside, count.type(0)), count.type(0), inside), ir.IntType(8))
+    return b.icmp_unsigned("<", numbers(range(lanes), inside.type), splat(b, inside, lanes))
 
 
 class TextConstant(ir.Constant):
