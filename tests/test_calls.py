@@ -792,3 +792,19 @@ def test_native_calls_can_be_turned_off():
         "assert f._native is None\n"
     )
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_tensors_left_in_attributes_are_left_at_every_call():
+    class Module:
+        last = None
+
+    module = Module()
+
+    @tjit.compile
+    def f(x):
+        module.last = x * 2
+        return x + 1
+
+    for i in range(5):
+        assert f(tjit.full((2,), float(i))).tolist() == [i + 1, i + 1]
+        assert module.last.tolist() == [2 * i, 2 * i]

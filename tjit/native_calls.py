@@ -63,7 +63,8 @@ class _Builder(SpecBuilder):
         self.at = at
         self.keep.append(variant)
         self.positions = [i for i, a in enumerate(leaves) if array_leaf(a)]
-        self.in_python = variant.joint is not None and state.grad  # what follows the program
+        # what follows the program
+        self.in_python = (variant.joint is not None and state.grad) or bool(variant.captured.places)
         self.is_nested = any(a.kind is not None for part in tree.children for a in part.children)
         self.recheck = False
         self.words: list[list[int]] = []
