@@ -137,6 +137,21 @@ def test_an_op_of_many_steps_is_rounded_once(name, shape, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [(28, 64, 32), (33, 34, 70), (100, 62, 31), (300, 64, 40), (61, 35, 18), (70, 2050, 16), (70, 2048, 20), (9, 2, 9)],
+)
+def test_products_have_the_bits_of_eager_ones(m, k, n, dtype, rng):
+    x, y = _eighths(rng, 2, m, k, dtype=dtype), _eighths(rng, 2, k, n, dtype=dtype)
+    wide = _eighths(rng, 2, m, k + 6, dtype=dtype)
+
+    _check_bits(lambda x, y: x @ y, x, y)
+    _check_bits(lambda x, y: (x @ y) * 1.3 + 0.1, x, y)
+    _check_bits(lambda x, y: y.transpose(1, 2) @ x.transpose(1, 2), x, y)
+    _check_bits(lambda x, y: x[:, :, 3 : k + 3] @ y, wide, y)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_what_a_product_reads_is_stored_as_narrow_as_it_is(dtype, rng):
     q, k, v = (_eighths(rng, 2, 40, 16, dtype=dtype) for _ in "qkv")
 

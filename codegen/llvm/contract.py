@@ -212,7 +212,7 @@ class _Contract:
         assert direct is not None
         row_stride = ints.dim(direct.row_stride)
         offset = ints.add(ints.dim(direct.base), ints.add(ints.mul(rows.start, row_stride), columns.start))
-        output = self.shared.at(self.shared.pointers[direct.buffer.name], offset)
+        output = self.shared.at(self.shared.pointers[direct.buffer.name], offset, self._stored)
         if self.plan.is_exact:
             self._run_microkernel(k, a, panel, (output, row_stride), rows, columns, later)
             return
@@ -227,13 +227,16 @@ class _Contract:
     def _copy_tile(
         self, output: ir.Value, row_stride: ir.Value, rows: ir.Value, columns: ir.Value, later: ir.Value
     ) -> None:
-        ints, b = self.ints, self.b
+        ints, b, element = self.ints, self.b, self._stored
         with ints.loop(i64(0), rows) as i, ints.loop(i64(0), columns) as j:
-            x = b.load(self.shared.at(self.sums, ints.add(ints.mul(i, i64(self.plan.columns)), j)), typ=self.element)
-            target = self.shared.at(output, ints.add(ints.mul(i, row_stride), j))
-            y = b.load(target, typ=self.element)
-            total = b.add(x, y) if isinstance(self.element, ir.IntType) else b.fadd(x, y)
-            b.store(b.select(later, total, x), target)
+            place = ints.add(ints.mul(i, i64(self.plan.columns)), j)
+            x = b.load(self.shared.at(self.sums, place, element), typ=element)
+            target = self.shared.at(output, ints.add(ints.mul(i, row_stride), j), element)
+            if self.plan.stored is None:
+                y = b.load(target, typ=element)
+                total = b.add(x, y) if isinstance(element, ir.IntType) else b.fadd(x, y)
+                x = b.select(later, total, x)
+            b.store(x, target)
 
     def _run_microkernel(
         self,
@@ -299,8 +302,13 @@ class _Contract:
                 return self.shared.depend(dots.name(target), MICROKERNEL, lambda: emit_dot_kernel(dots, target))
             stream = StreamTile(dtype, source, height.rows, self.plan.is_far, self.plan.in_order)
             return self.shared.depend(stream.name(target), MICROKERNEL, lambda: emit_stream_kernel(stream, target))
-        tile = Tile(dtype, height.rows, width.vectors, width.masked, self.plan.dot, width.half)
+        tile = Tile(dtype, height.rows, width.vectors, width.masked, self.plan.dot, width.half, self.plan.stored)
         return self.shared.depend(tile.name(target), MICROKERNEL, lambda: emit_microkernel(tile, target))
+
+    @property
+    def _stored(self) -> ir.Type:
+        """Of an element of the output that sums go to directly."""
+        return element_type(self.plan.stored or self.kernel.accumulate)
 
     def _variable(self, start: ir.Value) -> ir.Value:
         variable = self.b.alloca(I64)

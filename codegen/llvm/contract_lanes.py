@@ -33,6 +33,7 @@ from tjit.codegen.llvm.vectors import (
     stack,
     while_loop,
 )
+from tjit.codegen.scalars import held
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute
 
 __all__ = [
@@ -113,8 +114,11 @@ def emit_epilogue(module: ir.Module, kernel: ContractKernel, target: Target, *, 
                     place = ints.add(ints.mul(i, part["stride"]), ints.add(start, j))
                     at = b.gep(tile, [place], source_etype=element)
                     kind = element if emitter.lanes.width == 1 else ir.VectorType(element, width)
-                    total = Lane(b.load(at, typ=kind, align=kernel.accumulate.itemsize), kernel.accumulate)
-                    emitter.accumulator = emitter.scalars.cast(total, result)
+                    total = b.load(at, typ=kind, align=kernel.accumulate.itemsize)
+                    if held(result) is kernel.accumulate:
+                        emitter.accumulator = emitter.scalars.rounded(Lane(total, result))
+                    else:
+                        emitter.accumulator = emitter.scalars.cast(Lane(total, kernel.accumulate), result)
                     with emitter.scope():
                         for store in stores:
                             emitter.store(store)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from tjit.codegen.digits import Digits, digits_of, split_digits
 from tjit.codegen.kernel import Accumulator, Axis, Buffer, Compute, ContractKernel, Expr, Load, Store, walk
+from tjit.codegen.scalars import held
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, Symbol, coefficient, substitute, symbols
@@ -189,12 +190,19 @@ def _split(kernel: ContractKernel, offset: Dim, *places: Symbol) -> tuple[Dim, .
     return (offset, *strides)
 
 
-def direct_output(kernel: ContractKernel) -> Direct | None:
-    """The output that the sums may be written to as they are; None where there is more to do."""
+def direct_output(kernel: ContractKernel, *, rounds: bool = False) -> Direct | None:
+    """The output that the sums may be written to as they are; None where there is more to do.
+
+    Args:
+        rounds: they may also be rounded to f16 or bf16.
+    """
     if len(kernel.epilogue) != 1:
         return None
     (store,) = kernel.epilogue
-    if not isinstance(store.value, Accumulator) or not store.value.dtype is store.buffer.dtype is kernel.accumulate:
+    dtype = store.buffer.dtype
+    if not isinstance(store.value, Accumulator) or (held(dtype) if rounds else dtype) is not kernel.accumulate:
+        return None
+    if store.value.dtype not in (dtype, kernel.accumulate):
         return None
     split = _split(kernel, _offset(store), kernel.m.symbol, kernel.n.symbol)
     if split is None or split[2] != 1:

@@ -39,9 +39,9 @@ class Pack(Enum):
 
 def pack_a(tiled: Tiled) -> Pack:
     """The microkernel takes any strides of a: pack only what it cannot read, or what would evict itself."""
-    kernel, a, rows = tiled.kernel, tiled.a, tiled.rows
+    kernel, a = tiled.kernel, tiled.a
     if tiled.dot:
-        return Pack.ALL
+        return _in_place(tiled) if _lies_in_lanes(tiled) else Pack.ALL
     if tiled.joins_runs:
         return Pack.FILL  # as it lies in a matrix
     if tiled.style is not Style.TILES:
@@ -58,9 +58,24 @@ def pack_a(tiled: Tiled) -> Pack:
     twice = at_most(n, 2 * tiled.columns) and at_most(k, _SHORT)
     if a.order == "rows" and not once and not twice and not _keeps_steps(a, k):
         return Pack.ALL
+    return _in_place(tiled)
+
+
+def _in_place(tiled: Tiled) -> Pack:
+    """No panels but for an edge that has no tile of its own."""
+    m, rows = tiled.kernel.m.extent, tiled.rows
     if isinstance(m, int) and (m % rows == 0 or wastes(m % rows, m, rows)):
         return Pack.NONE
     return Pack.LAST
+
+
+def _lies_in_lanes(tiled: Tiled) -> bool:
+    """Whether a, in place, is whole lanes of a dot instruction, row by row, and its rows do not evict one another."""
+    a, dot, k = tiled.a, tiled.dot, tiled.kernel.k.extent
+    if a is None or dot is None or dot.unsigned_a or a.buffer.dtype is not dot.element or tiled.joins_runs:
+        return False
+    even = isinstance(a.row_stride, int) and a.row_stride % dot.group == 0 and isinstance(k, int) and k % dot.group == 0
+    return a.k_stride == 1 and even and not falls_together(a.row_stride, NEAR_PERIOD, a)
 
 
 def _keeps_steps(a: Operand, k: Dim) -> bool:

@@ -14,6 +14,7 @@ from tjit.codegen.llvm.contract_packing import CACHE_BYTES, Pack, pack_a, pack_b
 from tjit.codegen.llvm.contract_tile import Style, Tiled, at_most, reads_of, tiled
 from tjit.codegen.llvm.target import Target
 from tjit.dataclass import dataclass
+from tjit.dtypes import DType
 from tjit.ir.dims import Dim, maximum, minimum, product, symbols
 
 __all__ = ["ColumnClass", "Plan", "RowClass", "plan_contract"]
@@ -174,6 +175,12 @@ class Plan(Tiled):
         return at_most(self.kernel.k.extent, _FEW_STEPS)
 
     @property
+    def stored(self) -> DType | None:
+        """What the sums are rounded to by the microkernel; None: they stay as they are."""
+        direct = self.direct
+        return None if direct is None or direct.buffer.dtype is self.kernel.accumulate else direct.buffer.dtype
+
+    @property
     def keeps_sums(self) -> bool:
         """Whether unfinished sums may have to be kept in scratch between blocks of k."""
         return self.direct is None and self.blocks_of_k != 1 and self.kernel.k.extent != 0
@@ -227,7 +234,7 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         vectors=tile.vectors,
         style=tile.style,
         dot=tile.dot,
-        direct=direct_output(kernel),
+        direct=direct_output(kernel, rounds=_rounds(tile, blocks.k)),
         k_block=blocks.k,
         m_block=blocks.m,
         n_block=blocks.n,
@@ -243,3 +250,9 @@ def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
         # nothing of n is kept in scratch: then a is packed or evaluated once for all of it
         return replace(plan, n_block=maximum(plan.columns, round_up(kernel.n.extent, plan.columns)))
     return plan
+
+
+def _rounds(tile: Tiled, k_block: Dim) -> bool:
+    """Whether the microkernel has whole sums, and may store them narrower: under masks, that takes AVX-512."""
+    whole = ceil_div(tile.kernel.k.extent, k_block) == 1
+    return whole and tile.style is Style.TILES and tile.target.vector_bytes == 64

@@ -139,6 +139,8 @@ class Side:
         if self.pack.is_whole:
             return packed
         placed = self._in_place(rows, e.lowest)
+        if self.plan.dot is not None:  # whose steps are groups of neighbours
+            placed = Strided(placed.pointer, e.ints.div(placed.row, i64(self.plan.group)), i64(1))
         if self.pack is Pack.NONE:
             return placed
         is_packed = self._is_tall(m_size) if self.pack is Pack.TALL else b.icmp_signed("<", rows.size, width)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.builder import Builder
+from tjit.codegen.llvm.expressions import features_of
 from tjit.codegen.llvm.lane_dots import LaneDot, lane_sum
+from tjit.codegen.llvm.scalars import Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.vectors import (
     I32,
@@ -50,6 +52,7 @@ class Tile:
         masked: the last vector has `columns` - (vectors - 1) * lanes valid lanes; no other memory is touched.
         half: the last vector has half of the lanes, which a processor works off in half the time.
         dot: the instruction that multiplies, if it is not multiply and add.
+        stored: what c holds: the sums' dtype, or f16 or bf16. Those have nothing added to them.
     """
 
     dtype: DType
@@ -58,10 +61,12 @@ class Tile:
     masked: bool
     dot: LaneDot | None = None
     half: bool = False
+    stored: DType | None = None
 
     def name(self, target: Target) -> str:
         mask = "_half" * self.half + "_masked" * self.masked
         terms = f"{self.dtype}.{self.dot}" if self.dot else str(self.dtype)
+        terms = f"{terms}.{self.stored}" if self.stored else terms
         return f"tjit.contract.{terms}.{self.rows}x{self.vectors}x{target.lanes(self.dtype.itemsize)}{mask}"
 
 
@@ -171,6 +176,10 @@ class _Microkernel:
 
     def _write(self, sums: list[list[ir.Value]], mask: ir.Value | None) -> None:
         b = self.builder
+        if self.tile.stored is not None:
+            self._write_rounded(sums, self.tile.stored, mask)
+            b.ret_void()
+            return
         with b.if_else(b.icmp_signed("!=", self.args["add"], ir.Constant(I64, 0))) as (adding, storing):
             for branch, add in ((adding, True), (storing, False)):
                 with branch:
@@ -183,6 +192,15 @@ class _Microkernel:
                                 value = self._add(self._load(c, j, mask), value)
                             self._store(value, c, j, mask)
         b.ret_void()
+
+    def _write_rounded(self, sums: list[list[ir.Value]], dtype: DType, mask: ir.Value | None) -> None:
+        b, c = self.builder, self.args["c"]
+        for i, row in enumerate(sums):
+            if i:
+                c = b.gep(c, [self.args["c_row"]], source_etype=element_type(dtype))
+            for j, (value, width) in enumerate(zip(row, self.widths, strict=True)):
+                narrow = LlvmScalars(b, width, features_of(self.target)).to_memory(Lane(value, dtype))
+                self._store(narrow, c, j, mask, dtype)
 
     def _mask(self) -> ir.Value:
         """Lane j is on where j < columns - (vectors - 1) * lanes."""
@@ -202,13 +220,13 @@ class _Microkernel:
             return b.load(pointer, typ=kind, align=self.tile.dtype.itemsize)
         return masked_load(b, pointer, mask, kind, self.tile.dtype.itemsize)
 
-    def _store(self, value: ir.Value, row: ir.Value, j: int, mask: ir.Value | None) -> None:
-        b = self.builder
-        pointer = b.gep(row, [ir.Constant(I64, j * self.lanes)], source_etype=self.element) if j else row
+    def _store(self, value: ir.Value, row: ir.Value, j: int, mask: ir.Value | None, dtype: DType | None = None) -> None:
+        b, dtype = self.builder, dtype or self.tile.dtype
+        pointer = b.gep(row, [ir.Constant(I64, j * self.lanes)], source_etype=element_type(dtype)) if j else row
         if mask is None or j < self.tile.vectors - 1:
-            b.store(value, pointer, align=self.tile.dtype.itemsize)
+            b.store(value, pointer, align=dtype.itemsize)
         else:
-            masked_store(b, value, pointer, mask, self.tile.dtype.itemsize)
+            masked_store(b, value, pointer, mask, dtype.itemsize)
 
     def _multiply_add(self, x: ir.Value, y: ir.Value, s: ir.Value) -> ir.Value:
         if self.tile.dot is not None:

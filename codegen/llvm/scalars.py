@@ -102,7 +102,7 @@ class LlvmScalars:
         if lane.dtype is f16:
             return b.fptrunc(lane.value, kind) if self.features.half else f16_bits(self.f32, lane.value)
         if lane.dtype is bf16:
-            bits = self.f32.to_bits(lane.value) if lane.rounded else bf16_bits(self.f32, lane.value)
+            bits = self.f32.to_bits(self.rounded(lane).value)
             return b.trunc(b.lshr(bits, self.f32.iconst(16)), kind)
         return lane.value
 
