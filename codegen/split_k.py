@@ -41,6 +41,7 @@ _MOST_RESULTS = 1 << 18
 _FEW_OF_WINDOWS = 10 * _FEW_RESULTS
 _LONG = 4096  # steps of k
 _LONG_FOR_SIDE = 24  # times the side of a square of as many results: adding up parts is then a small part of all
+_LONG_TO_GATHER = 16  # the same where an operand has no neighbours: each task gathers all of it that it reads
 _WORK = 1 << 19  # multiplications: less is done sooner than shared
 _PARTS = 16
 _PARTIAL = 1 << 18  # sums that are kept for parts beyond the first _PARTS / 2
@@ -126,7 +127,12 @@ def _should_split(kernel: ContractKernel, extent: int, results: int) -> bool:
 def _is_long_for(results: int, extent: int, kernel: ContractKernel) -> bool:
     """Whether parts of k, which need fewer panels than parts of m or n, are worth being added up."""
     enough = min(kernel.m.extent, kernel.n.extent) >= _ROWS
-    return enough and results <= _MOST_RESULTS and extent >= _LONG_FOR_SIDE * isqrt(results)
+    lie_together = all(
+        _is_along(kernel, side, row.symbol) or _is_along_k(kernel, side)
+        for side, row in ((kernel.a, kernel.m), (kernel.b, kernel.n))
+    )
+    least = _LONG_FOR_SIDE if lie_together else _LONG_TO_GATHER
+    return enough and results <= _MOST_RESULTS and extent >= least * isqrt(results)
 
 
 def _cut_of_windows(kernel: ContractKernel, extent: int, results: int) -> _Cut | None:
@@ -162,12 +168,16 @@ def _has_rows_along_k(kernel: ContractKernel) -> bool:
 
 def _is_along_k(kernel: ContractKernel, side: Expr) -> bool:
     """Whether neighbours along k are neighbours in memory."""
+    return _is_along(kernel, side, _digits(kernel).lowest)
+
+
+def _is_along(kernel: ContractKernel, side: Expr, symbol: Symbol) -> bool:
+    """Whether neighbours along a row, or along k's lowest digit, are neighbours in memory."""
     load = _without_casts(side)
     if not isinstance(load, Load):
         return False
-    digits = _digits(kernel)
-    place = substitute(load.buffer.offset(load.index), {kernel.k.symbol: digits.value})
-    return coefficient(place, digits.lowest) == 1
+    place = substitute(load.buffer.offset(load.index), {kernel.k.symbol: _digits(kernel).value})
+    return coefficient(place, symbol) == 1
 
 
 def _without_casts(expr: Expr) -> Expr:

@@ -299,6 +299,18 @@ def test_sums_over_images_and_positions_are_cut_between_or_within_images(images,
     assert "(part: " in fn.lower(g, x).text("schedule")
 
 
+def test_sums_over_elements_that_are_gathered_are_cut_sooner(rng):
+    g, x = (rng.integers(-2, 3, (8, n, 784)).astype(np.float32) for n in (320, 2 * 256))
+    product = tjit.compile(lambda g, x: tjit.einsum("nfp,ncp->fc", g, x))
+    every_other = x.reshape(8, 256, 784, 2)[..., 1]
+
+    y = product(g, every_other)
+
+    np.testing.assert_array_equal(y, np.einsum("nfp,ncp->fc", g, every_other, optimize=True))
+    assert "(part: " in product.lower(g, every_other).text("schedule")
+    assert "(part: " not in product.lower(g, x[:, :256]).text("schedule")
+
+
 def test_partial_sums_do_not_depend_on_the_threads(rng):
     g, x = (rng.standard_normal((8, channels, 3136)).astype(np.float32) for channels in (100, 64))
     fn = tjit.compile(lambda g, x: tjit.einsum("nfp,ncp->fc", g, x))
