@@ -92,15 +92,22 @@ def build_variant(
 ) -> Variant:
     """Capture and compile `fn` for arguments like `leaves`; `numbers` as in `capture_function`."""
     start = time.perf_counter()
-    captured = capture_function(fn, tree, leaves, shapes, names, name, numbers, rewrites, guards.watch())
+    try:
+        captured = capture_function(fn, tree, leaves, shapes, names, name, numbers, rewrites, guards.watch())
+    except Exception:
+        if numbers or not all(isinstance(d, int) for shape in shapes if shape is not None for d in shape):
+            guards.put_back()  # the caller tries again, with less that varies
+        raise
     captured.checkpoint = checkpoint
     seconds = {"capture": time.perf_counter() - start}
-    lifted = [n for n in numbers if isinstance(n, Place)] + [s.place for s in captured.sources if s.place is not None]
+    once = captured.sets_numbers or not guards.hold()
+    lifted = [n for n in numbers if isinstance(n, Place)]
+    lifted += [s.place for s in captured.sources if s.place is not None and not guards.reads(s.place.key)]
     if lifted:
         guards.forget(lifted)
     guards.seal()
     fixed = tuple((i, leaf) for i, leaf in enumerate(leaves) if float_leaf(leaf) and i not in numbers)
-    return Variant(captured, guards, leaves, fixed, options, seconds)
+    return Variant(captured, guards, leaves, fixed, options, seconds, once)
 
 
 class Variant:
@@ -114,6 +121,7 @@ class Variant:
         fixed: tuple[tuple[int, float], ...],
         options: BuildOptions,
         seconds: dict[str, float],
+        once: bool = False,
     ) -> None:
         arrays = [leaf for leaf in leaves if array_leaf(leaf)]
         self.captured = captured
@@ -121,6 +129,7 @@ class Variant:
         self.fixed = fixed  # floats among the leaves that are no inputs
         self.options = options
         self.seconds = seconds
+        self.once = once  # the function changed what it reads: its Python has to run at every call
         self.sources = captured.sources
         self.returns_numpy = bool(arrays) and all(isinstance(a, np.ndarray) for a in arrays)
         self.joint: Joint | None = (
@@ -139,8 +148,8 @@ class Variant:
     # -- validity ------------------------------------------------------------------------------------------------------
 
     def valid(self) -> bool:
-        """Whether every Python value that capture read is what it was."""
-        return self.guards.hold() and self._tensors_fit()
+        """Whether every Python value that capture read is what it was, and stays so."""
+        return not self.once and self.guards.hold() and self._tensors_fit()
 
     def takes(self, leaves: Sequence[Any]) -> bool:
         """Whether the floats of a call that are no inputs are what they were."""
@@ -176,7 +185,9 @@ class Variant:
         for tensor in self.captured.grad_absent:
             if tensor._grad is not None:
                 return f".grad of a {tensor.type_} tensor was None and is not"
-        return None if self._tensors_fit() else "a tensor that the function uses changed its type"
+        if not self._tensors_fit():
+            return "a tensor that the function uses changed its type"
+        return "the function changes Python values that it reads" if self.once else None
 
     # -- binding -------------------------------------------------------------------------------------------------------
 

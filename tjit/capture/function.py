@@ -87,6 +87,7 @@ class Captured:
         joint: where there are some: the graph with one more input for the cotangent of each returned output that
             requires grad, in order, and one more output for the gradient of each input in `requires`.
         wanted: requires_grad of every lifted tensor as capture saw it.
+        sets_numbers: whether the function sets numbers that its program is given: no other call has the same.
     """
 
     graph: Graph
@@ -101,6 +102,7 @@ class Captured:
     untracked: frozenset[Value] = frozenset()  # computed under no_grad
     checkpoint: bool = False  # whether backward is to compute everything again
     places: tuple[Place, ...] = ()  # attributes and variables that every call sets: then `tree` is (returned, [these])
+    sets_numbers: bool = False
 
 
 class _FunctionTrace(Trace):
@@ -114,7 +116,8 @@ class _FunctionTrace(Trace):
         self.arguments: dict[int, int] = {}
         self.grad_absent: dict[int, Tensor] = {}
         self.lifted_grads: dict[int, Tensor] = {}
-        self.numbers: dict[Place, Tensor] = {}  # what `lift_number` gave
+        self.numbers: dict[Place, tuple[float, Tensor]] = {}  # what `lift_number` found and gave
+        self.sets_numbers = False
         self.lifted_numbers: list[weakref.ref[Number]] = []
         self.histories: dict[int, tuple[Tensor, bool, TapeNode | None, int]] = {}
 
@@ -191,8 +194,23 @@ class _FunctionTrace(Trace):
             return value
         place = Place(holder, key)
         if place not in self.numbers:
-            self.numbers[place] = Tensor(self._number_input(Source("number", place=place), place.name))
-        return self.numbers[place]
+            self.numbers[place] = value, Tensor(self._number_input(Source("number", place=place), place.name))
+        found, number = self.numbers[place]
+        if value is found or value == found:
+            return number
+        self.sets_numbers = True
+        return value
+
+    def keep_numbers(self) -> None:
+        """Have numbers that the function has set be what they were when it was called."""
+        for i, source in enumerate(self.sources):
+            place = source.place
+            if place is None or place not in self.numbers:
+                continue
+            found, now = self.numbers[place][0], place.now()
+            if now is not found and now != found:
+                self.sets_numbers = True
+                self.sources[i] = replace(source, place=Place({place.key: found}, place.key))
 
     def _number_input(self, source: Source, name: str) -> Traced:
         value = Traced(self.builder.input(TensorType(dtypes.f64, ()), name))
@@ -374,6 +392,7 @@ class _Finish:
 
     def run(self, returned: Any) -> Captured:
         trace = self.trace
+        trace.keep_numbers()
         left = [place for place, _ in trace.left()]
         if left:
             returned = returned, [place.now() for place in left]
@@ -410,6 +429,7 @@ class _Finish:
             tuple(trace.grad_absent.values()),
             frozenset(trace.untracked),
             places=tuple(left),
+            sets_numbers=trace.sets_numbers,
         )
 
     def _output(self, value: Value) -> int:

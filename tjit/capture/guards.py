@@ -75,6 +75,16 @@ class _Slot:
             return holder[self.key] if self.key < len(holder) else _MISSING
         return getattr(holder, self.key, _MISSING)
 
+    def put_back(self) -> None:
+        """Have it hold what it held. Attributes of classes, functions and slots are left alone."""
+        holder, key = self.holder, self.key
+        if self.expected is _MISSING and isinstance(holder, dict):
+            holder.pop(key, None)
+        elif isinstance(holder, dict) or (type(holder) is list and key < len(holder)):
+            holder[key] = self.expected
+        elif type(holder) is types.CellType and self.expected is not _MISSING:
+            holder.cell_contents = self.expected
+
     def changed(self) -> bool:
         now = self.now()
         return now is not self.expected and not _same(now, self.expected)
@@ -154,6 +164,21 @@ class Guards:
     def _read(self, reason: str, path: str) -> str:
         where = reading(_last_name(path), self.codes)
         return reason if where is None else f"{reason}\n  at {where.describe()}"
+
+    def put_back(self) -> None:
+        """Undo what a capture that failed has written, where another one is to run the function again."""
+        for slot in self.slots:
+            if slot.changed() and id(slot.holder) not in self.class_dicts:
+                slot.put_back()
+        for container, size, _ in self.sizes:
+            if type(container) is list:
+                del container[size:]
+            while type(container) is dict and len(container) > size:
+                container.popitem()
+
+    def reads(self, key: Any) -> bool:
+        """Whether the user's code has an index that is this key."""
+        return any(type(c) is type(key) and c == key for code in self.codes for c in code.co_consts)
 
     def forget(self, places: Collection[Place]) -> None:
         """Do not guard these: they were lifted to inputs."""
