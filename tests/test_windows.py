@@ -12,6 +12,7 @@ from page_edges import at_edge
 import tjit
 import tjit.codegen.llvm.contract as contract
 import tjit.nn.functional as F
+import tjit.runtime.cache as cache
 from tjit.codegen.llvm.window_plan import plan_windows
 
 torch = pytest.importorskip("torch")
@@ -67,6 +68,7 @@ CASES = (
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The plans of the kernels that are compiled, as all are."""
     monkeypatch.setenv("TJIT_CACHE", "0")
+    monkeypatch.setattr(cache, "_default", None)  # which may be in use already
     found: list[Any] = []
 
     def noted(kernel: Any, target: Any) -> Any:
@@ -156,6 +158,18 @@ def test_small_images_share_many_filters(stride, size, rng, plans):
     assert all(plan.along == "m" for plan in plans)
     for a, b in zip(found, (wanted.detach(), *(leaf.grad for leaf in leaves)), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("kernel", "digits"), [((1, 1), (63, 4)), ((3, 1), (7, 9, 4)), ((1, 3), (7, 9, 4))], ids=str)
+def test_lines_that_follow_one_another_are_one(kernel, digits, rng, plans):
+    x, w = rng.normal(size=(4, 128, 9, 7)), rng.normal(size=(1024, 128, *kernel))
+    padding = tuple(k // 2 for k in kernel)
+
+    found = tjit.compile(lambda x, w: F.conv2d(x, w, padding=padding))(tjit.tensor(x), tjit.tensor(w)).numpy()
+
+    assert tuple(digit.extent for digit in plans[0].windows.n) == digits
+    expected = torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w), padding=padding).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
 def test_filters_enough_for_tasks_are_packed_for_all_images_at_once(plans):

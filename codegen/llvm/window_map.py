@@ -121,7 +121,44 @@ def map_windows(kernel: ContractKernel) -> WindowMap | None:
             return None
     batch = tuple(x for x in kernel.batch if x not in shared)
     axes = tuple(replace(axis, inside=_inside(expr, axis)) for axis in _by_stride(expr, axes))
-    return WindowMap(n, k, len(n_split[0]), batch, axes, expr, k_split[1])
+    return _with_long_rows(WindowMap(n, k, len(n_split[0]), batch, axes, expr, k_split[1]))
+
+
+def _with_long_rows(windows: WindowMap) -> WindowMap:
+    """Neighbouring digits of n along which nothing but n walks, and whose values follow one another in memory, as one.
+
+    So are the lines of an image that a 1x1 convolution reads.
+    """
+    for low in range(windows.own - 1):
+        axes = [next((x for x in windows.axes if x.n == digit), None) for digit in (low, low + 1)]
+        inner, outer = axes
+        if inner is None or outer is None or not _follow(windows, inner, outer):
+            continue
+        lowest = Digit(windows.n[low].symbol, windows.n[low].extent * windows.n[low + 1].extent)
+        left = tuple(x if x.n is None or x.n <= low else replace(x, n=x.n - 1) for x in windows.axes if x is not outer)
+        n = (*windows.n[:low], lowest, *windows.n[low + 2 :])
+        image = substitute_symbol(windows.image, outer.symbol, 0)
+        return _with_long_rows(replace(windows, n=n, own=windows.own - 1, axes=left, image=image))
+    return windows
+
+
+def _follow(windows: WindowMap, inner: ImageAxis, outer: ImageAxis) -> bool:
+    """Whether one more along `outer` is as far, in all that is loaded, as the extent of `inner`."""
+    if any(axis.k is not None or axis.inside is not None or axis.spread > 1 for axis in (inner, outer)):
+        return False
+    assert inner.n is not None
+    extent, own = windows.n[inner.n].extent, {inner.symbol, outer.symbol}
+    for e in walk(windows.image):
+        if isinstance(e, Load):
+            offset = e.buffer.offset(e.index)
+            step, line = (coefficient(offset, axis.symbol) for axis in (inner, outer))
+            if e.bindings or not (isinstance(step, int) and line == step * extent):
+                return False
+            if any(own.intersection(symbols(place)) for place, _ in e.conditions):
+                return False
+        elif not isinstance(e, Compute) and any(own.intersection(symbols(d)) for d in expression_dims(e)):
+            return False
+    return True
 
 
 def images_of(kernel: ContractKernel) -> tuple[Axis, ...]:
