@@ -74,6 +74,35 @@ def test_fused_programs_have_the_bits_of_eager_ones(name, shape, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("n", [31, 32, 33, 65, 1000, 70_001])
+def test_elements_at_any_place_have_the_bits_of_eager_ones(n, dtype, rng):
+    x = rng.standard_normal((3, n + 1)).astype(np.float32)
+    x[:, ::7] = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -3e-8, 3e38, 65504.0], x[:, ::7].shape)
+    x = tjit.tensor(x).to(dtype)
+    row, column = x[0, 1:], x[:, :1]
+
+    _check_bits(lambda x: (x[:, 1:] * 1.3 + x[:, :-1], -x[:, 1:] * x[:, :1]), x)
+    _check_bits(lambda x, row, column: (x[:, 1:] * row - column) * 1.3 - row, x, row, column)
+    _check_bits(lambda x: tjit.exp(x) * x, x)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_elements_changed_in_place_have_the_bits_of_eager_ones(dtype, rng):
+    def step(x, y):
+        x += y * 1.3
+        y *= x
+        return x - y
+
+    x, y = (tjit.tensor(rng.standard_normal(1001)).to(dtype) for _ in "xy")
+    copies = x.clone(), y.clone()
+
+    found, expected = tjit.compile(step)(x, y), step(*copies)
+
+    for got, want in zip((found, x, y), (expected, *copies), strict=True):
+        assert_same(got, want)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("shape", [(3, 70_001), (9, 9, 1201)], ids=str)
 def test_long_sums_are_rounded_once(shape, dtype, rng):
     _check_bits(lambda x: (x * 2).sum(tuple(range(x.ndim - 1))), _eighths(rng, *shape, dtype=dtype))

@@ -14,15 +14,22 @@ from tjit.codegen.llvm.vectors import I32, I64, masked_load, masked_store, numbe
 from tjit.codegen.run_on import MOST_WINDOWS, windows
 from tjit.ir.dims import Dim, coefficient, substitute, symbols
 
-__all__ = ["Access", "Accesses", "both"]
+__all__ = ["LINE", "Access", "Accesses", "both", "store_at"]
 
 _NEAR = 4  # elements from lane to lane: the lines between are written anyway
-_LINE = 64  # bytes: buffers that are stored past the caches are aligned to as many
+LINE = 64  # bytes: buffers that are stored past the caches are aligned to as many
 
 
 def both(b: ir.IRBuilder, x: ir.Value | None, y: ir.Value | None) -> ir.Value | None:
     """Whether two conditions hold; None is one that always does."""
     return y if x is None else x if y is None else b.and_(x, y)
+
+
+def store_at(b: ir.IRBuilder, value: ir.Value, at: ir.Value, align: int, *, past_caches: bool) -> None:
+    """Store where it is aligned to so many bytes: for a store past the caches, to all that it has or to a line."""
+    stored = b.store(value, at, align=align)
+    if past_caches:
+        stored.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(I32, 1)]))
 
 
 class Access(NamedTuple):
@@ -166,9 +173,8 @@ class Accesses:
         if isinstance(k, int) and k == 1:
             at = self._moved(self.address(access), self.lanes.first, access.element)
             if self.lanes.mask is None:
-                stored = self.b.store(value, at, align=min(width * size, _LINE) if past_caches else size)
-                if past_caches:
-                    stored.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
+                align = min(width * size, LINE) if past_caches else size
+                store_at(self.b, value, at, align, past_caches=past_caches)
             else:
                 masked_store(self.b, value, at, self.lanes.mask, size)
             return

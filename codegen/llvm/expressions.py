@@ -277,6 +277,10 @@ class ExprEmitter:
         """The element as it is in memory, in every lane; 0 where the conditions do not hold. There are no bindings."""
         return self.memory.load(self._access(load), self._conditions(load), None)
 
+    def address(self, at: Load | Store) -> ir.Value:
+        """Of the element of lane 0."""
+        return self.memory.address(self._access(at))
+
     def _access(self, at: Load | Store) -> Access:
         """Where the elements of a load or a store lie."""
         buffer = at.buffer

@@ -10,6 +10,7 @@ from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
+from tjit.codegen.llvm.paired_halves import comes_in_pairs
 from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
@@ -91,6 +92,11 @@ class LoopPlan:
         return goes_by_rows(self.kernel)
 
     @cached_property
+    def pairs(self) -> bool:
+        """Whether two vectors side by side are the even and the odd elements of words."""
+        return self.target.vector_bytes == 64 and comes_in_pairs(self.kernel)
+
+    @cached_property
     def tables(self) -> Mapping[Key, DType]:
         """The tables that are kept in registers."""
         return tables_of(self.kernel, self.target)
@@ -165,6 +171,8 @@ class LoopPlan:
         many = min(many, max(1, self.target.registers * 3 // 4 // self._running_vectors()))
         light = many if reduces or self.kernel.cross is not None else 2
         unroll = light if heavy <= LIGHT else 2 if heavy <= 3 * LIGHT and reduces else 1
+        if self.pairs:
+            unroll = 2
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             width, unroll = min(width, _MOST_BY_LANE), 1
         if self.run is not None:

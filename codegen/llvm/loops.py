@@ -16,6 +16,7 @@ from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.lookups import load_tables
 from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
 from tjit.codegen.llvm.narrow_indices import with_narrow_indices
+from tjit.codegen.llvm.paired_halves import emit_pairs
 from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.reductions import Accumulation
 from tjit.codegen.llvm.register_tiles import RegisterTiles, fits_registers
@@ -546,6 +547,9 @@ class _Loops:
         vector = self.kernel.vector
         assert vector is not None
         width = self.shape.width
+        if self.plan.pairs and count == 2 and mask is None and width > 1:
+            emit_pairs(self.kernel, *(self._lanes_at(start, None, scalar) for _ in range(2)))
+            return
         places = [self.ints.add(start, i64(n * width)) for n in range(count)]
         emitters = [self._lanes_at(place, mask if n == count - 1 else None, scalar) for n, place in enumerate(places)]
         ask_for(self.b, self.rows_ahead, start, count * width)
