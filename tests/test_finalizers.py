@@ -1,4 +1,4 @@
-"""The collector may run finalizers wherever Python code is, and a fork may come at any time: no lock is waited for."""
+"""The collector may run finalizers wherever Python code is, and a fork may come at any time: nothing waits for ever."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ _FORK = """
 import gc, os, signal, sys, threading, warnings
 import numpy as np
 import tjit
-from tjit.runtime import buffers, collector
+from tjit.runtime import buffers, collector, threads
 
+threads._PATIENCE = 0.2
 held, done = threading.Event(), threading.Event()
 
 def hold():
@@ -85,5 +86,40 @@ sys.exit(status)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_does_not_wait_for_threads_that_it_does_not_have():
     done = subprocess.run([sys.executable, "-c", _FORK], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_FORK_WHILE_BUILDING = """
+import os, signal, sys, threading, time, warnings
+import tjit
+from tjit.runtime import collector
+
+held, built, more = threading.Event(), [], []
+
+def build(result, seconds):
+    with collector.paused_collection():
+        held.set()
+        time.sleep(seconds)
+        result.append(len(result))
+
+other = threading.Thread(target=build, args=(built, 0.5))
+other.start()
+held.wait()
+warnings.simplefilter("ignore")  # Python 3.12 warns of every fork of a process with threads
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(built != [0])
+status = os.waitpid(child, 0)[1]
+build(more, 0)  # the parent goes on
+other.join()
+sys.exit(status or more != [0])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_what_other_threads_build():
+    done = subprocess.run([sys.executable, "-c", _FORK_WHILE_BUILDING], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,17 +1,24 @@
-"""Python's garbage collector rests while a program is built: graphs are many objects, of which little is garbage."""
+"""What goes on while a program is built: Python's garbage collector rests, and forks wait.
+
+Graphs are many objects, of which little is garbage. And the child of a fork would never get the locks that other
+threads hold while they build: LLVM's, and those of modules that are being imported.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["paused_collection"]
+__all__ = ["hold_builds", "paused_collection", "release_builds"]
 
 _lock = threading.RLock()  # a collection may begin under it, and a finalizer build
 _pauses: dict[int, int] = {}  # of each thread that builds
+_changed = threading.Condition(_lock)  # who builds, and who forks
+_forking: set[int] = set()
 _was_enabled = False
 _aged = 0  # objects, so far
 _MOST_AGED = 400_000  # a model's training step makes a fourth
@@ -31,19 +38,42 @@ def _pause(more: int) -> None:
     global _was_enabled
     thread = threading.get_ident()
     with _lock:
+        if thread not in _pauses:
+            _changed.wait_for(lambda: _forking <= {thread})
         if not _pauses:
             _was_enabled = gc.isenabled()
             gc.disable()
         _pauses[thread] = _pauses.get(thread, 0) + more
         if _pauses[thread] == 0:
             del _pauses[thread]
+            _changed.notify_all()
         if not _pauses and _was_enabled:
             _age()
             gc.enable()
 
 
+def hold_builds(seconds: float) -> None:
+    """Wait until no other thread builds, and let none begin before `release_builds`; at most for `seconds`.
+
+    The time is for a thread that builds and waits for this one.
+    """
+    thread, end = threading.get_ident(), time.monotonic() + seconds
+    if _lock.acquire(timeout=seconds):
+        _forking.add(thread)
+        _changed.wait_for(lambda: _pauses.keys() <= {thread}, end - time.monotonic())
+
+
+def release_builds() -> None:
+    """Let other threads build again."""
+    if threading.get_ident() in _forking:
+        _forking.discard(threading.get_ident())
+        _changed.notify_all()
+        _lock.release()
+
+
 def _after_fork() -> None:
     """The thread that forked is the only one in the child; the others' builds do not end there."""
+    _forking.clear()
     _lock._at_fork_reinit()  # pyright: ignore[reportAttributeAccessIssue]  # what threading does for its own locks
     others = [thread for thread in _pauses if thread != threading.get_ident()]
     for thread in others:

@@ -16,6 +16,7 @@ from tjit import recording
 from tjit.errors import TjitError
 from tjit.ops.apply import state
 from tjit.runtime.cache import default_cache
+from tjit.runtime.collector import paused_collection
 from tjit.runtime.entry_layout import HEAD, SPEC, THREADS, Layout, Words, find_layout
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
 from tjit.runtime.version import compiler_version
@@ -151,6 +152,7 @@ def _load(found: Layout) -> LoadedImage:
     return load(Image.from_bytes(data), _symbols())
 
 
+@paused_collection()
 def _compile_image(found: Layout) -> Image:
     from tjit.codegen.llvm.entry import emit_entry
     from tjit.codegen.llvm.objects import compile_module

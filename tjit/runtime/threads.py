@@ -16,12 +16,13 @@ from typing import Any
 
 from tjit.errors import ArgumentError
 from tjit.runtime.cache import default_cache
-from tjit.runtime.collector import paused_collection
+from tjit.runtime.collector import hold_builds, paused_collection, release_builds
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
 from tjit.runtime.version import compiler_version
 
 __all__ = ["get_num_threads", "pool", "prepare", "set_num_threads", "symbols", "usable_cores"]
 
+_PATIENCE = 10.0  # seconds that a fork waits for what other threads build
 _TARGETS = {X86_64: "x86-64", AARCH64: "aarch64"}
 
 
@@ -109,6 +110,16 @@ def _create() -> int:
     return _pointer
 
 
+def _before_fork() -> None:
+    hold_builds(_PATIENCE)  # before the lock, which they may need
+    _lock.acquire()
+
+
+def _after_fork_here() -> None:
+    _lock.release()
+    release_builds()
+
+
 def _after_fork() -> None:
     _lock.release()
     if _pointer:
@@ -116,7 +127,7 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # no child gets a lock that is taken, or a pool that is half made
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_here, after_in_child=_after_fork)
 
 
 def _function(name: str, *types: Any) -> Callable[..., int | None]:
