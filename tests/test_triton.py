@@ -456,7 +456,7 @@ UNARY = """neg abs floor ceil trunc round sqrt rsqrt exp exp2 expm1 log log2 log
 sin cos tan asin acos atan sinh cosh tanh erf erfc sigmoid"""
 BINARY = "add sub mul div floor_mod trunc_mod maximum minimum copysign atan2 pow"
 INTS = """add sub mul floor_div floor_mod trunc_div trunc_mod maximum minimum pow bit_and bit_or bit_xor
-shift_left shift_right shift_right_logical"""
+shift_left shift_right"""
 REFERENCES = {
     "neg": np.negative, "round": np.rint, "rsqrt": lambda x: 1 / np.sqrt(x), "asin": np.arcsin, "acos": np.arccos,
     "atan": np.arctan, "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc), "pow": np.power,
@@ -465,7 +465,6 @@ REFERENCES = {
     "trunc_div": lambda x, y: np.trunc(x / y), "bit_and": np.bitwise_and, "bit_or": np.bitwise_or,
     "bit_xor": np.bitwise_xor, "shift_left": lambda x, y: np.where(y > 31, 0, x << np.minimum(y, 31)),
     "shift_right": lambda x, y: x >> np.minimum(y, 31),
-    "shift_right_logical": lambda x, y: np.where(y > 31, 0, x.view("u4") >> np.minimum(y, 31).view("u4")).astype("i4"),
 }  # fmt: skip
 
 

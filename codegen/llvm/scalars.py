@@ -423,6 +423,3 @@ class LlvmScalars:
 
     def shift_right(self, x: Lane, y: Lane) -> Lane:
         return Lane(integer_ops.shift(self, "ashr" if x.dtype.is_signed else "lshr", x, y), x.dtype)
-
-    def shift_right_logical(self, x: Lane, y: Lane) -> Lane:
-        return Lane(integer_ops.shift(self, "lshr", x, y), x.dtype)

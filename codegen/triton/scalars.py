@@ -306,14 +306,6 @@ class TritonScalars:
             return self._shift(x, y, ">>")
         return self._infix(">>", x, self.minimum(y, self.const(x.dtype.bits - 1, y)))
 
-    def shift_right_logical(self, x: Scalar, y: Scalar) -> Scalar:
-        if not x.dtype.is_signed:
-            return self._shift(x, y, ">>")
-        unsigned = f"tl.uint{x.dtype.bits}"
-        a, b = (f"{self.typed(v)}.to({unsigned}, bitcast=True)" for v in (x, y))
-        shifted = self.emit(f"({a} >> {b}).to({type_name(x.dtype)}, bitcast=True)", x.dtype, x, y)
-        return self.select(self.lt(y, self.const(x.dtype.bits, y)), shifted, self.const(0, x))
-
     def _shift(self, x: Scalar, y: Scalar, operator: str) -> Scalar:
         inside = self.lt(y, self.const(x.dtype.bits, y))
         return self.select(inside, self._infix(operator, x, y), self.const(0, x))
