@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESERVED_SECONDS = 3.5  # of a budget, for what is not slow in each row to come
 LOAD_SECONDS = 4  # for a slow framework to load what it has compiled before
 QUICK_SECONDS = 105  # for the rows of a short run, beside the measuring of limits
+EXPECT_SECONDS = 600  # for NumPy's answers of a row
 LEFT_OUT = "left out: the budget has no time to compile it; --budget 800 has"
 PAUSE_SECONDS = {"numpy": 0.15, "numba": 0.15}  # until the threads of the one before sleep: OpenBLAS's spin that long
 SHORT_PAUSE_SECONDS = 0.005  # for those of the others
@@ -263,7 +264,7 @@ def _expected(row: Row, plan: Plan, folder: Path) -> Path:
         unfinished = path.with_name(f"{os.getpid()}.npz")
         reference = Worker("numpy", plan.threads, str(folder))
         try:
-            reference.ask("expect", row.name, str(unfinished))
+            reference.ask("expect", row.name, str(unfinished), seconds=EXPECT_SECONDS)
         finally:
             reference.close()
         for stale in path.parent.glob(f"{stem}.*.npz"):  # of other benchmarks: they are large
