@@ -124,3 +124,14 @@ def test_a_capture_that_is_tried_again_has_run_the_function_once():
 
         assert f(tjit.zeros(size)).item() == n
     assert seen == [1, 2, 3, 4]
+
+
+def test_a_schedule_inside_of_what_is_exported_is_refused(tmp_path):
+    _, _, step = training(
+        lambda params: tjit.optim.SGD(params, lr=0.1), lambda o: tjit.optim.lr_scheduler.ExponentialLR(o, 0.5).step
+    )
+
+    with pytest.raises(tjit.errors.CaptureError, match="changes a number that it gives its optimizer") as caught:
+        tjit.export(step, (tjit.ones(3),), tmp_path / "step.tjit")
+
+    assert caught.value.hint == "step the schedule outside of what is exported"

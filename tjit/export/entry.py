@@ -90,6 +90,11 @@ def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entr
                 error.location,
                 hint="leave the dim static, or give its Dim a min and a max that decide the question",
             ) from None
+        if captured.sets_numbers:
+            raise CaptureError(
+                f"{name} changes a number that it gives its optimizer, which a program cannot do",
+                hint="step the schedule outside of what is exported",
+            )
         if positive:  # the program checks extents against the declared bounds only
             wanted = " and ".join(dict.fromkeys(f"{d} >= 1" for d in positive))
             raise CaptureError(
