@@ -56,6 +56,8 @@ def numbers(values: tuple[int, ...] | range, element: ir.IntType = I32) -> ir.Co
 
 def lanes_below(b: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
     """i1 vector: the first `count` lanes."""
+    if isinstance(count, ir.Constant):
+        return numbers(tuple(int(lane < int(count.constant)) for lane in range(lanes)), ir.IntType(1))
     # bytes: one comparison of up to 64 lanes, where i64 would be one for every 8
     inside = b.select(b.icmp_signed("<", count, count.type(lanes)), count, count.type(lanes))
     inside = b.trunc(b.select(b.icmp_signed("<", inside, count.type(0)), count.type(0), inside), ir.IntType(8))
@@ -103,11 +105,24 @@ def masked_load(b: ir.IRBuilder, pointer: ir.Value, mask: ir.Value, vector: ir.V
 
 def masked_store(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, mask: ir.Value, align: int) -> None:
     """Write the lanes of `value` where `mask` is on."""
+    lanes_on = _lanes_on(mask)
+    if lanes_on is not None and len(lanes_on) == 1:
+        # as LLVM 22 does it too; but of a truncated value it stores the lane as wide as that was, over what follows
+        at = b.gep(pointer, [i64(lanes_on[0])], source_etype=value.type.element)
+        b.store(b.extract_element(value, ir.Constant(I32, lanes_on[0])), at, align=align)
+        return
     vector = value.type
     lanes = ir.VectorType(ir.IntType(1), vector.count)
     name = f"llvm.masked.store.v{vector.count}{_suffix(vector.element)}.p0"
     function = declare(b, name, ir.FunctionType(ir.VoidType(), [vector, PTR, I32, lanes]))
     b.call(function, [value, pointer, ir.Constant(I32, align), mask])
+
+
+def _lanes_on(mask: ir.Value) -> list[int] | None:
+    """The lanes that a mask has on; None: not known."""
+    if not isinstance(mask, ir.Constant) or not isinstance(mask.constant, (list, tuple)):
+        return None
+    return [j for j, on in enumerate(mask.constant) if int(on.constant)]
 
 
 def _suffix(element: ir.Type) -> str:
