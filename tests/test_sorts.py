@@ -8,6 +8,8 @@ from on_threads import assert_same_bits
 from tolerances import assert_same
 
 import tjit
+from tjit.codegen.llvm.sort_network import merge_exchange
+from tjit.codegen.llvm.target import TARGETS, host_target
 from tjit.ops.sort import SORT, in_order
 
 SHAPES = [
@@ -89,6 +91,40 @@ def test_short_rows_of_values_alone_are_sorted(dtype, rng):
         found = tjit.compile(lambda x: tjit.sort(x, 1)[0])(x)
 
         np.testing.assert_array_equal(found, SORT.reference(x, 1, False, shape[1])[0])
+
+
+def _sorted_by(pairs, elements):
+    elements = list(elements)
+    for i, j in pairs:
+        elements[i], elements[j] = sorted((elements[i], elements[j]))
+    return elements
+
+
+@pytest.mark.parametrize("n", range(17))
+def test_the_network_of_a_block_sorts_every_order_of_two_values(n):
+    """Which is to say every order (Knuth, volume 3, theorem 5.3.4 Z)."""
+    for ones in range(1 << min(n, 12)):
+        bits = [ones >> i & 1 for i in range(n)]
+
+        assert _sorted_by(merge_exchange(n), bits) == sorted(bits)
+
+
+# runs of whole blocks and parts of them, where the last run to be merged ends in each quarter of a pair of runs
+@pytest.mark.parametrize("n", [15, 17, 47, 64, 97, 113, 225, 300])
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_rows_are_merged_from_blocks_of_every_target(n, target, rng, monkeypatch):
+    known, host = TARGETS[target], host_target()
+    if known.architecture != host.architecture or known.vector_bytes > host.vector_bytes:
+        pytest.skip(f"this processor does not run {target}")
+    monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: known)
+    monkeypatch.setenv("TJIT_CACHE", "0")
+    x = _array((9, n), "float32", rng)
+
+    values, *ordered = tjit.compile(lambda x: (tjit.sort(x, 1)[0], *in_order(x, 1)))(tjit.tensor(x))
+
+    assert_same(ordered[1].numpy(), np.argsort(x, 1, kind="stable"))
+    assert_same(ordered[0].numpy(), np.take_along_axis(x, np.argsort(x, 1, kind="stable"), 1))
+    np.testing.assert_array_equal(values.numpy(), np.sort(x, 1))
 
 
 def test_values_alone_have_no_places_in_scratch(rng):

@@ -94,21 +94,31 @@ class Keys:
         wide = b.zext(keys, kind)
         return b.or_(b.shl(wide, self._number(wide, self.place_bits)), places)
 
+    @property
+    def signs_zero(self) -> bool:
+        """Whether a key is that of a zero of either sign."""
+        return self.dtype.is_floating_point and self.place_bits > 0
+
+    def zeros(self, b: ir.IRBuilder, elements: ir.Value) -> ir.Value:
+        """Which elements of a vector are zeros."""
+        keys = self.key_of(b, elements)
+        return b.icmp_unsigned("==", keys, self._number(keys, self.sign - 1 if self.descending else self.sign))
+
     def key_of(self, b: ir.IRBuilder, element: ir.Value) -> ir.Value:
-        """The key of one element."""
+        """The key of an element, or of each of a vector."""
         if not self.place_bits:
             return element
-        return b.trunc(b.lshr(element, self._number(element, self.place_bits)), self.key)
+        return b.trunc(b.lshr(element, self._number(element, self.place_bits)), _of_shape(self.key, element))
 
     def place_of(self, b: ir.IRBuilder, element: ir.Value) -> Lane | None:
-        """The place of one element, if it has one."""
+        """The place of an element, if it has one."""
         if not self.place_bits:
             return None
-        place = b.trunc(element, ir.IntType(self.place_bits))
-        return Lane(place if self.place_bits == 64 else b.zext(place, I64), int64)
+        place = b.trunc(element, _of_shape(ir.IntType(self.place_bits), element))
+        return Lane(place if self.place_bits == 64 else b.zext(place, _of_shape(I64, element)), int64)
 
     def value_of(self, s: LlvmScalars, element: ir.Value, original: Callable[[], Lane]) -> Lane:
-        """What an element's key was made of; a zero, whose sign the key does not tell, is looked up."""
+        """What an element's key was made of; one zero, whose sign the key does not tell, is looked up."""
         b = s.builder
         key = self.key_of(b, element)
         key = b.not_(key) if self.descending else key
@@ -125,10 +135,15 @@ class Keys:
         bits = b.xor(key, b.select(positive, sign, self._number(key, (1 << self.bits) - 1)))
         kind = s.memory_type(self.dtype)
         lane = s.from_memory(bits if bits.type == kind else b.bitcast(bits, kind), self.dtype)
-        if not self.place_bits:
+        if not self.place_bits or s.width > 1:
             return lane
         slot = stack(b, lane.value.type, block=b.function.entry_basic_block)
         b.store(lane.value, slot)
         with b.if_then(b.icmp_unsigned("==", bits, self._number(bits, 0)), likely=False):
             b.store(original().value, slot)
         return Lane(b.load(slot, typ=lane.value.type), self.dtype)
+
+
+def _of_shape(kind: ir.IntType, like: ir.Value) -> ir.Type:
+    """`kind`, or a vector of as many of it as `like` is."""
+    return ir.VectorType(kind, like.type.count) if isinstance(like.type, ir.VectorType) else kind

@@ -8,7 +8,7 @@ of them so far is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -17,6 +17,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import SortKernel, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter
+from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.keys import Keys
 from tjit.codegen.llvm.positions import Lanes
@@ -147,8 +148,7 @@ class _Sort:
                 self._sort_lanes(ints.mul(unit, i64(lanes)), rows, lanes)
             else:
                 self._bind(unit)
-                found = self._selected() if self.plan.selects else self._sorted()
-                self._write(lambda i: self._at(found, i))
+                self._write(self._selected() if self.plan.selects else self._sorted())
         self.b.ret_void()
 
     def _bind(self, row: ir.Value) -> None:
@@ -164,16 +164,19 @@ class _Sort:
         with counted_loop(b, i64(0), i64(lanes), i64(1)) as lane, self.scalar.scope():
             self._bind(self.ints.min(self.ints.add(first, lane), self.ints.sub(rows, i64(1))))
             self._fill(b.gep(self.one, [self.ints.mul(lane, i64(pitch))], source_etype=self.element), self.extent)
-        columns = Columns(b, self.keys, self.other, pitch)
+        registers = self.target.registers * self.target.vector_bytes // 64
+        columns = Columns(b, self.keys, self.other, pitch, registers)
         columns.fill(self.one, pitch, self.extent)
         if self.plan.keeps_first:
             assert isinstance(self.kernel.count, int)
             columns.select(self.extent, self.kernel.count)
         else:
-            columns.sort(self.extent)
+            assert isinstance(self.kernel.row.extent, int)
+            columns.sort(self.kernel.row.extent)
+        columns.drain(self.one, pitch, self.count)
         with counted_loop(b, i64(0), least(b, i64(lanes), self.ints.sub(rows, first)), i64(1)) as lane:
             self._bind(self.ints.add(first, lane))
-            self._write(lambda i: columns.element(i, lane))
+            self._write(b.gep(self.one, [self.ints.mul(lane, i64(pitch))], source_etype=self.element))
 
     def _load_arguments(self) -> None:
         b, kernel = self.b, self.kernel
@@ -196,20 +199,24 @@ class _Sort:
     @contextmanager
     def _vector(self, start: ir.Value, stop: ir.Value | None) -> Iterator[tuple[ir.Value, ir.Value, ir.Value | None]]:
         """(keys, elements, mask) of the vector of the row that begins at `start`; a `stop` masks what is beyond."""
+        with self._lanes(start, stop) as emitter:
+            keys = self.keys.of(emitter.scalars, emitter.emit(self.kernel.value))
+            yield keys, self.keys.elements(self.b, keys, start, self.width), emitter.lanes.mask
+
+    @contextmanager
+    def _lanes(self, start: ir.Value, stop: ir.Value | None) -> Iterator[ExprEmitter]:
+        """The emitter of the vector of the row that begins at `start`; a `stop` masks what is beyond."""
         axis, width = self.kernel.row.symbol, self.width
         self.ints.symbols[axis.name] = start
-        mask = None
-        if stop is not None and width > 1:
-            mask = lanes_below(self.b, self.ints.sub(stop, start), width)
-        lanes = Lanes(axis if width > 1 else None, width, mask)
         emitter = self.scalar
         if width > 1:
+            mask = None if stop is None else lanes_below(self.b, self.ints.sub(stop, start), width)
+            lanes = Lanes(axis, width, mask)
             emitter = ExprEmitter(
                 self.b, self.target, lanes, self.ints, self.scalar.pointers, error=self.error, scalar=self.scalar
             )
         with self.scalar.scope():
-            keys = self.keys.of(emitter.scalars, emitter.emit(self.kernel.value))
-            yield keys, self.keys.elements(self.b, keys, start, width), mask
+            yield emitter
 
     def _fill(self, base: ir.Value, stop: ir.Value) -> None:
         """The elements of the row up to `stop`, and some of no meaning after them."""
@@ -318,23 +325,48 @@ class _Sort:
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def _write(self, element_at: Callable[[ir.Value], ir.Value]) -> None:
-        """Store the results of the present row, whose elements in order are `element_at(i)`."""
-        b, keys, name = self.b, self.keys, self.kernel.row.symbol.name
-        with counted_loop(b, i64(0), self.count, i64(1)) as i, self.scalar.scope():
-            element = element_at(i)
-            place = keys.place_of(b, element)
-            for store in self.kernel.stores:
-                lane = place
-                if store.value is self.kernel.element:
-                    lane = keys.value_of(self.scalar.scalars, element, lambda: self._original(place))
-                assert lane is not None  # elements have a place where one is stored
+    def _write(self, base: ir.Value) -> None:
+        """Store the results of the present row, whose elements are at `base`, in order."""
+        whole = self.ints.whole_steps(i64(0), self.count, self.width)
+        for start, end, limit in ((i64(0), whole, None), (whole, self.count, self.count)):
+            with counted_loop(self.b, start, end, i64(self.width)) as i, self._lanes(i, limit) as emitter:
+                elements = self._elements(base, i)
+                self._put_results(emitter, elements)
+                if self.width > 1 and self.keys.signs_zero:
+                    self._put_zeros(base, i, elements, limit)
+
+    def _elements(self, base: ir.Value, at: ir.Value) -> ir.Value:
+        kind = ir.VectorType(self.element, self.width) if self.width > 1 else self.element
+        align = min(self.element.width // 8, 16)
+        return self.b.load(self.b.gep(base, [at], source_etype=self.element), typ=kind, align=align)
+
+    def _put_results(self, emitter: ExprEmitter, elements: ir.Value) -> None:
+        place = self.keys.place_of(self.b, elements)
+        for store in self.kernel.stores:
+            lane = place
+            if store.value is self.kernel.element:
+                lane = self.keys.value_of(emitter.scalars, elements, lambda: self._original(place))
+            assert lane is not None  # elements have a place where one is stored
+            emitter.put(store, lane)
+
+    def _put_zeros(self, base: ir.Value, start: ir.Value, elements: ir.Value, stop: ir.Value | None) -> None:
+        """Store a vector's results again, one by one, if there is a zero, whose sign no key tells."""
+        b, name = self.b, self.kernel.row.symbol.name
+        with b.if_then(any_lane(b, self.keys.zeros(b, elements)), likely=False):
+            end = b.add(start, i64(self.width))
+            with (
+                counted_loop(b, start, end if stop is None else least(b, end, stop), i64(1)) as i,
+                self.scalar.scope(),
+            ):
                 self.ints.symbols[name] = i
-                self.scalar.put(store, lane)
+                self._put_results(self.scalar, self._at(base, i))
 
     def _original(self, place: Lane | None) -> Lane:
         """The row's element at a place: what a key does not tell."""
         assert place is not None
+        known = self.ints.symbols[self.kernel.row.symbol.name]
         self.ints.symbols[self.kernel.row.symbol.name] = place.value
         with self.scalar.scope():
-            return self.scalar.emit(self.kernel.value)
+            found = self.scalar.emit(self.kernel.value)
+        self.ints.symbols[self.kernel.row.symbol.name] = known
+        return found

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.keys import Keys
+from tjit.codegen.llvm.sort_network import Network
 from tjit.codegen.llvm.transpose import transposed
-from tjit.codegen.llvm.vectors import I64, counted_loop, declare, i64, least, stack, while_loop
+from tjit.codegen.llvm.vectors import counted_loop, declare, i64, stack
 
 __all__ = ["Columns", "lanes_of"]
 
 _MOST_LANES = 16
+_LEAST_BLOCK = 4  # elements that are sorted in registers
 
 Parts = list[ir.Value]  # a vector of elements; or of their keys, and of their places
 
@@ -32,10 +34,11 @@ class Columns:
 
     Args:
         base: the scratch, of `length` vectors of each part.
+        registers: how many vectors of 64 bytes the processor holds.
     """
 
-    def __init__(self, b: ir.IRBuilder, keys: Keys, base: ir.Value, length: int) -> None:
-        self.b, self.keys, self.length = b, keys, length
+    def __init__(self, b: ir.IRBuilder, keys: Keys, base: ir.Value, length: int, registers: int) -> None:
+        self.b, self.keys, self.length, self.registers = b, keys, length, registers
         self.lanes = lanes_of(keys)
         self.vector = ir.VectorType(keys.part, self.lanes)
         self.bases = [base]
@@ -54,7 +57,7 @@ class Columns:
         for pointer, part in zip(self._pointers(i), parts, strict=True):
             self.b.store(part, pointer, align=16)
 
-    def element(self, i: ir.Value, lane: ir.Value) -> ir.Value:
+    def _element(self, i: ir.Value, lane: ir.Value) -> ir.Value:
         """Element i of a lane's row."""
         at = self.b.add(self.b.mul(i, i64(self.lanes)), lane)
         parts = [self.b.load(self.b.gep(p, [at], source_etype=self.keys.part), typ=self.keys.part) for p in self.bases]
@@ -73,6 +76,27 @@ class Columns:
             found = [b.load(b.gep(rows, [at], source_etype=self.keys.part), typ=self.vector, align=1) for at in places]
             for n, column in enumerate(transposed(b, found)):
                 self.store(b.add(i, i64(n)), [column])
+
+    def drain(self, rows: ir.Value, pitch: int, count: ir.Value) -> None:
+        """Put the first `count` elements of each row where `fill` found them, and some of no meaning after them."""
+        if self.keys.parts == 2:
+            self._drain_one_by_one(rows, pitch, count)
+            return
+        b, width = self.b, self.lanes
+        with counted_loop(b, i64(0), count, i64(width)) as i:
+            kept = [self.load(b.add(i, i64(n)))[0] for n in range(width)]
+            for n, row in enumerate(transposed(b, kept)):
+                at = b.add(i, i64(n * pitch))
+                b.store(row, b.gep(rows, [at], source_etype=self.keys.part), align=1)
+
+    def _drain_one_by_one(self, rows: ir.Value, pitch: int, count: ir.Value) -> None:
+        b, element = self.b, self.keys.element
+        with (
+            counted_loop(b, i64(0), i64(self.lanes), i64(1)) as lane,
+            counted_loop(b, i64(0), count, i64(1)) as i,
+        ):
+            at = b.add(b.mul(lane, i64(pitch)), i)
+            b.store(self._element(i, lane), b.gep(rows, [at], source_etype=element), align=16)
 
     def _fill_one_by_one(self, rows: ir.Value, pitch: int, count: ir.Value) -> None:
         b = self.b
@@ -111,45 +135,21 @@ class Columns:
         same, earlier = b.icmp_unsigned("==", x[0], y[0]), b.icmp_unsigned("<", x[1], y[1])
         return b.or_(before, b.and_(same, earlier))
 
-    def sort(self, n: ir.Value) -> None:
-        """Order the first n elements by Batcher's merge exchange (Knuth, volume 3, algorithm 5.2.2 M)."""
-        b = self.b
-        top, p, q, r, d = (stack(b, I64, block=b.function.entry_basic_block) for _ in range(5))
-        b.store(i64(1), top)
-        with while_loop(b, lambda: b.icmp_signed("<", b.shl(b.load(top, typ=I64), i64(1)), n)):
-            b.store(b.shl(b.load(top, typ=I64), i64(1)), top)
-        b.store(b.select(b.icmp_signed("<", n, i64(2)), i64(0), b.load(top, typ=I64)), p)
-        with while_loop(b, lambda: b.icmp_signed(">", b.load(p, typ=I64), i64(0))):
-            step = b.load(p, typ=I64)
-            for value, slot in ((b.load(top, typ=I64), q), (i64(0), r), (step, d)):
-                b.store(value, slot)
-            with while_loop(b, lambda: b.icmp_signed(">", b.load(d, typ=I64), i64(0))):
-                distance, reach = b.load(d, typ=I64), b.load(q, typ=I64)
-                self._exchange(n, step, b.load(r, typ=I64), distance)
-                b.store(b.sub(reach, step), d)  # 0 after the last
-                b.store(b.lshr(reach, i64(1)), q)
-                b.store(step, r)
-            b.store(b.lshr(step, i64(1)), p)
+    def sort(self, n: int) -> None:
+        """Order the first n elements."""
+        greatest = [self._greatest() for _ in self.bases]
+        block = max(_LEAST_BLOCK, self.registers // (2 * self.keys.parts))
+        Network(self.b, self.load, self.store, self._ordered, greatest, block).sort(n)
 
-    def _exchange(self, n: ir.Value, run: ir.Value, first: ir.Value, distance: ir.Value) -> None:
-        """Order the pairs (i, i + distance) of runs of `run` elements, which begin at `first` and two runs apart."""
-        b = self.b
-        stop = b.sub(n, distance)
-        with (
-            counted_loop(b, first, stop, b.shl(run, i64(1))) as start,
-            counted_loop(b, start, least(b, b.add(start, run), stop), i64(1)) as i,
-        ):
-            other = b.add(i, distance)
-            low, high = self._ordered(self.load(i), self.load(other))
-            self.store(i, low)
-            self.store(other, high)
+    def _greatest(self) -> ir.Constant:
+        return ir.Constant(self.vector, [(1 << self.keys.part.width) - 1] * self.lanes)
 
     def select(self, n: ir.Value, count: int) -> None:
         """Make the first `count` elements what they are among the first n in order; the rest is lost."""
         b = self.b
         entry = b.function.entry_basic_block
         kept = [[stack(b, self.vector, block=entry, align=64) for _ in self.bases] for _ in range(count)]
-        nothing = ir.Constant(self.vector, [(1 << self.keys.part.width) - 1] * self.lanes)
+        nothing = self._greatest()
         for slots in kept:
             for slot in slots:
                 b.store(nothing, slot)
