@@ -78,7 +78,7 @@ def check_plain(leaf: Any) -> None:
         CaptureError: it does, or computes when asked.
     """
     if isinstance(leaf, Unassigned):
-        leaf.refuse("returned", None)  # the end of capture adds where
+        leaf.refuse("returned", None)
     found = (
         "tensors" if _holds_traced(leaf, 3) else "what it has yet to compute" if isinstance(leaf, Iterator) else None
     )

@@ -32,13 +32,13 @@ class Unassigned:
     """The value of a variable that not every way to here assigns: any use is an error."""
 
     def __init__(self, name: str, why: str) -> None:
-        self.__dict__.update(name=name, why=why)
+        self.__dict__.update(name=name, why=why, where=user_location())
 
     def refuse(self, use: str, location: Location | None) -> NoReturn:
-        """Say that it has no value where the program returns or uses it."""
+        """Say that it has no value where the program returns or uses it (None: where it came to have none)."""
         raise CaptureError(
             f"the variable {self.__dict__['name']} is {use}, but {self.__dict__['why']}",
-            location,
+            location or self.__dict__["where"],
             hint=f"give {self.__dict__['name']} a value before",
         )
 

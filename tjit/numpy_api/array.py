@@ -7,14 +7,14 @@ complex array is two real tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import numpy as np
 
 from tjit.dtypes import f32
 from tjit.errors import CaptureError
 from tjit.ir.dims import Dim, product
-from tjit.location import user_location
+from tjit.location import Location, user_location
 from tjit.ops.apply import state
 from tjit.tensor import Tensor
 
@@ -134,15 +134,25 @@ class MaskedRead(ArrayMethods):
     Attributes:
         full: an array.
         mask: bool tensor of full's shape.
+        where: the user's line that reads.
     """
 
-    __slots__ = ("full", "mask")
+    __slots__ = ("full", "mask", "where")
     __hash__ = object.__hash__
     _number = False
 
     def __init__(self, full: Array, mask: Tensor) -> None:
         self.full = full
         self.mask = mask
+        self.where = user_location()
+
+    def refuse(self, location: Location | None) -> NoReturn:
+        """Say that it is no array, where one is wanted."""
+        raise CaptureError(
+            "this needs the elements that a bool mask selects, whose number depends on data",
+            location,
+            hint="use np.where(mask, x, other), or assign through the mask",
+        )
 
     @property
     def dtype(self) -> Any:

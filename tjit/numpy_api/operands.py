@@ -9,7 +9,7 @@ import numpy as np
 
 from tjit import dtypes
 from tjit.dtypes import DType, i64
-from tjit.errors import CaptureError, DTypeError
+from tjit.errors import DTypeError
 from tjit.ir.dims import DimExpr
 from tjit.location import user_location
 from tjit.numpy_api.array import Array, ComplexTensor, MaskedRead, NumpyTensor, built, is_array, number, parts
@@ -55,11 +55,7 @@ def as_array(x: Any) -> Array:
     """x as an array, numbers as scalars."""
     x = operand(x)
     if isinstance(x, MaskedRead):
-        raise CaptureError(
-            "this needs the elements that a bool mask selects, whose number depends on data",
-            user_location(),
-            hint="use np.where(mask, x, other), or assign through the mask",
-        )
+        x.refuse(user_location())
     if is_array(x):
         return x
     dtype = np.dtype(type(x))

@@ -52,7 +52,7 @@ def as_tensor_operand(x: Any, name: str) -> Tensor:
     if type(x) is Number:
         return plain_tensor(x)
     if isinstance(x, Tensor):
-        return x
+        return _plain(x) if x._is_numpy else x
     if isinstance(x, np.ndarray):
         return as_tensor(x)
     if isinstance(x, Literal):
@@ -66,6 +66,13 @@ def as_tensor_operand(x: Any, name: str) -> Tensor:
         user_location(),
         hint="make one with tjit.tensor(...)",
     )
+
+
+def _plain(x: Tensor) -> Tensor:
+    """What a captured ndarray stands for."""
+    from tjit.numpy_api.array import plain
+
+    return plain(x)
 
 
 def _checked(x: Any, name: str) -> Any:
