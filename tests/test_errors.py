@@ -291,7 +291,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         RuntimeError,
         "an argument of type set cannot be part of a compiled function's signature\n"
         "  at test_errors.py:N: return tjit.compile(fn)(*args)\n"
-        "  hint: pass tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
+        "  hint: pass tensors, arrays, numbers, strings, or lists, tuples, dicts and dataclasses of them",
     ),
     "no function": (
         lambda: tjit.compile(3),

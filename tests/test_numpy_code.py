@@ -11,6 +11,7 @@ import pytest
 from numpy_oracle import assert_same, check, data
 
 import tjit
+import tjit.nn.functional as F
 from tjit.errors import CaptureError, DimensionError, TjitError, TypeRuleError
 
 FLOATS = ("float32", "float64")
@@ -654,3 +655,21 @@ def test_methods_of_tensors_that_write_in_place_write_the_array(rng):
     np.testing.assert_array_equal(row, x * np.array([[1], [2], [1]], np.float32))
     with pytest.raises(TypeRuleError, match="result type f32 can't be cast to the type written to, i32"):
         tjit.compile(lambda x: x.div_(2))(np.ones(3, np.int32))
+
+
+def test_a_masked_read_that_is_returned_is_refused_at_its_line():
+    def positive(x):
+        y = x * 2
+        return y[y > 0]
+
+    with pytest.raises(CaptureError, match=r"return y\[y > 0\]"):
+        tjit.compile(positive)(np.ones(3))
+
+
+def test_losses_take_arrays_as_they_do_outside():
+    logits: Any = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+    target: Any = np.array([0, 2])
+
+    found = tjit.compile(F.cross_entropy)(logits, target)
+
+    np.testing.assert_allclose(np.asarray(found), np.asarray(F.cross_entropy(logits, target)), rtol=1e-6)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from tjit import recording
 from tjit.capture.calls import callee
+from tjit.capture.containers import refuse_twins, write_back
 from tjit.capture.declared import check_extents, declared_dims
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, float_leaf, read_signature
@@ -64,7 +65,8 @@ def compile(
     """Compile `fn`: its first call with a signature captures and compiles it, later calls run machine code.
 
     Args:
-        fn: a function of tensors, NumPy arrays, nested containers of them, and Python values. Or an `nn.Module`.
+        fn: a function of tensors, NumPy arrays, Python values, and nested tuples, lists, dicts and dataclasses of them,
+            which it may change. Or an `nn.Module`.
         dynamic: None: a dim becomes symbolic when it is seen with a second value, and a Python float that `fn` is given
             or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
             the start. False: never; each shape and each number is compiled for itself. A dim that an annotation names
@@ -162,11 +164,11 @@ class CompiledFunction:
         for variant, symbols in self._exact.get(signature, ()):
             if variant.takes(leaves) and variant.valid():
                 self._hits += 1
-                result = variant.call(leaves, symbols)
+                result = _run(variant, leaves, symbols, (args, kwargs))
                 if recording.active is None:
                     self._learn(variant, symbols, leaves, tree)
                 return result
-        return self._miss(signature, tree, leaves)
+        return self._miss(signature, tree, leaves, (args, kwargs))
 
     def _learn(self, variant: Variant, symbols: tuple[int, ...], leaves: list[Any], tree: Tree) -> None:
         """Have the native entry serve calls like this one, which is the first one of its kind to come a second time.
@@ -188,14 +190,14 @@ class CompiledFunction:
             self._native.add(spec)
             register_thread()
 
-    def _miss(self, signature: Signature, tree: Tree, leaves: list[Any]) -> Any:
+    def _miss(self, signature: Signature, tree: Tree, leaves: list[Any], arguments: tuple[Any, ...]) -> Any:
         start = time.perf_counter_ns()
         with self._lock:
             # another thread may have made it meanwhile
             variant, symbols = self._found(signature, leaves) or self._variant(signature, tree, leaves)
         if recording.active is not None:
             recording.active.range(f"compile {_name(self._tjit_function)}", start)
-        return variant.call(leaves, symbols)
+        return _run(variant, leaves, symbols, arguments)
 
     def _found(self, signature: Signature, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]] | None:
         """What serves a call of exactly this signature."""
@@ -390,6 +392,16 @@ class CompiledFunction:
 
     def __repr__(self) -> str:
         return f"<compiled {_name(self._tjit_function)}, {self._misses} captures>"
+
+
+def _run(variant: Variant, leaves: list[Any], symbols: tuple[int, ...], arguments: tuple[Any, ...]) -> Any:
+    """Run a variant on a call's (args, kwargs); lists and dicts among these change as the function changes them."""
+    if not variant.captured.changes:
+        return variant.call(leaves, symbols)
+    refuse_twins(arguments)
+    returned, changed = variant.call(leaves, symbols)
+    write_back(arguments, changed)
+    return returned
 
 
 def _of_inputs(variant: Variant, dims: Sequence[Dim]) -> tuple[Dim, ...]:

@@ -93,7 +93,9 @@ def build_variant(
     """Capture and compile `fn` for arguments like `leaves`; `numbers` as in `capture_function`."""
     start = time.perf_counter()
     try:
-        captured = capture_function(fn, tree, leaves, shapes, names, name, numbers, rewrites, guards.watch())
+        captured = capture_function(
+            fn, tree, leaves, shapes, names, name, numbers, rewrites, guards.watch(), changes=True
+        )
     except Exception:
         if numbers or not all(isinstance(d, int) for shape in shapes if shape is not None for d in shape):
             guards.put_back()  # the caller tries again, with less that varies
@@ -256,7 +258,10 @@ class Variant:
         return self.finish(arguments, inputs, outputs)
 
     def finish(self, arguments: list[Any], inputs: list[np.ndarray], outputs: Sequence[np.ndarray]) -> Any:
-        """What a call returns, after the program has run; gradients are set and the tape is written."""
+        """What a call returns, after the program has run; gradients are set and the tape is written.
+
+        Where capture has noted that `changes`: a pair of that and of the arguments as they are to be.
+        """
         tensors = self._tensors(outputs, inputs, arguments)
         for source, position in self.captured.grads:
             target = _owner(source, arguments)
@@ -265,12 +270,12 @@ class Variant:
         sizes = self._sizes(inputs) if any(r.kind in ("dim", "view") for r in self.captured.results) else {}
         leaves_out = [self._leaf(r, tensors, outputs, arguments, sizes) for r in self.captured.results]
         returned = unflatten(self.captured.tree, leaves_out)
-        if not self.captured.places:
+        if not self.captured.leaves_more:
             return returned
-        returned, left = returned
+        returned, left, changed = returned
         for place, value in zip(self.captured.places, left, strict=True):
             place.put(value)
-        return returned
+        return (returned, changed) if self.captured.changes else returned
 
     def _check_writes(self, inputs: list[np.ndarray], arguments: list[Any]) -> None:
         """Written memory must be writable and of its own.

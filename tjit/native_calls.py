@@ -73,7 +73,7 @@ class _Builder(SpecBuilder):
 
     def spec(self) -> Spec:
         variant, captured = self.variant, self.variant.captured
-        if len(variant.sources) > _MOST_INPUTS or len(self.shapes) > _MOST_INPUTS:
+        if len(variant.sources) > _MOST_INPUTS or len(self.shapes) > _MOST_INPUTS or captured.changes:
             raise _UnfitError
         lifted = {s.position for s in variant.sources if s.kind == "float"}
         plain = [(i, a) for i, a in enumerate(self.leaves) if not array_leaf(a) and i not in lifted]

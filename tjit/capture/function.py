@@ -15,6 +15,7 @@ from tjit import dtypes
 from tjit.autograd.tape import grad
 from tjit.capture.aliases import Chain, chain_of, chain_symbols
 from tjit.capture.calls import callee
+from tjit.capture.containers import Containers
 from tjit.capture.inputs import array_leaf, array_of, strides_of_argument
 from tjit.capture.places import Place, Watch, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
@@ -26,7 +27,7 @@ from tjit.ir.dims import Dim, DimExpr, runtime_symbols
 from tjit.ir.graph import Graph, GraphBuilder, Value
 from tjit.ir.types import TensorType
 from tjit.location import definition
-from tjit.numpy_api.array import NumpyTensor, is_array, parts
+from tjit.numpy_api.array import MaskedRead, NumpyTensor, is_array, parts
 from tjit.numpy_api.operands import as_array, real_dtype, split_complex
 from tjit.ops.apply import TapeNode, state
 from tjit.ops.creation import zeros
@@ -101,8 +102,14 @@ class Captured:
     grad_absent: tuple[Tensor, ...]
     untracked: frozenset[Value] = frozenset()  # computed under no_grad
     checkpoint: bool = False  # whether backward is to compute everything again
-    places: tuple[Place, ...] = ()  # attributes and variables that every call sets: then `tree` is (returned, [these])
+    places: tuple[Place, ...] = ()  # attributes and variables that every call sets
+    changes: bool = False  # whether lists or dicts among the arguments are others after the call
     sets_numbers: bool = False
+
+    @property
+    def leaves_more(self) -> bool:
+        """Whether `tree` is (returned, values of `places`, (args, kwargs) as the function leaves them, or None)."""
+        return bool(self.places) or self.changes
 
 
 class _FunctionTrace(Trace):
@@ -265,6 +272,7 @@ def capture_function(
     rewrites: bool = True,
     watch: Watch | None = None,
     views: bool = True,
+    changes: bool = False,
 ) -> Captured:
     """Capture `fn(*args, **kwargs)`, where `(args, kwargs)` has the structure `tree` and the `leaves`.
 
@@ -275,6 +283,7 @@ def capture_function(
         watch: where the function may leave tensors that outlive the call.
         rewrites: capture branches and loops on tensors as nodes. False: what these leaves do is what is captured.
         views: whether results that share memory with arguments are views of these, and no outputs of the graph.
+        changes: whether lists and dicts among the arguments that the function changes are results.
 
     Raises:
         CaptureError: the function cannot be captured.
@@ -286,7 +295,7 @@ def capture_function(
     places = [place for place in numbers if isinstance(place, Place)]
     lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
     with replaced(lifted):
-        captured = _capture(trace, fn, tree, leaves, shapes, names, numbers, views)
+        captured = _capture(trace, fn, tree, leaves, shapes, names, numbers, views, changes)
     lifted.clear()
     trace.check_numbers()
     return captured
@@ -301,6 +310,7 @@ def _capture(
     names: Sequence[str],
     numbers: Collection[int | Place],
     views: bool,
+    changes: bool,
 ) -> Captured:
     handles: list[Any] = []
     arrays: list[Any] = []
@@ -319,6 +329,7 @@ def _capture(
         arrays.append(handle)
         handles.append(handle)
     args, kwargs = unflatten(tree, handles)
+    containers = Containers((args, kwargs)) if changes else None
     recording = state.grad
     trace.numpy = not any(isinstance(leaf, Tensor) for leaf in leaves)
     try:
@@ -330,7 +341,8 @@ def _capture(
             raise CaptureError(
                 "the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back"
             )
-        return _Finish(trace, arrays, views).run(returned)
+        changed = containers is not None and containers.changed()
+        return _Finish(trace, arrays, views).run(returned, (args, kwargs) if changed else None)
     except RecursionError as error:
         raise endless(error) from None
     except CaptureError as error:
@@ -390,12 +402,13 @@ class _Finish:
         self.freed: set[int] = set()  # ids of tape nodes
         self.returned: set[int] = set()  # ids of returned leaves
 
-    def run(self, returned: Any) -> Captured:
+    def run(self, returned: Any, changed: Any) -> Captured:
+        """The result, given what is returned and, where they are others now, the arguments' containers."""
         trace = self.trace
         trace.keep_numbers()
         left = [place for place, _ in trace.left()]
-        if left:
-            returned = returned, [place.now() for place in left]
+        if left or changed is not None:
+            returned = returned, [place.now() for place in left], changed
         leaves, tree = flatten(returned, whole=True)
         check_keys(tree)
         self.freed = _freed(leaves)
@@ -429,6 +442,7 @@ class _Finish:
             tuple(trace.grad_absent.values()),
             frozenset(trace.untracked),
             places=tuple(left),
+            changes=changed is not None,
             sets_numbers=trace.sets_numbers,
         )
 
@@ -494,6 +508,8 @@ class _Finish:
         """An array of NumPy code: as ndarray, NumPy scalar or Python number."""
         if id(leaf) in self.trace.arguments:
             return Result("argument", self.trace.arguments[id(leaf)])
+        if isinstance(leaf, MaskedRead):
+            leaf.refuse(leaf.where)
         tensors = parts(as_array(leaf))
         form = "number" if leaf._number else "scalar" if leaf.scalar else "array"
         if len(tensors) == 1:

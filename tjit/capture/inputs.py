@@ -105,7 +105,7 @@ def _static(leaf: Any) -> Any:
         raise CaptureError(
             f"an argument of type {type(leaf).__name__} cannot be part of a compiled function's signature",
             user_location(),
-            hint="pass tensors, arrays, numbers, strings, or lists, tuples and dicts of them",
+            hint="pass tensors, arrays, numbers, strings, or lists, tuples, dicts and dataclasses of them",
         ) from None
     if not leaf and isinstance(leaf, (float, complex, np.floating)):
         return type(leaf), repr(leaf)  # 0.0 is not -0.0

@@ -122,7 +122,7 @@ def shown_inside(tree: Tree, leaves: Iterator[Any]) -> str:
         leaf = next(leaves)
         return str(leaf.type_) if isinstance(leaf, Tensor) else shown(leaf)
     parts = [shown_inside(child, leaves) for child in tree.children]
-    if tree.keys or tree.kind is dict:
+    if tree.is_named:
         return "{" + ", ".join(f"{k!r}: {p}" for k, p in zip(tree.keys, parts, strict=True)) + "}"
     inside = ", ".join(parts)
     if tree.kind is list:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from tjit.dataclass import dataclass
 from tjit.numpy_api.array import ComplexScalar, ComplexTensor
 
-__all__ = ["Tree", "flatten", "flatten_call", "unflatten"]
+__all__ = ["Tree", "attributes_of", "flatten", "flatten_call", "is_record", "unflatten"]
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The structure of a value: `kind` is the container's type, None for a leaf; `keys` a dict's or namedtuple's."""
+    """The structure of a value: `kind` is the container's type, None for a leaf; `keys` a dict's or dataclass's."""
 
     kind: type | None
     children: tuple[Tree, ...] = ()
     keys: tuple[Any, ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the children have keys."""
+        return bool(self.keys) or self.kind is dict
 
     def __hash__(self) -> int:
         return hash((self.kind, len(self.children), self.keys))  # children are compared: hashing them takes longer
@@ -34,13 +40,13 @@ def flatten_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[An
     if kwargs or len(args) >= len(_PLAIN):
         return flatten((args, kwargs), whole=True)
     for value in args:
-        if isinstance(value, _CONTAINERS):
+        if isinstance(value, _CONTAINERS) or is_record(value):
             return flatten((args, kwargs), whole=True)
     return list(args), _PLAIN[len(args)]
 
 
 def flatten(value: Any, whole: bool = False) -> tuple[list[Any], Tree]:
-    """The leaves of nested tuples, lists and dicts, and the structure they came from.
+    """The leaves of nested tuples, lists, dicts and dataclasses, and the structure they came from.
 
     A complex number and a traced complex array are containers of two parts, unless `whole`.
     """
@@ -61,10 +67,25 @@ def _flatten(value: Any, leaves: list[Any], whole: bool) -> Tree:
         return Tree(ComplexScalar, (_LEAF, _LEAF))
     if isinstance(value, ComplexTensor) and not whole:
         return Tree(kind, (_flatten(value.re, leaves, whole), _flatten(value.im, leaves, whole)))
+    if is_record(value):
+        attributes = attributes_of(value)
+        return Tree(kind, tuple(_flatten(v, leaves, whole) for v in attributes.values()), tuple(attributes))
     if hasattr(kind, "stacked"):  # what a loop appended to
         return _flatten(list(value), leaves, whole)  # pyright: ignore[reportArgumentType]  # a list
     leaves.append(value)
     return _LEAF
+
+
+def is_record(value: Any) -> bool:
+    """Whether a value is an instance of a dataclass that is compared by its fields, and may change."""
+    kind = type(value)
+    return kind.__hash__ is None and hasattr(kind, "__dataclass_fields__")
+
+
+def attributes_of(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass's instance, and what else was set."""
+    found = {f.name: getattr(record, f.name) for f in fields(record) if hasattr(record, f.name)}
+    return found | getattr(record, "__dict__", {})
 
 
 def unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
@@ -78,4 +99,14 @@ def _unflatten(tree: Tree, leaves: Any) -> Any:
     children = [_unflatten(c, leaves) for c in tree.children]
     if tree.kind is dict or tree.kind is OrderedDict:
         return tree.kind(zip(tree.keys, children, strict=True))
+    if hasattr(tree.kind, "__dataclass_fields__"):
+        return _record(tree.kind, tree.keys, children)
     return tree.kind(children) if tree.kind in (tuple, list) else tree.kind(*children)
+
+
+def _record(kind: type, names: Sequence[str], values: Sequence[Any]) -> Any:
+    """An instance of a dataclass; as with copy.copy, `__init__` does not run."""
+    made = object.__new__(kind)
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(made, name, value)
+    return made

@@ -24,7 +24,7 @@ def closest_difference(now: Signature, past: Sequence[Signature], names: Sequenc
     """
     found = [_differences(before, now, names) for before in reversed(past)]
     found = [differences for differences in found if differences]
-    return " and ".join(min(found, key=len)) if found else None
+    return " and ".join(filter(None, min(found, key=len))) if found else None
 
 
 def definition(fn: Callable[..., Any]) -> Location | None:

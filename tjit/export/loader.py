@@ -274,6 +274,6 @@ class EntryPoint:
 
 
 def _plain(tree: Tree) -> Tree:
-    """The structure with tuples for namedtuples."""
-    kind = tree.kind if tree.kind in (None, list, dict) else tuple
+    """The structure as packages have it: with tuples for namedtuples, and dicts for dataclasses."""
+    kind = dict if tree.is_named else tree.kind if tree.kind in (None, list) else tuple
     return Tree(kind, tuple(map(_plain, tree.children)), tree.keys)

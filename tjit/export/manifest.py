@@ -112,7 +112,7 @@ def _tree(tree: Tree, leaves: Iterator[Any]) -> Any:
     if tree.kind is None:
         return {"leaf": next(leaves)}
     children = [_tree(child, leaves) for child in tree.children]
-    if tree.kind is dict:
+    if tree.is_named:
         if not all(isinstance(k, str) for k in tree.keys):
             raise ArgumentError(f"a package can hold dicts whose keys are strings, not {list(tree.keys)}")
         return {"dict": dict(zip(tree.keys, children, strict=True))}
