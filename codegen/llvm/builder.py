@@ -1,7 +1,9 @@
 """llvmlite's builder, but that the frequent instructions are text from the start: most of a kernel's compilation was
 Python that made an object of each, gave it a name, and printed it.
 
-A `Line` stands wherever an instruction of llvmlite's does; what is rare (phis, branches, atomics) is llvmlite's.
+A `Line` stands wherever an instruction of llvmlite's does; what is rare (phis, branches, atomics) is llvmlite's. What
+a block has computed already is not written again, and neither is what adds nothing: emitters say what they want where
+they want it.
 """
 
 from __future__ import annotations
@@ -72,6 +74,12 @@ def _typed(value: Any) -> str:
         return text
 
 
+def _number(value: Any) -> int | None:
+    """What a value is known to be, of an integer that is no vector."""
+    constant = getattr(value, "constant", None)
+    return constant if isinstance(constant, int) and isinstance(value.type, ir.IntType) else None
+
+
 def _same_type(x: Any, y: Any) -> None:
     if x.type is not y.type and x.type != y.type:
         raise TypeError(f"operands of one type are wanted, not {x.type} and {y.type}")
@@ -84,14 +92,26 @@ def _flagged(name: str, flags: Sequence[str]) -> str:
 def _binary(opname: str) -> Callable[..., ir.Value]:
     def method(self: Builder, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()) -> ir.Value:
         _same_type(lhs, rhs)
-        return self.line(lhs.type, f"{_flagged(opname, flags)} {_typed(lhs)}, {_reference(rhs)}", name)
+        return self.pure(lhs.type, f"{_flagged(opname, flags)} {_typed(lhs)}, {_reference(rhs)}", name)
+
+    return method
+
+
+def _with_neutral(opname: str, neutral: int, *, either: bool = True) -> Callable[..., ir.Value]:
+    """An operation of integers that leaves one operand as it is where the other, or `either`, is `neutral`."""
+    operation = _binary(opname)
+
+    def method(self: Builder, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()) -> ir.Value:
+        if _number(rhs) == neutral:
+            return lhs
+        return rhs if either and _number(lhs) == neutral else operation(self, lhs, rhs, name, flags)
 
     return method
 
 
 def _cast(opname: str) -> Callable[..., ir.Value]:
     def method(self: Builder, value: ir.Value, typ: ir.Type, name: str = "") -> ir.Value:
-        return value if value.type == typ else self.line(typ, f"{opname} {_typed(value)} to {typ}", name)
+        return value if value.type == typ else self.pure(typ, f"{opname} {_typed(value)} to {typ}", name)
 
     return method
 
@@ -107,16 +127,28 @@ class Builder(ir.IRBuilder):
         self._anchor += 1
         return line
 
+    def pure(self, type: ir.Type, body: str, name: str = "") -> Line:
+        """As `line`, of an instruction that its operands alone decide: one that this block has already, if it has."""
+        block = self._block
+        known: dict[str, Line] = block.__dict__.setdefault("known", {})
+        if self._anchor < len(block.instructions) - block.is_terminated:
+            return self.line(type, body, name)  # in between: what is known may stand behind
+        found = known.get(body)
+        if found is None:
+            found = known[body] = self.line(type, body, name)
+        return found
+
     # arithmetic
 
     shl, lshr, ashr = _binary("shl"), _binary("lshr"), _binary("ashr")
-    add, sub, mul = _binary("add"), _binary("sub"), _binary("mul")
-    udiv, sdiv, urem, srem = _binary("udiv"), _binary("sdiv"), _binary("urem"), _binary("srem")
+    add, sub, mul = _with_neutral("add", 0), _with_neutral("sub", 0, either=False), _with_neutral("mul", 1)
+    udiv, sdiv = (_with_neutral(name, 1, either=False) for name in ("udiv", "sdiv"))
+    urem, srem = _binary("urem"), _binary("srem")
     fadd, fsub, fmul, fdiv, frem = (_binary(name) for name in ("fadd", "fsub", "fmul", "fdiv", "frem"))
     and_, or_, xor = _binary("and"), _binary("or"), _binary("xor")
 
     def fneg(self, arg: ir.Value, name: str = "", flags: Sequence[str] = ()) -> ir.Value:
-        return self.line(arg.type, f"{_flagged('fneg', flags)} {_typed(arg)}", name)
+        return self.pure(arg.type, f"{_flagged('fneg', flags)} {_typed(arg)}", name)
 
     trunc, zext, sext, bitcast = _cast("trunc"), _cast("zext"), _cast("sext"), _cast("bitcast")
     fptrunc, fpext = _cast("fptrunc"), _cast("fpext")
@@ -145,26 +177,26 @@ class Builder(ir.IRBuilder):
         _same_type(lhs, rhs)
         kind = lhs.type
         result = ir.VectorType(_I1, kind.count) if isinstance(kind, ir.VectorType) else _I1
-        return self.line(result, f"{opname} {_typed(lhs)}, {_reference(rhs)}", name)
+        return self.pure(result, f"{opname} {_typed(lhs)}, {_reference(rhs)}", name)
 
     def select(
         self, cond: ir.Value, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()
     ) -> ir.Value:
         _same_type(lhs, rhs)
-        return self.line(lhs.type, f"select {' '.join(flags)} {_typed(cond)}, {_typed(lhs)}, {_typed(rhs)}", name)
+        return self.pure(lhs.type, f"select {' '.join(flags)} {_typed(cond)}, {_typed(lhs)}, {_typed(rhs)}", name)
 
     # vectors
 
     def extract_element(self, vector: ir.Value, idx: ir.Value, name: str = "") -> ir.Value:
-        return self.line(vector.type.element, f"extractelement {_typed(vector)}, {_typed(idx)}", name)
+        return self.pure(vector.type.element, f"extractelement {_typed(vector)}, {_typed(idx)}", name)
 
     def insert_element(self, vector: ir.Value, value: ir.Value, idx: ir.Value, name: str = "") -> ir.Value:
-        return self.line(vector.type, f"insertelement {_typed(vector)}, {_typed(value)}, {_typed(idx)}", name)
+        return self.pure(vector.type, f"insertelement {_typed(vector)}, {_typed(value)}, {_typed(idx)}", name)
 
     def shuffle_vector(self, vector1: ir.Value, vector2: ir.Value, mask: ir.Value, name: str = "") -> ir.Value:
         _same_type(vector1, vector2)
         kind = ir.VectorType(vector1.type.element, mask.type.count)
-        return self.line(kind, f"shufflevector {_typed(vector1)}, {_typed(vector2)}, {_typed(mask)}", name)
+        return self.pure(kind, f"shufflevector {_typed(vector1)}, {_typed(vector2)}, {_typed(mask)}", name)
 
     # memory and calls
 
@@ -186,9 +218,11 @@ class Builder(ir.IRBuilder):
     ) -> ir.Value:
         if source_etype is None:
             raise TypeError("an address is wanted of elements of a type: pass source_etype")
+        if len(indices) == 1 and _number(indices[0]) == 0:
+            return ptr
         opname = "getelementptr inbounds" if inbounds else "getelementptr"
         operands = ", ".join([_typed(i) for i in (ptr, *indices)])
-        return self.line(ptr.type, f"{opname} {source_etype}, {operands}", name)
+        return self.pure(ptr.type, f"{opname} {source_etype}, {operands}", name)
 
     def call(self, fn: Any, args: Sequence[ir.Value], name: str = "", **how: Any) -> ir.Value:
         kind = fn.function_type

@@ -205,7 +205,7 @@ class Side:
             flips, offsets = (self.plan.has_offsets and self.name == side for side in "ab")
             packing = self._packing(Packing(source_dtype, dot.element, self.width, order, dot.group, flips, offsets))
         source = self._in_place(rows, k.start)
-        self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, to])
+        self.emission.b.call(packing, [rows.size, k.size, source.pointer, source.row, source.k, to, i64(self.width)])
 
     def _packing(self, packing: Packing) -> ir.Function:
         target = self.emission.target
@@ -226,7 +226,7 @@ class Side:
             self._evaluate(self.matrix, panel, k)
             packing = self._packing(Packing(self._dtype, self._dtype, self.width, "k"))
             to = e.at(self.panels, ints.mul(j, k.size))
-            e.b.call(packing, [panel.size, k.size, self.matrix, ints.dim(self._stride), i64(1), to])
+            e.b.call(packing, [panel.size, k.size, self.matrix, ints.dim(self._stride), i64(1), to, i64(self.width)])
 
     def _evaluate(self, to: ir.Value, rows: Range, k: Range) -> None:
         e = self.emission

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
-from tjit.codegen.kernel import Axis, Compute, Load, LoopKernel, Reduce, Scan, varies, walk
+from tjit.codegen.kernel import Axis, Compute, Expr, Load, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
 from tjit.codegen.llvm.paired_halves import comes_in_pairs
@@ -26,6 +26,7 @@ _MOST_BY_LANE = 16  # lanes: each is code of its own
 _BLOCK = 2048  # lanes' axis: elements of one unit of work
 _MANY = 256  # points: of as many, those along the lanes' axis need not be cut
 _SMALL = 8  # times smaller than a block has to be
+_FEW = 1 << 14  # elements: a microsecond or two, less than a second body takes to compile in a thousand calls
 _NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 
 
@@ -97,6 +98,12 @@ class LoopPlan:
         return self.target.vector_bytes == 64 and comes_in_pairs(self.kernel)
 
     @cached_property
+    def few(self) -> bool:
+        """Whether columns are so few that one body under a mask does for all: each body is code to compile."""
+        points = product((*(a.extent for a in self.kernel.parallel), *(a.extent for x in self.kernel.loops for a in x.axes)))
+        return self.columns and self.kernel.cross is None and isinstance(points, int) and points <= _FEW
+
+    @cached_property
     def tables(self) -> Mapping[Key, DType]:
         """The tables that are kept in registers."""
         return tables_of(self.kernel, self.target)
@@ -161,7 +168,7 @@ class LoopPlan:
         statements = [s for loop in self.kernel.loops for s in loop.body]
         seen: set[int] = set()
         exprs = [e for s in statements for e in walk(s.value, seen)]
-        floats = [e.dtype.itemsize for e in exprs if e.dtype.is_floating_point]
+        floats = [e.dtype.itemsize for e in self._in_lanes(exprs) if e.dtype.is_floating_point]
         sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in exprs] or [4]
         width = max(1, self.target.lanes(max(sizes)))
         heavy = sum(isinstance(e, Compute) for e in exprs)
@@ -178,6 +185,8 @@ class LoopPlan:
         if self.run is not None:
             return Shape(width, 1)
         extent = self.kernel.vector.extent
+        if self.few:
+            unroll = 1
         if isinstance(extent, int) and self.columns:
             unroll = max(1, min(unroll, -(-extent // width)))
         while isinstance(extent, int) and not self.columns and unroll > 1 and extent < width * unroll:
@@ -185,6 +194,13 @@ class LoopPlan:
         while isinstance(extent, int) and width > 4 and extent <= width // 2:
             width //= 2
         return Shape(width, unroll)
+
+    def _in_lanes(self, exprs: Sequence[Expr]) -> list[Expr]:
+        """Those that differ from lane to lane: what is the same in all, like an optimizer's rate, takes no vector."""
+        assert self.kernel.vector is not None
+        memo: dict[int, bool] = {}
+        lane = frozenset((self.kernel.vector.symbol,))
+        return [e for e in exprs if varies(e, lane, memo, reduced=True)]
 
     def _running_vectors(self) -> int:
         """How many vectors the loop with the most reductions keeps in registers, for each vector of lanes."""

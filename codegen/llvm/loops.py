@@ -477,8 +477,9 @@ class _Loops:
         inner = frozenset({vector.symbol, *(a.symbol for loop in self.loops for a in loop.axes)})
         scalar.hoist(roots, inner, reduced=True)
         left = vector.extent % step if isinstance(vector.extent, int) and not anywhere else None
-        whole = self.ints.whole_steps(start, stop, step)
-        if not isinstance(vector.extent, int) or vector.extent >= step:
+        masked = left != 0 and self.plan.few
+        whole = start if masked else self.ints.whole_steps(start, stop, step)
+        if not masked and (not isinstance(vector.extent, int) or vector.extent >= step):
             with self.ints.loop(start, whole, step) as i, scalar.scope():
                 self._column_vectors(i, unroll, None, scalar)
         if left != 0:

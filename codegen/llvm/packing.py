@@ -2,8 +2,8 @@
 
 A panel holds `width` rows (m or n) for every step of k: lane (row, step) lies at step*width + row. A lane is one
 element, or those of a few neighbours along k that an instruction of the target takes together, zeros beyond the last.
-A packing function's text depends on width, dtypes, which stride is 1 and the target, on no shape of a program: kernels
-share it by name.
+A packing function's text depends on dtypes, which stride is 1 and the target, on no shape of a program: kernels share
+it by name. Only where whole rows are copied does it depend on the width.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 
-# (rows, k, source, row_stride, k_stride, panels): strides in elements. Panels lie steps*width lanes apart, and up to
-# one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
-PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR])
-_NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels")
+# (rows, k, source, row_stride, k_stride, panels, width): strides in elements. Panels lie steps*width lanes apart, and up
+# to one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
+PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR, I64])
+_NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels", "width")
 _BLOCK = 16  # steps, copied from each source row before the next panel: both sides stay within few pages
 _AHEAD = 4  # steps, of elements that lie apart
 
@@ -63,6 +63,11 @@ class Packing:
     offsets: bool = False
 
     @property
+    def is_of_one_width(self) -> bool:
+        """Whether the function is of panels of this width, not of any."""
+        return self.order == "rows" or self.offsets
+
+    @property
     def lane_bytes(self) -> int:
         return self.target.itemsize * self.group
 
@@ -70,7 +75,8 @@ class Packing:
         lane = str(self.target)
         if self.group > 1:
             lane += f"x{self.group}{'flipped' * self.flips}{'offset' * self.offsets}"
-        return f"tjit.pack.{self.source}.{lane}.{self.width}.{self.order}.{target.lanes(self.lane_bytes)}"
+        width = f".{self.width}" if self.is_of_one_width else ""
+        return f"tjit.pack.{self.source}.{lane}{width}.{self.order}.{target.lanes(self.lane_bytes)}"
 
 
 def emit_packing(packing: Packing, target: Target) -> ir.Module:
@@ -95,10 +101,10 @@ class _Packing:
 
     def __init__(self, function: ir.Function, packing: Packing, target: Target) -> None:
         self.packing, self.target = packing, target
-        self.width = i64(packing.width)
         self.lanes = target.lanes(packing.lane_bytes)
         self.b = Builder(function.append_basic_block("entry"))
-        self.rows, self.k, self.source, self.row_stride, self.k_stride, self.panels = function.args
+        self.rows, self.k, self.source, self.row_stride, self.k_stride, self.panels, width = function.args
+        self.width = i64(packing.width) if packing.is_of_one_width else width
         self.lane = element_type(packing.target) if packing.group == 1 else I32
         self.whole, self.steps = self._count_steps()
 
@@ -150,26 +156,25 @@ class _Packing:
         # the last square overlaps the one before it; too few steps for one are copied
         stop = b.select(b.icmp_signed("<", self.whole, i64(lanes)), i64(0), self.whole)
         every_row = counted_loop(b, i64(0), self.rows, self.width)
+        last = b.mul(b.udiv(b.sub(self.width, i64(1)), i64(lanes)), i64(lanes))
         # one square in the code, however many are side by side: LLVM is slow at shuffles
         with every_row as row, counted_loop(b, i64(0), self.width, i64(lanes)) as before:
             # the last square first: its lanes beyond the width fall on the next step, which the first square writes
-            column = b.sub(i64((self.packing.width - 1) // lanes * lanes), before)
-            self._transpose_squares(row, column, stop)
+            self._transpose_squares(row, b.sub(last, before), stop)
         self._copy_rows(i64(0), stop, self.steps)
 
     def _transpose_squares(self, row: ir.Value, column: ir.Value, stop: ir.Value) -> None:
         """`lanes` rows of the panel at `row`, from `column` of it on, for steps below `stop`: none, or a square's."""
-        b, lanes, width = self.b, self.lanes, self.packing.width
-        count = min(lanes, width)
-        first, last = b.add(row, column), b.sub(self.rows, i64(1))
-        sources = [self._source(least(b, b.add(first, i64(r)), last), i64(0)) for r in range(count)]
+        b, lanes = self.b, self.lanes
+        first, last = b.add(row, column), b.sub(least(b, self.rows, b.add(row, self.width)), i64(1))
+        sources = [self._source(least(b, b.add(first, i64(r)), last), i64(0)) for r in range(lanes)]
         with counted_loop(b, i64(0), stop, i64(lanes)) as start:
             p = least(b, start, b.sub(stop, i64(lanes)))
             vectors = [self._lanes_along_k(s, p) for s in sources]
-            vectors += [vectors[-1]] * (lanes - count)
             panel = b.gep(self._panel(row, p), [column], source_etype=self.lane)
-            for i, vector in enumerate(transposed(b, vectors)):
-                self._store(vector, panel, i * width)
+            for vector in transposed(b, vectors):
+                self._store(vector, panel, 0)
+                panel = b.gep(panel, [self.width], source_etype=self.lane)
 
     def gather(self) -> None:
         """No stride is 1: element by element, each step far from the one before."""

@@ -222,7 +222,7 @@ class Filling:
                 self.shared.pointers[operand.buffer.name], at, ir.IntType(operand.buffer.dtype.bits)
             )
             place = self.shared.at(to, ints.mul(self._linear(digits, k), i64(plan.filters)))
-            self.b.call(function, [rows.size, steps, source, row, following, place])
+            self.b.call(function, [rows.size, steps, source, row, following, place, i64(plan.filters)])
 
     def _runs_packing(self, panels: Panels) -> tuple[int, Packing | TapsPacking]:
         """How many of k's lowest digits are packed by one call, and the function for them."""
@@ -245,7 +245,7 @@ class Filling:
         order = "any" if self.plan.along == "n" else "k"
         packing = self._packing(Packing(self.kernel.accumulate, self.kernel.accumulate, self.plan.filters, order))
         stride = i64(self.plan.matrix_stride)
-        self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to])
+        self.b.call(packing, [rows.size, steps, self.matrix, stride, i64(1), to, i64(self.plan.filters)])
 
     def _evaluate(self, rows: Range, k: list[Range], steps: ir.Value) -> None:
         """The operand a as a matrix, with k along its lines."""

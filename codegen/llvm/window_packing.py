@@ -59,7 +59,7 @@ def emit_taps_packing(packing: TapsPacking, target: Target) -> ir.Module:
     Its k_stride is how far from these steps those are that the next call packs.
     """
     with function_module(packing.name(target), PACK, target.triple) as (module, b, function):
-        rows, _, source, row_stride, following, panel = function.args
+        rows, _, source, row_stride, following, panel, _ = function.args
         lanes = target.lanes(packing.target.itemsize)
         scalars = LlvmScalars(b, lanes, features_of(target))
         memory = scalars.memory_type(packing.source)
