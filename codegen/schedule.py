@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import field, replace
 from itertools import count
 from typing import Any, TypeGuard
@@ -41,6 +41,7 @@ from tjit.codegen.launches import join_steps
 from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
+from tjit.codegen.repeats import Recipe, form_of, likely_repeats, note
 from tjit.codegen.scans import split_scan
 from tjit.codegen.scatter import arrange_scatter
 from tjit.codegen.sorts import build_sort
@@ -205,6 +206,8 @@ class Scheduler:
         self.steps: list[AnyStep] = []
         self.temps: list[Placed] = []
         self.constants: list[Placed] = []
+        self.likely_repeats = likely_repeats(self.program.groups)
+        self.recipes: dict[Hashable, Recipe] = {}
         self.aliases: dict[tuple[Buffer, tuple[Dim, ...]], Buffer] = {}
         self.alias_base: dict[Buffer, Buffer] = {}
         strides = tuple(strides) or (None,) * len(graph.inputs)
@@ -400,6 +403,25 @@ class Scheduler:
     # -- kernels -------------------------------------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
+        likely = id(group) in self.likely_repeats
+        form = form_of(self.program, group, self._needed(group), self._memory) if likely else None
+        recipe = None if form is None else self.recipes.get(form.key)
+        if form is not None and recipe is not None:
+            self.steps += recipe.again(form.values, self.place, self.temp)
+            return
+        temps, constants, steps, copies = map(len, (self.temps, self.constants, self.steps, self.copies))
+        self._build_group(group)
+        if form is not None and len(self.copies) == copies:  # else an item was moved out of the way
+            made = (*self.constants[constants:], *self.temps[temps:])
+            recipe = note(form, made, self.steps[steps:], self._memory)
+            if recipe is not None:
+                self.recipes[form.key] = recipe
+
+    def _memory(self, value: Value) -> tuple[Value, Placed | None]:
+        root = self.storage.root(value)
+        return root, self.placed.get(root)
+
+    def _build_group(self, group: Group) -> None:
         name = "_".join(dict.fromkeys(i.node.op.name for i in group.items))[:48]
         if group.kind == "contract":
             self._contract_step(self._built(build_contract, group, name))

@@ -1,4 +1,4 @@
-"""The passes in their order, and the runner that verifies each result."""
+"""The passes in their order, and the runner that verifies their result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tjit.errors import VerifyError
-from tjit.ir.graph import Graph, Node
+from tjit.ir.graph import Graph
 from tjit.ir.printer import print_graph
 from tjit.ir.verify import verify
 from tjit.passes.algebra import simplify_algebra, simplify_algebra_fast
@@ -77,7 +77,9 @@ class PassRun(NamedTuple):
 def run_passes(
     graph: Graph, passes: Sequence[Pass] = DEFAULT, observe: Callable[[PassRun], None] | None = None
 ) -> Graph:
-    """Run `passes` in order, and verify the graph after each that changed it.
+    """Run `passes` in order, and verify the graph that comes of it.
+
+    Where it is broken, or a pass crashes, they run again with each result verified, to say which pass it was.
 
     Args:
         observe: called after each pass: what dumps and timings are made of.
@@ -86,15 +88,26 @@ def run_passes(
         VerifyError: a pass broke the graph. Its notes name the pass and show the graph before and after.
         Exception: a pass crashed; a note names it and shows the graph.
     """
-    known: set[Node] = set()
+    try:
+        result = _run(graph, passes, observe)
+        if result is not graph:
+            verify(result)
+    except Exception:
+        _run(graph, passes, None, verified=True)
+        raise
+    return result
+
+
+def _run(
+    graph: Graph, passes: Sequence[Pass], observe: Callable[[PassRun], None] | None, *, verified: bool = False
+) -> Graph:
     for one in passes:
         start = time.perf_counter()
         try:
             after = one(graph)
             seconds = time.perf_counter() - start
-            if after is not graph:
-                verify(after, known)
-                known = set(after.nodes)
+            if verified and after is not graph:
+                verify(after)
         except VerifyError as error:
             error.add_note(f"after pass {one.__name__}; before it:\n{print_graph(graph)}")
             raise

@@ -139,7 +139,8 @@ class _Emission:
         """Queries into panels: their elements along k."""
         function = declare(self.b, self.packing.name(self.plan.target), PACK)
         columns = self.ints.dim(matrix.column.extent)
-        self.b.call(function, [count, columns, rows.pointer, rows.row, rows.k, self.slots[name], i64(self.plan.columns)])
+        panels, width = self.slots[name], i64(self.plan.columns)
+        self.b.call(function, [count, columns, rows.pointer, rows.row, rows.k, panels, width])
 
     def _queries(self, i: ir.Value) -> Range:
         return Range(i, self.ints.min(i64(self.plan.queries), self.ints.sub(self.ints.dim(self.kernel.m.extent), i)))

@@ -76,8 +76,7 @@ def _typed(value: Any) -> str:
 
 def _number(value: Any) -> int | None:
     """What a value is known to be, of an integer that is no vector."""
-    constant = getattr(value, "constant", None)
-    return constant if isinstance(constant, int) and isinstance(value.type, ir.IntType) else None
+    return value.constant if type(value) is ir.Constant and type(value.type) is ir.IntType else None
 
 
 def _same_type(x: Any, y: Any) -> None:
@@ -130,9 +129,12 @@ class Builder(ir.IRBuilder):
     def pure(self, type: ir.Type, body: str, name: str = "") -> Line:
         """As `line`, of an instruction that its operands alone decide: one that this block has already, if it has."""
         block = self._block
-        known: dict[str, Line] = block.__dict__.setdefault("known", {})
-        if self._anchor < len(block.instructions) - block.is_terminated:
+        if self._anchor != len(block.instructions) - (block.terminator is not None):
             return self.line(type, body, name)  # in between: what is known may stand behind
+        try:
+            known: dict[str, Line] = block.known
+        except AttributeError:
+            known = block.known = {}
         found = known.get(body)
         if found is None:
             found = known[body] = self.line(type, body, name)

@@ -100,7 +100,8 @@ class LoopPlan:
     @cached_property
     def few(self) -> bool:
         """Whether columns are so few that one body under a mask does for all: each body is code to compile."""
-        points = product((*(a.extent for a in self.kernel.parallel), *(a.extent for x in self.kernel.loops for a in x.axes)))
+        axes = (*self.kernel.parallel, *(a for loop in self.kernel.loops for a in loop.axes))
+        points = product(a.extent for a in axes)
         return self.columns and self.kernel.cross is None and isinstance(points, int) and points <= _FEW
 
     @cached_property

@@ -34,8 +34,8 @@ from tjit.dtypes import DType
 
 __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 
-# (rows, k, source, row_stride, k_stride, panels, width): strides in elements. Panels lie steps*width lanes apart, and up
-# to one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
+# (rows, k, source, row_stride, k_stride, panels, width): strides in elements. Panels lie steps*width lanes apart, and
+# up to one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
 PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR, I64])
 _NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels", "width")
 _BLOCK = 16  # steps, copied from each source row before the next panel: both sides stay within few pages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tjit.devices import Device
@@ -21,30 +21,26 @@ __all__ = ["verify"]
 _NEED_VALUES = ("movement", "reduce", "scan", "sort", "contract")  # kinds of op that take no numbers as operands
 
 
-def verify(graph: Graph, known: Collection[Node] = ()) -> None:
+def verify(graph: Graph) -> None:
     """Check that `graph` keeps the rules of the IR.
 
     Each value is defined once and before it is used, each symbol of a node is bound once and used where it is seen;
     operands, attrs and regions are what the op takes; the stored types are those that the type rules give; each output
     that is written back has the type of its input.
 
-    Args:
-        known: nodes without regions that an earlier verification found right: only their place is looked at.
-
     Raises:
         VerifyError: it does not. The text of the graph is a note of the error.
     """
     try:
-        _Verifier(graph, known).run()
+        _Verifier(graph).run()
     except VerifyError as error:
         error.add_note(f"the graph:\n{print_graph(graph)}")
         raise
 
 
 class _Verifier:
-    def __init__(self, graph: Graph, known: Collection[Node] = ()) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.known = known
         self.visible: dict[Value, None] = {}
         self.defined: set[Value] = set()
         self.bounds: dict[str, tuple[Any, Any]] = {}
@@ -81,23 +77,6 @@ class _Verifier:
             self.node(node)
 
     def node(self, node: Node) -> None:
-        if node in self.known and not node.regions and not self.bound:
-            self.place(node)
-        else:
-            self.whole(node)
-
-    def place(self, node: Node) -> None:
-        """What depends on where a node stands."""
-        for operand in node.operands:
-            if isinstance(operand, Value) and operand not in self.visible:
-                self.operand(node, operand)
-        if self.bounds:
-            for key, value in node.attrs.items():
-                self.attr(node, key, value)
-        for value in node.results:
-            self.define(value, node)
-
-    def whole(self, node: Node) -> None:
         if OPS.get(node.op.name) is not node.op:
             raise self.error(node, "has an op that is not in the registry")
         for operand in node.operands:
