@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
-from tjit.codegen.kernel import Axis, Compute, Expr, Load, LoopKernel, Reduce, Scan, varies, walk
+from tjit.codegen.kernel import Axis, Compute, Expr, Load, Loop, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
 from tjit.codegen.llvm.paired_halves import comes_in_pairs
@@ -19,14 +19,14 @@ from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.ir.dims import Dim, coefficient, product, symbols
 
-__all__ = ["LIGHT", "LoopPlan", "plan_loops"]
+__all__ = ["LoopPlan", "plan_loops", "takes_rows_together"]
 
 LIGHT = 8  # computations: below, several vectors are in flight at once
 _MOST_BY_LANE = 16  # lanes: each is code of its own
 _BLOCK = 2048  # lanes' axis: elements of one unit of work
 _MANY = 256  # points: of as many, those along the lanes' axis need not be cut
 _SMALL = 8  # times smaller than a block has to be
-_FEW = 1 << 14  # elements: a microsecond or two, less than a second body takes to compile in a thousand calls
+_FEW = 1 << 11  # columns: what a mask costs in a thousand calls is less than compiling a second body
 _NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 
 
@@ -52,6 +52,12 @@ def _equal_block(extent: Dim, step: int, most: int, *, whole: bool = False) -> i
                 if found == steps or found * _SMALL >= most:
                     return step * found
     return step * most
+
+
+def takes_rows_together(loop: Loop) -> bool:
+    """Whether a vector of columns is busy enough alone: sums of which several are in flight at once."""
+    light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= LIGHT
+    return light and bool(loop.axes) and all(isinstance(s, Reduce) for s in loop.body)
 
 
 @lru_cache(maxsize=8)
@@ -100,9 +106,9 @@ class LoopPlan:
     @cached_property
     def few(self) -> bool:
         """Whether columns are so few that one body under a mask does for all: each body is code to compile."""
-        axes = (*self.kernel.parallel, *(a for loop in self.kernel.loops for a in loop.axes))
-        points = product(a.extent for a in axes)
-        return self.columns and self.kernel.cross is None and isinstance(points, int) and points <= _FEW
+        columns = product(a.extent for a in self.kernel.parallel)
+        is_few = self.columns and self.kernel.cross is None and isinstance(columns, int) and columns <= _FEW
+        return is_few and all(takes_rows_together(loop) for loop in self.kernel.loops if loop.axes)
 
     @cached_property
     def tables(self) -> Mapping[Key, DType]:

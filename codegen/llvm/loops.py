@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import llvmlite.ir as ir
 
 from tjit.codegen.axes import statements
-from tjit.codegen.kernel import Axis, Compute, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols, walk
+from tjit.codegen.kernel import Axis, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, scopes
 from tjit.codegen.llvm.first_places import FirstPlaces, are_looked_for, decides_early
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.lookups import load_tables
-from tjit.codegen.llvm.loop_plan import LIGHT, plan_loops
+from tjit.codegen.llvm.loop_plan import plan_loops, takes_rows_together
 from tjit.codegen.llvm.narrow_indices import with_narrow_indices
 from tjit.codegen.llvm.paired_halves import emit_pairs
 from tjit.codegen.llvm.positions import Lanes
@@ -580,8 +580,7 @@ class _Loops:
 
     def _rows_together(self, loop: Loop, vectors: int) -> int:
         """How many rows of so many vectors are taken in at once: else each addition would wait for the one before."""
-        light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= LIGHT
-        if not (light and loop.axes and all(isinstance(s, Reduce) for s in loop.body)) or self.kernel.cross is not None:
+        if not takes_rows_together(loop) or self.kernel.cross is not None:
             return 1
         rows, extent = max(1, _IN_FLIGHT // vectors), loop.axes[-1].extent
         while isinstance(extent, int) and rows > 1 and extent < 2 * rows:
