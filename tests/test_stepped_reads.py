@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from page_edges import after_edge
 
 import tjit
 from tjit.codegen.llvm.positions import Lanes
@@ -94,3 +95,14 @@ def test_gradients_of_pools_over_a_row_and_its_sum(size, rng):
     np.testing.assert_allclose(
         grad(tjit.tensor(x), tjit.tensor(b)).numpy().ravel(), (2 * np.maximum(kept, 0)).sum((0, 2, 3)), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.int16, np.float16, np.float32, np.int64], ids=str)
+@pytest.mark.parametrize("width", [1, 3, 15, 17, 63, 65, 131, 331])
+def test_rows_are_read_backwards_from_the_first_element_of_memory_on(dtype, width, rng):
+    x = after_edge(rng.integers(0, 100, (5, width)).astype(dtype))
+
+    found = tjit.compile(lambda x: (tjit.flip(x, (1,)), tjit.flip(x[:, : width // 2 + 1], (1,))))(tjit.from_numpy(x))
+
+    np.testing.assert_array_equal(found[0].numpy(), x[:, ::-1])
+    np.testing.assert_array_equal(found[1].numpy(), x[:, width // 2 :: -1])

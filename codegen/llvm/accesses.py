@@ -85,6 +85,8 @@ class Accesses:
         mask = self.in_each(mask, sure)
         if step == -1 and mask is None:
             return self._load_near(self.address(access), step, element, size)
+        if step == -1 and self.target.masks:
+            return self._load_backwards(self.address(access), element, size, mask)
         return self.load_each(self._places(access), element, self.in_each(valid, sure))
 
     def _load_masked(self, at: ir.Value, element: ir.Type, step: int, size: int, mask: ir.Value) -> ir.Value:
@@ -95,6 +97,13 @@ class Accesses:
             return masked_load(b, at, mask, wide, size)
         loaded = masked_load(b, at, self._spread_mask(mask, step), wide, size)
         return b.shuffle_vector(loaded, poison(wide), numbers(tuple(range(0, wide.count, step))))
+
+    def _load_backwards(self, last: ir.Value, element: ir.Type, size: int, mask: ir.Value) -> ir.Value:
+        """The elements that end with the one at `last`, which is lane 0's, where lanes are on."""
+        b, width = self.b, self.lanes.width
+        kind, turned = ir.VectorType(element, width), numbers(tuple(range(width - 1, -1, -1)))
+        loaded = masked_load(b, self._moved(last, 1 - width, element), b.shuffle_vector(mask, mask, turned), kind, size)
+        return b.shuffle_vector(loaded, poison(kind), turned)
 
     def _load_near(self, first: ir.Value, k: int, element: ir.Type, size: int) -> ir.Value:
         """Lanes `k` elements apart, or backwards: picked out of whole vectors that end with the last lane's element."""
