@@ -52,6 +52,8 @@ CASES = (
     Case("n", 2, 6, (17, 40), 9, (3, 3), stride=3, groups=3),
     Case("n", 1, 2, (5, 300), 3, (3, 3)),
     Case("n", 2, 4, (61,), 4, (5,), padding=2),
+    Case("m", 2, 24, (13, 11), 24, (3, 3), stride=2, groups=3),  # filters that fill half a vector
+    Case("m", 2, 10, (9, 11), 7, (3, 3)),
     Case("planes", 3, 20, (7, 9), 20, (3, 3), groups=20),
     Case("planes", 2, 48, (15, 14), 48, (5, 3), stride=2, padding=2, groups=48),
     Case("planes", 5, 16, (11, 6), 16, (3, 3), padding=4, dilation=2, groups=16),

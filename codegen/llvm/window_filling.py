@@ -264,7 +264,7 @@ class Filling:
         self.b.call(fill, [e.args, *batch, self.matrix, stride, rows.start, rows.size, start, steps])
 
     def _packing(self, packing: Packing | TapsPacking) -> ir.Function:
-        target = self.plan.target
+        target = self.plan.tile_target
 
         def emit() -> ir.Module:
             return emit_packing(packing, target) if isinstance(packing, Packing) else emit_taps_packing(packing, target)

@@ -45,6 +45,7 @@ _SHARED = 128 << 10  # elements of weights: half of a second-level cache
 _WHOLE = 96 << 10  # elements of weights that are packed once for a task
 _LONG_K_BLOCK = 4096
 _FEW_FILTERS = 8
+_TURNED_STEPS = 6  # of k: in as long sums with lanes along filters are turned
 _PLANES = 1 << 16  # elements of an image of planes side by side: a quarter of a second-level cache
 _PLANES_BLOCK = 400  # positions, or steps of k, in such an image
 _SPELT = 128  # steps of k, of images that are spread out
@@ -76,6 +77,7 @@ class WindowPlan:
     """The decisions for one kernel on one target.
 
     Attributes:
+        tile_target: the target, with vectors as wide as those of tiles.
         along: the axis of the lanes, "m", "n" or "k".
         tile: the positions of one tile, as a block of n.
         filters: of one tile; a multiple of the lanes where those run along m.
@@ -91,6 +93,7 @@ class WindowPlan:
 
     kernel: ContractKernel
     target: Target
+    tile_target: Target
     windows: WindowMap
     along: str
     tile: Blocks
@@ -107,7 +110,7 @@ class WindowPlan:
 
     @property
     def lanes(self) -> int:
-        return self.target.lanes(self.kernel.accumulate.itemsize)
+        return self.tile_target.lanes(self.kernel.accumulate.itemsize)
 
     @property
     def vectors(self) -> int:
@@ -219,8 +222,8 @@ class WindowPlan:
 
     @property
     def turned(self) -> int:
-        """Positions in a line of a tile that is transposed for the epilogue."""
-        return round_up(self.reads.lines, self.lanes)
+        """Positions in a line of a tile that is transposed for the epilogue, which reads the target's vectors."""
+        return round_up(self.reads.lines, self.target.lanes(self.kernel.accumulate.itemsize))
 
     def slots(self) -> tuple[int, ...]:
         """Elements of an image, panels, matrix to pack from, sums and one turned tile. The table follows."""
@@ -267,7 +270,7 @@ def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
         return None
     if in_panels is not None or not windows.has_windows:
         return _plan_image(kernel, windows, "m", target, in_panels)
-    along = _along(windows, kernel.m.extent, lanes)
+    along = _along(windows, kernel.m.extent, target, kernel.accumulate.itemsize)
     fills_rows = along == "n" and _fills_rows(windows, kernel.m.extent, target, lanes)
     planes = None if fills_rows else _plan_planes(kernel, target)
     return planes or _plan_image(kernel, windows, along, target)
@@ -277,9 +280,10 @@ def _plan_image(
     kernel: ContractKernel, windows: WindowMap, along: str, target: Target, in_panels: Operand | None = None
 ) -> WindowPlan:
     """The plan with lanes along an axis of a kernel whose filters all read one image; `in_panels`: a, where it is."""
-    lanes = target.lanes(kernel.accumulate.itemsize)
     m = kernel.m.extent
     assert isinstance(m, int)
+    tiles = _narrowed(target, m * kernel.accumulate.itemsize) if along == "m" else target
+    lanes = tiles.lanes(kernel.accumulate.itemsize)
     k = blocks_of_k(windows.k, _K_BLOCK if along == "m" else _LONG_K_BLOCK)
     width, spelt = m, 1
     if along == "n":
@@ -288,7 +292,7 @@ def _plan_image(
         spelt, tile = dots_tile(windows, m, k, target)
     else:
         panel = None if in_panels is None or in_panels.panels is None else in_panels.panels.width // lanes
-        tile, vectors = filters_tile(windows, m, k, target, kernel.accumulate.itemsize, _apart(kernel), panel)
+        tile, vectors = filters_tile(windows, m, k, tiles, kernel.accumulate.itemsize, _apart(kernel), panel)
         width, spelt = vectors * lanes, int(k.taps > 1)
     m_block = even(m, _M_BLOCK, width)
     n = blocks_of_n(windows.n, tile, _positions(windows, m, k, along))
@@ -301,7 +305,7 @@ def _plan_image(
         panels = _whole_panels(windows, in_panels)
     outer = outermost(windows, tile, k) if along == "m" else None
     return WindowPlan(
-        kernel, target, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
+        kernel, target, tiles, windows, along, tile, width, n, k, m_block, panels, strides, spelt, outer, extents
     )
 
 
@@ -317,6 +321,11 @@ def _positions(windows: WindowMap, m: int, k: Blocks, along: str) -> int:
         return min(most, _KEPT // m)
     read = prod(d.extent for d in windows.k) * prod(d.extent for d in windows.n) // _image_size(windows)
     return min(most, max(_KEPT // m, isqrt(_KEPT * read)))
+
+
+def _narrowed(target: Target, bytes_: int) -> Target:
+    """`target` with vectors of 256 bits where filters fill no more: two of them are multiplied in the time of one."""
+    return replace(target, vector_bytes=32) if target.vector_bytes == 64 and bytes_ <= 32 else target
 
 
 def _shares_filters(kernel: ContractKernel) -> bool:
@@ -362,7 +371,7 @@ def _plan_planes(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     strides = tuple(stride * lanes for stride in _strides(extents, size * lanes, 1))
     panels, spelt, outer = _panels(found, windows), int(k.taps > 1), outermost(windows, tile, k)
     return WindowPlan(
-        found, target, windows, "m", tile, lanes, n, k, lanes, panels, strides, spelt, outer, extents, planes
+        found, target, target, windows, "m", tile, lanes, n, k, lanes, panels, strides, spelt, outer, extents, planes
     )
 
 
@@ -432,17 +441,20 @@ def _strides(extents: tuple[int, ...], itemsize: int, lanes: int) -> tuple[int, 
     return tuple(strides)
 
 
-def _along(windows: WindowMap, m: int, lanes: int) -> str:
+def _along(windows: WindowMap, m: int, target: Target, size: int) -> str:
     """The axis of the lanes: where filters are few, the one that fills them best of those that neighbours lie along."""
     first = windows.axes[-1]
     if m > _FEW_FILTERS:
         return "m"
-    extents = {"m": m}
+    lanes = target.lanes(size)
+    filled = {"m": m / round_up(m, _narrowed(target, m * size).lanes(size))}
+    steps = prod(d.extent for d in windows.k)
+    filled["m"] *= steps / (steps + _TURNED_STEPS)
     if first.n == 0 and first.scale_n <= _MOST_STEP:
-        extents["n"] = windows.n[0].extent
+        filled["n"] = windows.n[0].extent / round_up(windows.n[0].extent, lanes)
     if first.k == 0 and first.scale_k <= _MOST_STEP and windows.k[0].extent <= _LONG_K_BLOCK:
-        extents["k"] = windows.k[0].extent
-    return max(sorted(extents, reverse=True), key=lambda axis: extents[axis] / round_up(extents[axis], lanes))
+        filled["k"] = windows.k[0].extent / round_up(windows.k[0].extent, lanes)
+    return max(sorted(filled, reverse=True), key=filled.__getitem__)
 
 
 def _apart(kernel: ContractKernel) -> int:

@@ -233,7 +233,7 @@ class _Windows(Filling):
 
     def _turn(self) -> ir.Function:
         """What makes lines along n of finished sums."""
-        plan, target, dtype = self.plan, self.plan.target, self.kernel.accumulate
+        plan, target, dtype = self.plan, self.plan.tile_target, self.kernel.accumulate
         if plan.along == "k":
             total = Total(dtype, plan.filters, plan.tile.size, plan.turned)
             return self.shared.depend(total.name(target), TURN, lambda: emit_total(total, target))
@@ -265,7 +265,7 @@ class _Windows(Filling):
         return found
 
     def _variant(self, taps: tuple[Tap, ...]) -> ir.Function:
-        plan, target, dtype, offsets = self.plan, self.plan.target, self.kernel.accumulate, self.plan.reads.offsets
+        plan, target, dtype, offsets = self.plan, self.plan.tile_target, self.kernel.accumulate, self.plan.reads.offsets
         if plan.along == "k":
             dots = DotsTile(dtype, plan.filters, offsets, plan.k.span_of(0), plan.step, taps)
             return self.shared.depend(dots.name(target), DOTS_TILE, lambda: emit_dots_tile(dots, target))
