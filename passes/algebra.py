@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,6 +29,23 @@ class _Case(NamedTuple):
     root: Node
     producers: Mapping[Value, Node]
     numbers: frozenset[str]
+
+    def may_be(self, node: Node, makers: Sequence[Node | None]) -> bool:
+        """Whether `node` has operands of the sorts that the pattern has, given who makes each; most nodes have not."""
+        operands, patterns = node.operands, self.root.operands
+        if all(map(self._may_stand_for, patterns, operands, makers)):
+            return True
+        return node.op.name in COMMUTATIVE and all(map(self._may_stand_for, patterns, operands[::-1], makers[::-1]))
+
+    def _may_stand_for(self, pattern: Operand, operand: Operand, maker: Node | None) -> bool:
+        if isinstance(pattern, Literal):
+            return isinstance(operand, Literal)
+        inner = self.producers.get(pattern)
+        if inner is not None:
+            return maker is not None and maker.op is inner.op
+        if pattern.name in self.numbers and not isinstance(operand, Literal):
+            return False
+        return pattern.name == "c" or operand.type.dtype.kind == self.kind
 
 
 def simplify_algebra(graph: Graph, fast_math: bool = False) -> Graph:
@@ -94,7 +111,11 @@ def _original(rewriter: Rewriter, operand: Operand) -> Operand:
 def _by_rule(rewriter: Rewriter, node: Node, fast_math: bool) -> tuple[Operand, ...] | None:
     if all(isinstance(o, Literal) for o in node.operands):
         return None  # `fold_constants` computes it
-    for case in _cases(rules.RULES, fast_math).get(node.op.name, ()):
+    cases = _cases(rules.RULES, fast_math).get(node.op.name, ())
+    makers = [rewriter.producer(o) for o in node.operands] if cases else ()
+    for case in cases:
+        if not case.may_be(node, makers):
+            continue
         for bound in _match_operands(case, case.root, node, {}, rewriter):
             if _fits(case, bound):
                 return _replaced(rewriter, case, node, bound)
