@@ -97,3 +97,22 @@ def test_a_long_segment_of_a_rolled_row_is_a_copy():
     assert [(part.first, part.stop) for part in parts] == [(0, 8), (8, 1000)]
     assert isinstance(value := parts[1].loops[0].body[0].value, Load)
     assert value.conditions == ()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.int16, np.int64, np.float16], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("shape", [(5, 7), (33, 64), (3, 130), (40, 1), (9, 331)], ids=str)
+def test_choices_by_place_of_elements_of_any_size(rng, shape, dtype):
+    """Positions are i64 beside lanes of bytes."""
+    x, y = (rng.integers(0, 90, shape).astype(dtype) for _ in range(2))
+    chosen = np.arange(shape[1]) % 3 == 0
+
+    def choose(x, y):
+        down = x.clone()
+        down[1:] = y[:-1]
+        return down, tjit.roll(x, 3, 1), tjit.tril(x), tjit.where(tjit.arange(shape[1]) % 3 == 0, x, y)
+
+    found = tjit.compile(choose)(tjit.from_numpy(x), tjit.from_numpy(y))
+
+    below = np.concatenate((x[:1], y[:-1]))
+    for result, expected in zip(found, (below, np.roll(x, 3, 1), np.tril(x), np.where(chosen, x, y)), strict=True):
+        np.testing.assert_array_equal(result.numpy(), expected)

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
-from tjit.codegen.kernel import Axis, Compute, Expr, Load, Loop, LoopKernel, Reduce, Scan, varies, walk
+from tjit.codegen.kernel import Axis, Compute, Expr, Index, Load, Loop, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
 from tjit.codegen.llvm.paired_halves import comes_in_pairs
@@ -175,8 +175,11 @@ class LoopPlan:
         statements = [s for loop in self.kernel.loops for s in loop.body]
         seen: set[int] = set()
         exprs = [e for s in statements for e in walk(s.value, seen)]
-        floats = [e.dtype.itemsize for e in self._in_lanes(exprs) if e.dtype.is_floating_point]
-        sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in exprs] or [4]
+        own = self._in_lanes(exprs)
+        floats = [e.dtype.itemsize for e in own if e.dtype.is_floating_point]
+        # positions are i64 beside elements of any size
+        elements = [e for e in own if not isinstance(e, Index)] or exprs
+        sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in elements] or [4]
         width = max(1, self.target.lanes(max(sizes)))
         heavy = sum(isinstance(e, Compute) for e in exprs)
         reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
