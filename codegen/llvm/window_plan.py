@@ -41,6 +41,7 @@ _M_BLOCK = 128  # filters of packed weights: with a block of k, half of a second
 _N_BLOCK = 784  # positions: enough for weights packed once for all of them
 _FEW_POSITIONS = 112
 _KEPT = 256 << 10  # unfinished sums
+_COPIED = 4  # filters are packed in the time that an element of the image takes to be copied
 _SHARED = 128 << 10  # elements of weights: half of a second-level cache
 _WHOLE = 96 << 10  # elements of weights that are packed once for a task
 _LONG_K_BLOCK = 4096
@@ -320,7 +321,7 @@ def _positions(windows: WindowMap, m: int, k: Blocks, along: str) -> int:
     if along != "m":
         return min(most, _KEPT // m)
     read = prod(d.extent for d in windows.k) * prod(d.extent for d in windows.n) // _image_size(windows)
-    return min(most, max(_KEPT // m, isqrt(_KEPT * read)))
+    return min(most, max(_KEPT // m, isqrt(_KEPT * read // _COPIED)))
 
 
 def _narrowed(target: Target, bytes_: int) -> Target:
