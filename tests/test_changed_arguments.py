@@ -234,3 +234,28 @@ def test_a_change_of_the_number_of_arguments_is_told():
     f(tjit.ones(2), tjit.ones(2))
 
     assert f.cache_info().reasons[0].startswith("it was called with 1 argument and is called with 2 arguments\n")
+
+
+@pytest.mark.parametrize("kind", ["branch", "for", "while"])
+def test_a_list_that_replaces_an_argument_leaves_it_alone(kind):
+    def branch(x, items):
+        if x.sum() > 0:
+            items = [x * 2]
+        return items[0]
+
+    def counted(x, items):
+        for _ in range(tjit.tensor(3)):
+            items = [items[0] + x]
+        return items[0]
+
+    def repeated(x, items):
+        while items[0].sum() < 3:
+            items = [items[0] + x]
+        return items[0]
+
+    items = [tjit.zeros(2)]
+
+    found = tjit.compile({"branch": branch, "for": counted, "while": repeated}[kind])(tjit.ones(2), items)
+
+    assert found.tolist() == ([3, 3] if kind == "for" else [2, 2])
+    assert items[0].tolist() == [0, 0]

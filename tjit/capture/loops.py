@@ -332,7 +332,11 @@ class _Loop:
             return self._stacked(i, before, end, found)
         if before.tree == end.tree:
             assert before.tree is not None
-            return rebuilt(before.value, before.tree, [found.get((i, j), leaf) for j, leaf in enumerate(before.leaves)])
+            leaves = [found.get((i, j), leaf) for j, leaf in enumerate(before.leaves)]
+            if end.value is before.value:
+                return rebuilt(before.value, before.tree, leaves)
+            before.put_back()  # the body has made a container of its own: the old one is as it was
+            return unflatten(before.tree, leaves)
         leaves = [found[i, j] if (i, j) in found else last(leaf) for j, leaf in enumerate(end.leaves)]
         if any(self._is_lost(leaf) and (i, j) not in found for j, leaf in enumerate(leaves)):
             return Unassigned(self.state.names[i], "only the body of a loop gives it a value")
