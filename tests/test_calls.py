@@ -796,7 +796,7 @@ def test_native_calls_can_be_turned_off():
 
 def test_tensors_left_in_attributes_are_left_at_every_call():
     class Module:
-        last = None
+        last: tjit.Tensor
 
     module = Module()
 

@@ -216,8 +216,10 @@ def test_who_reads_other_rows_waits_for_them(rng, name):
     (y,) = _written(made)
     for steps in _chains(plan):
         assert made not in steps or not any(y in step.arguments for step in steps if step is not made)
+    # softmax passes on by how much its operands differ: by a few roundings of a column's sum, in two orders
+    off = 8 * 2**-24 * np.abs(found[1].sum(0)).max() if name == "sums of columns" else 0.0
     for actual, expected in zip(found, program(x, w), strict=True):
-        _assert_near(actual, expected.numpy())
+        _assert_near(actual, expected.numpy(), off)
 
 
 def test_what_is_overwritten_later_was_read_before(rng):
