@@ -21,6 +21,7 @@ from tjit.codegen.llvm.vectors import (
     PTR,
     counted_loop,
     element_type,
+    fenced,
     i64,
     least,
     masked_load,
@@ -38,6 +39,7 @@ __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 # up to one vector behind the last panel is overwritten. The rows that the last panel lacks hold anything.
 PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR, I64])
 _NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels", "width")
+_FENCED = 8  # rows: few are joined quickly
 _BLOCK = 16  # steps, copied from each source row before the next panel: both sides stay within few pages
 _AHEAD = 4  # steps, of elements that lie apart
 
@@ -338,11 +340,18 @@ def _powers_of_two(total: int, largest: int) -> list[int]:
 
 
 def transposed(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Columns of a square of vectors: log2(n) rounds that interleave the first half with the second."""
+    """Columns of a square of vectors: log2(n) rounds that interleave the first half with the second.
+
+    Halfway floats are fenced off: LLVM would spend a third of the time of a whole module on joining the rounds, which
+    no instruction does.
+    """
     n = len(rows)
     low = numbers(tuple(i // 2 + n * (i % 2) for i in range(n)))
     high = numbers(tuple(n // 2 + i // 2 + n * (i % 2) for i in range(n)))
-    for _ in range(n.bit_length() - 1):
+    rounds = n.bit_length() - 1
+    for done in range(1, rounds + 1):
         pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
         rows = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in (low, high)]
+        if n >= _FENCED and done == rounds // 2:
+            rows = [fenced(b, row) for row in rows]
     return rows

@@ -19,6 +19,7 @@ __all__ = [
     "counted_loop",
     "declare",
     "element_type",
+    "fenced",
     "i64",
     "lanes_below",
     "least",
@@ -159,6 +160,14 @@ def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value, *, fuse
     lanes = f"v{x.type.count}" if isinstance(x.type, ir.VectorType) else ""
     name = f"llvm.fma.{lanes}{_suffix(element)}"
     return b.call(declare(b, name, ir.FunctionType(x.type, [x.type] * 3)), [x, y, z])
+
+
+def fenced(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """`x`, of which LLVM does not look at how it came about, if it is a vector of f32 or f64. No instruction."""
+    if not isinstance(x.type.element, (ir.FloatType, ir.DoubleType)):
+        return x
+    name = f"llvm.arithmetic.fence.v{x.type.count}{_suffix(x.type.element)}"
+    return b.call(declare(b, name, ir.FunctionType(x.type, [x.type])), [x])
 
 
 @contextmanager
