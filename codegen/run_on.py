@@ -24,7 +24,8 @@ from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 __all__ = ["MOST_WINDOWS", "RunOn", "run_on", "running_on", "split_axes", "windows"]
 
 _SHORT = 64  # elements of a row: beyond, the vector that a row ends within costs little
-_LANES = 16  # of a vector, to reckon with
+_VECTOR_BYTES = 64  # to reckon with
+_LANES = 16  # of a vector of f32
 _MOST_VECTORS = 40  # in one turn, each with code of its own
 _MOST_CODE = 256  # expressions in one turn
 MOST_WINDOWS = 4  # that the lanes of one vector are picked from
@@ -94,13 +95,22 @@ def running_on(kernel: LoopKernel) -> LoopKernel | None:
     if len(stores) < len(statements) or any(loop.axes for loop in kernel.loops):
         return None
     axes = _stored_order(kernel, [s.buffer.offset(s.index) for s in stores])
-    if len(axes) < 2 or any(axis.extent == 0 for axis in axes):
+    if len(axes) < 2 or any(axis.extent == 0 for axis in axes) or _fills_a_vector(axes[0], stores):
         return None
     parallel = (*(a for a in kernel.parallel if a not in axes), *reversed(axes))
     found = replace(kernel, parallel=parallel, vector=axes[0], beyond=axes[1:])
     run = run_on(found)
     assert run is not None
     return found if _is_worth(stores, run) else None
+
+
+def _fills_a_vector(row: Axis, stores: Sequence[Store]) -> bool:
+    """Whether a row fills most of one vector: a mask then leaves off fewer lanes than running on picks twice."""
+    seen: set[int] = set()
+    dtypes = [e.dtype for s in stores for e in walk(s.value, seen)]
+    widest = max(max(4, d.itemsize) if d.is_floating_point else d.itemsize for d in dtypes)
+    lanes = _VECTOR_BYTES // widest
+    return isinstance(row.extent, int) and 4 * lanes <= 5 * row.extent <= 5 * lanes
 
 
 def _stored_order(kernel: LoopKernel, offsets: Sequence[Dim]) -> tuple[Axis, ...]:

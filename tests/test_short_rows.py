@@ -108,6 +108,17 @@ def test_rows_of_any_number_are_numpys(rng):
         np.testing.assert_array_equal(scaled(tjit.tensor(x), tjit.tensor(column)).numpy(), x * column)
 
 
+@pytest.mark.parametrize(("dtype", "columns", "runs_on"), [("f4", 12, True), ("f4", 14, False), ("f8", 14, True)])
+def test_rows_that_fill_most_of_a_vector_take_one_under_a_mask(rng, dtype, columns, runs_on):
+    x = _array(rng, (50, columns + 3), dtype)
+
+    def together(x):
+        return x[:, 1:-2] * x[:, :-3]
+
+    assert ("on over (p0)" in _schedule(together, x)) == runs_on
+    np.testing.assert_array_equal(_compiled(together, x), x[:, 1:-2] * x[:, :-3])
+
+
 def test_lanes_run_on_over_short_rows_alone(rng):
     for width, short in ((3, True), (40, True), (500, False)):
         text = _schedule(lambda x, y: x * y, _array(rng, (70, width)), _array(rng, (70, 1)))
