@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+import time
+import types
 from pathlib import Path
 
 import pytest
 
 import tjit
+from tjit.runtime import preload
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,3 +94,30 @@ def test_no_module_is_reached_twice():
     out = run("import sys, tjit, tjit.nn; print(*(m for m in sys.modules if m.split('.')[0] in ('passes', 'codegen')))")
 
     assert out.split() == []
+
+
+def test_the_library_of_llvm_is_loaded_on_another_thread():
+    code = (
+        "import sys, threading, time\n"
+        "from tjit.runtime.preload import preload_llvm\n"
+        "preload_llvm()\n"
+        "for thread in threading.enumerate():\n"
+        "    if thread is not threading.main_thread(): thread.join()\n"
+        "assert 'libllvmlite' in open('/proc/self/maps').read()\n"
+        "assert 'llvmlite' not in sys.modules\n"
+        "import tjit\n"
+        "assert tjit.compile(lambda x: x + 1)(tjit.ones(3)).tolist() == [2, 2, 2]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "TJIT_CACHE": "0"}, check=True)
+
+
+def test_a_library_that_cannot_be_loaded_early_is_llvmlites_to_report(tmp_path, monkeypatch):
+    spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(preload, "find_spec", lambda name: spec)
+    monkeypatch.delitem(sys.modules, "llvmlite.binding", raising=False)
+    before = threading.active_count()
+
+    preload.preload_llvm.__wrapped__()
+
+    while threading.active_count() > before:
+        time.sleep(0.001)

@@ -34,6 +34,7 @@ from tjit.runtime import threads
 from tjit.runtime.cache import default_cache
 from tjit.runtime.collector import paused_collection
 from tjit.runtime.image import Image
+from tjit.runtime.preload import preload_llvm
 from tjit.runtime.program import Program, ProgramInfo
 from tjit.runtime.version import compiler_version
 from tjit.stages import Lowered, dump_stage
@@ -482,10 +483,14 @@ def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, key: str, seconds: dict[str, float]
 ) -> Program:
     clock = _Clock(seconds)
+    preload_llvm()
+    from tjit.codegen.schedule import schedule  # first: the library is being loaded
+    from tjit.passes import pipeline  # noqa: F401  # likewise
+    from tjit.passes.frozen import split_frozen
+
+    # isort: split
     from tjit.codegen.llvm.module import KernelObjects
     from tjit.codegen.llvm.target import host_target
-    from tjit.codegen.schedule import schedule
-    from tjit.passes.frozen import split_frozen
 
     if len(graph.nodes) > _LARGE:
         threads.prepare()  # while nothing is there to compile yet
