@@ -11,8 +11,9 @@ from tjit.codegen.axes import statements
 from tjit.codegen.kernel import Axis, Loop, LoopKernel, Reduce, Scan, Store, kernel_symbols
 from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, scopes
-from tjit.codegen.llvm.first_places import FirstPlaces, are_looked_for, decides_early
+from tjit.codegen.llvm.first_places import are_looked_for
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.lane_loop import LaneLoop, backwards, emit_statements, place_in
 from tjit.codegen.llvm.lookups import load_tables
 from tjit.codegen.llvm.loop_plan import plan_loops, takes_rows_together
 from tjit.codegen.llvm.narrow_indices import with_narrow_indices
@@ -25,15 +26,13 @@ from tjit.codegen.llvm.run_on import Rows
 from tjit.codegen.llvm.scans import RowState, Running, registers
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.tiles import Tiles
-from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, lanes_below, stack, while_loop
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, declare, i64, lanes_below, stack
 from tjit.codegen.llvm.wide_columns import WideColumns
 from tjit.codegen.segments import segments
 from tjit.ir.dims import Dim, Symbol, product
 
 __all__ = ["emit_loops"]
 
-_SEARCHED = 64  # steps of a chunk in which a place is looked for
-_UNDECIDED = 8  # steps after which a loop that may end early is asked whether it does
 _IN_FLIGHT = 8  # vectors that reductions of columns take in at once
 
 
@@ -295,7 +294,8 @@ class _Loops:
         scalar.hoist([r for r in roots], symbols)
         with self._nest(outer), scalar.scope():
             scalar.hoist(roots, frozenset((inner.symbol,)))
-            self._lane_loops(loop, inner, width, scalar, reduced, accumulation, running)
+            lanes = LaneLoop(loop, width, self.shape.unroll, scalar, reduced, accumulation, running, self.entry)
+            lanes.emit()
         reduced.update(accumulation.finish())
 
     @contextmanager
@@ -307,143 +307,13 @@ class _Loops:
         axis, *rest = axes
         extent = self.ints.dim(axis.extent)
         with counted_loop(self.b, i64(0), extent, i64(1)) as i:
-            self.ints.symbols[axis.symbol.name] = self._backwards(i, extent, 1) if reverse else i
+            self.ints.symbols[axis.symbol.name] = backwards(self.ints, i, extent, 1) if reverse else i
             with self._nest(rest, reverse):
                 yield
-
-    def _backwards(self, i: ir.Value, extent: ir.Value, step: int) -> ir.Value:
-        """Where the `step` points begin that a loop from the end has come to after i of `extent`."""
-        return self.ints.sub(self.ints.sub(extent, i64(step)), i)
-
-    def _lane_loops(
-        self,
-        loop: Loop,
-        inner: Axis,
-        width: int,
-        scalar: ExprEmitter,
-        reduced: dict,
-        accumulation: Accumulation,
-        running: Running,
-    ) -> None:
-        """The innermost loop: whole vectors, several at once, and what is left after them under a mask."""
-        extent = self.ints.dim(inner.extent)
-        unroll = self.shape.unroll
-        step = width * unroll
-        linear = self._position(loop, inner)
-        long = not isinstance(inner.extent, int) or inner.extent > _SEARCHED * step
-        places = None
-        if not accumulation.placed:
-            places = FirstPlaces(scalar, loop, accumulation, width, chunked=long, entry=self.entry)
-
-        def lanes_at(at: ir.Value, mask: ir.Value | None) -> ExprEmitter:
-            self.ints.symbols[inner.symbol.name] = at
-            return ExprEmitter(
-                self.b,
-                self.target,
-                Lanes(inner.symbol, width, mask, aligned=True),
-                self.ints,
-                self.pointers,
-                error=self.error,
-                reduced=reduced,
-                scalar=scalar,
-            )
-
-        def body(start: ir.Value, count: int, mask: ir.Value | None) -> None:
-            for n in reversed(range(count)) if loop.reverse else range(count):
-                emitter = lanes_at(self.ints.add(start, i64(n * width)), mask)
-                self._body(loop, emitter, accumulation, running, n, linear)
-            accumulation.end_points()
-
-        def steps() -> None:
-            if whole is None:
-                return
-            with self._chunks(loop, inner, whole, step, accumulation) as (first, stop):
-                with counted_loop(self.b, first, stop, i64(step)) as i, scalar.scope():
-                    body(self._backwards(i, whole, step) if loop.reverse else i, unroll, None)
-                if places is not None and places.chunked:
-                    places.end_chunk(first)
-
-        def rest() -> None:
-            start = i64(0) if whole is None else whole
-            stop = self.ints.add(start, self._round_up(self.ints.sub(extent, start), width)) if loop.reverse else extent
-            with counted_loop(self.b, start, stop, i64(width)) as i, scalar.scope():
-                at = self.ints.add(self._backwards(i, stop, width), start) if loop.reverse else i
-                body(at, 1, self._mask(at, extent, width) if width > 1 else None)
-            if places is not None and places.chunked:
-                places.end_chunk(start)
-
-        whole, left = self._split(inner.extent, extent, step, width)
-        for part in (rest, steps) if loop.reverse else (steps, rest):
-            if part is steps or left:
-                part()
-        if places is not None:
-            reduced.update(places.find(lanes_at))
-
-    @contextmanager
-    def _chunks(
-        self, loop: Loop, inner: Axis, whole: ir.Value, step: int, accumulation: Accumulation
-    ) -> Iterator[tuple[ir.Value, ir.Value]]:
-        """Where the whole steps begin and end, or those of each chunk of them, until nothing can change any more."""
-        stops = accumulation.width > 1 and decides_early(loop)
-        size = step * (_UNDECIDED if stops else _SEARCHED)
-        if not (stops or not accumulation.placed) or (isinstance(inner.extent, int) and inner.extent < 2 * size):
-            yield i64(0), whole
-            return
-        b, at = self.b, stack(self.b, I64, block=self.entry)
-        b.store(i64(0), at)
-
-        def goes_on() -> ir.Value:
-            left = b.icmp_signed("<", b.load(at, typ=I64), whole)
-            return b.and_(left, b.not_(accumulation.decided())) if stops else left
-
-        with while_loop(b, goes_on):
-            start = b.load(at, typ=I64)
-            stop = self.ints.min(self.ints.add(start, i64(size)), whole)
-            yield start, stop
-            b.store(stop, at)
-
-    def _round_up(self, n: ir.Value, step: int) -> ir.Value:
-        return self.ints.mul(self.ints.div(self.ints.add(n, i64(step - 1)), i64(step)), i64(step))
-
-    def _split(self, d: Dim, extent: ir.Value, step: int, width: int) -> tuple[ir.Value | None, bool]:
-        """Where the whole steps end (None: there are none), and whether anything is left after them."""
-        if isinstance(d, int):
-            whole = d // step * step
-            return (i64(whole) if whole else None), whole != d
-        return self.ints.whole_steps(i64(0), extent, step), step > 1
 
     def _mask(self, start: ir.Value, extent: ir.Value, width: int) -> ir.Value:
         """Lanes whose position is below the extent."""
         return lanes_below(self.b, self.ints.sub(extent, start), width)
-
-    def _position(self, loop: Loop, inner: Axis) -> Dim:
-        """The row-major position within the loop's axes, for the arg reductions."""
-        linear: Dim = 0
-        for axis in loop.axes:
-            linear = linear * axis.extent + axis.index
-        return linear
-
-    def _body(
-        self,
-        loop: Loop,
-        emitter: ExprEmitter,
-        accumulation: Accumulation,
-        running: Running,
-        n: int,
-        linear: Dim,
-    ) -> None:
-        self._statements(loop, emitter, running)
-        accumulation.update(n, emitter, linear)
-
-    def _statements(self, loop: Loop, emitter: ExprEmitter, running: Running) -> None:
-        """Stores, scans, what reductions take in: in order, since a store may write over what was to be read before."""
-        for statement in loop.body:
-            if isinstance(statement, Store):
-                emitter.store(statement)
-            elif isinstance(statement, Scan):
-                emitter.scanned[id(statement)] = running.step(statement, emitter)
-            else:
-                emitter.emit(statement.value)
 
     # -- lanes along the last parallel axis ----------------------------------------------------------------------------
 
@@ -518,7 +388,7 @@ class _Loops:
     ) -> None:
         emitter = self._lanes_at(i, mask, scalar)
         running = Running(emitter, 1, kept.slots(self.ints.sub(i, start)), reverse=loop.reverse)
-        self._statements(loop, emitter, running)
+        emit_statements(loop, emitter, running)
 
     def _lanes_at(self, place: ir.Value, mask: ir.Value | None, scalar: ExprEmitter) -> ExprEmitter:
         """The emitter of the columns from `place` on."""
@@ -568,11 +438,11 @@ class _Loops:
                 self.ints.symbols[vector.symbol.name] = place
                 if loop.axes:
                     emitter.hoist(roots, symbols)
-            linear = self._position(loop, vector) if not loop.axes else self._position(loop, loop.axes[-1])
+            linear = place_in(loop)
             for row in self._down(loop, rows, (scalar, *emitters)):
                 for n, (place, emitter) in enumerate(zip(places, emitters, strict=True)):
                     self.ints.symbols[vector.symbol.name] = place
-                    self._statements(loop, emitter, running[n])
+                    emit_statements(loop, emitter, running[n])
                     if reduces:
                         accumulations[n].update(row, emitter, linear)
             for emitter, accumulation in zip(emitters, accumulations, strict=False):
@@ -605,5 +475,5 @@ class _Loops:
             if rows == 1 or not isinstance(inner.extent, int) or inner.extent % rows:
                 start = i64(0) if rows == 1 else whole
                 with counted_loop(self.b, start, extent, i64(1)) as i, scopes(emitters):
-                    self.ints.symbols[inner.symbol.name] = self._backwards(i, extent, 1) if loop.reverse else i
+                    self.ints.symbols[inner.symbol.name] = backwards(self.ints, i, extent, 1) if loop.reverse else i
                     yield 0
