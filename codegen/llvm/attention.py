@@ -23,8 +23,9 @@ from tjit.codegen.llvm.contract_lanes import emit_fill, load_arguments
 from tjit.codegen.llvm.contract_sides import Dependency, Range, Strided
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
+from tjit.codegen.llvm.plain import plain_function
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, declare, element_type, i64, plain_function
+from tjit.codegen.llvm.vectors import I64, PTR, declare, element_type, i64
 from tjit.ir.dims import Dim
 
 __all__ = ["attention_grid", "attention_scratch_bytes", "attention_tasks", "emit_attention"]

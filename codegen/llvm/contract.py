@@ -25,9 +25,10 @@ from tjit.codegen.llvm.contract_tile import Style
 from tjit.codegen.llvm.dot_kernel import DotTile, emit_dot_kernel
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.microkernel import MICROKERNEL, Tile, emit_microkernel
+from tjit.codegen.llvm.plain import plain_function
 from tjit.codegen.llvm.stream_kernel import StreamTile, emit_stream_kernel
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I64, PTR, element_type, i64, plain_function, while_loop
+from tjit.codegen.llvm.vectors import I64, PTR, element_type, i64, while_loop
 from tjit.codegen.llvm.window_plan import plan_windows
 from tjit.codegen.llvm.windows import emit_windows
 from tjit.ir.dims import Dim

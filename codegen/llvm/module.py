@@ -10,6 +10,7 @@ import llvmlite.ir as ir
 from tjit.codegen.kernel import Kernel, NestKernel
 from tjit.codegen.kernel_text import print_kernel
 from tjit.codegen.llvm.objects import Compilation, Job, assembly, module_text
+from tjit.codegen.llvm.plain import take_optimised
 from tjit.codegen.llvm.program import emit_kernel, emit_program, kernel_modules
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.schedule import Schedule
@@ -39,12 +40,15 @@ def _key(text: str, target: Target) -> str:
 
 
 def _units(kernel: Kernel, target: Target) -> Iterator[Unit]:
-    """A kernel's module, after those that it is joined with."""
+    """A kernel's modules, after those that it is joined with."""
     module, dependencies = emit_kernel(kernel, target)
     for dependency in dependencies:
         yield Unit(dependency.name, _key(dependency.name, target), dependency.emit)
-    key, scalar = _key(print_kernel(kernel, locations=False), target), isinstance(kernel, NestKernel)
-    yield Unit(kernel.name, key, lambda: module, scalar)
+    text, scalar = print_kernel(kernel, locations=False), isinstance(kernel, NestKernel)
+    parts = take_optimised(module)
+    if parts is not None:
+        yield Unit(parts.name, _key(f"parts of {text}", target), lambda: parts, scalar)
+    yield Unit(kernel.name, _key(text, target), lambda: module, scalar)
 
 
 class KernelObjects:

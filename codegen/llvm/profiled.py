@@ -12,8 +12,9 @@ import llvmlite.ir as ir
 
 from tjit.codegen.kernel_log import COUNTER_WORDS, EVENT_WORDS, HEAD_WORDS
 from tjit.codegen.llvm.builder import Builder
+from tjit.codegen.llvm.plain import plain_function
 from tjit.codegen.llvm.program import ProgramEmitter
-from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, plain_function, stack
+from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, stack
 from tjit.codegen.steps import Schedule, Step, kernel_steps
 
 __all__ = ["ProfiledEmitter"]

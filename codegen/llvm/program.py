@@ -27,9 +27,10 @@ from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.loop_plan import plan_loops
 from tjit.codegen.llvm.loops import emit_loops
+from tjit.codegen.llvm.plain import plain_function
 from tjit.codegen.llvm.scatter import emit_scatter
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, declare, element_type, i64, plain_function, stack
+from tjit.codegen.llvm.vectors import I32, I64, PTR, counted_loop, declare, element_type, i64, stack
 from tjit.codegen.schedule import Costs
 from tjit.codegen.steps import (
     Allocate,

@@ -27,7 +27,6 @@ __all__ = [
     "masked_store",
     "multiply_add",
     "numbers",
-    "plain_function",
     "poison",
     "prefetch",
     "splat",
@@ -140,14 +139,6 @@ def prefetch(b: ir.IRBuilder, pointer: ir.Value, locality: int = 3, *, write: bo
     """Ask for a cache line that will be read or written; locality 3: into all caches."""
     function = declare(b, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]))
     b.call(function, [pointer, I32(int(write)), I32(locality), I32(1)])
-
-
-def plain_function(module: ir.Module, type_: ir.FunctionType, name: str) -> ir.Function:
-    """A function that mostly calls: LLVM is to spend no time on it. A module of only such takes a fourth of it."""
-    function = ir.Function(module, type_, name)
-    function.attributes.add("optnone")
-    function.attributes.add("noinline")
-    return function
 
 
 def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value, *, fused: bool) -> ir.Value:

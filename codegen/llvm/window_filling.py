@@ -12,7 +12,8 @@ from tjit.codegen.llvm.contract_lanes import emit_fill, emit_image, load_argumen
 from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
-from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, plain_function, stack
+from tjit.codegen.llvm.plain import plain_function
+from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, stack
 from tjit.codegen.llvm.window_map import ImageAxis
 from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, taps_near
 from tjit.codegen.llvm.window_plan import Panels, WindowPlan
