@@ -269,6 +269,19 @@ def test_wide_columns_are_right(shape, dtype, rng):
         np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(32, 512), (40, 513), (35, 700, 3), (257, 331), (4001, 130)])
+def test_any_and_all_down_columns_are_right(shape, dtype, rng):
+    x = (rng.random(shape) < 2 / shape[0]).astype(dtype)
+    fn = tjit.compile(lambda x: (x.any(0), (x == 0).all(0), ((x != 0) & (x == x)).any(0)))
+
+    some, none, same = fn(tjit.from_numpy(x))
+
+    np.testing.assert_array_equal(some.numpy(), x.any(0))
+    np.testing.assert_array_equal(none.numpy(), ~x.any(0))
+    np.testing.assert_array_equal(same.numpy(), x.any(0))
+
+
 def test_wide_columns_of_two_dims_and_of_16_bits_are_right(rng):
     x = rng.standard_normal((7, 9, 601), np.float32)
 
@@ -295,13 +308,16 @@ def test_every_target_gives_the_same(name, rng, monkeypatch):
     monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: target)
     monkeypatch.setenv("TJIT_CACHE", "0")
     short, wide = rng.standard_normal((133, 11), np.float32), rng.standard_normal((40, 600))
-    fn = tjit.compile(lambda x: (x.sum(0), x.sum(1), x.argmax(1), tjit.softmax(x, 1), *tjit.sort(x[:, :11], 1)))
+    fn = tjit.compile(
+        lambda x: (x.sum(0), x.sum(1), x.argmax(1), tjit.softmax(x, 1), (x > 2).any(0), *tjit.sort(x[:, :11], 1))
+    )
 
     for x in (short, wide):
         found = fn(tjit.from_numpy(x))
 
         places = np.argsort(x[:, :11], 1, kind="stable")
-        wanted = (x.sum(0), x.sum(1), x.argmax(1), _softmax(x, 1), np.take_along_axis(x, places, 1), places)
+        sorts = np.take_along_axis(x, places, 1), places
+        wanted = (x.sum(0), x.sum(1), x.argmax(1), _softmax(x, 1), (x > 2).any(0), *sorts)
         for result, expected in zip(found, wanted, strict=True):
             np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-5)
 

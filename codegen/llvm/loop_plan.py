@@ -27,6 +27,7 @@ _BLOCK = 2048  # lanes' axis: elements of one unit of work
 _MANY = 256  # points: of as many, those along the lanes' axis need not be cut
 _SMALL = 8  # times smaller than a block has to be
 _FEW = 1 << 11  # columns: what a mask costs in a thousand calls is less than compiling a second body
+_FEW_POINTS = 1 << 16  # the same, of the columns' rows
 _NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 
 
@@ -107,8 +108,11 @@ class LoopPlan:
     def few(self) -> bool:
         """Whether columns are so few that one body under a mask does for all: each body is code to compile."""
         columns = product(a.extent for a in self.kernel.parallel)
-        is_few = self.columns and self.kernel.cross is None and isinstance(columns, int) and columns <= _FEW
-        return is_few and all(takes_rows_together(loop) for loop in self.kernel.loops if loop.axes)
+        if not self.columns or self.kernel.cross is not None or not isinstance(columns, int) or columns > _FEW:
+            return False
+        looped = [loop for loop in self.kernel.loops if loop.axes]
+        points = [columns * product(a.extent for a in loop.axes) for loop in looped]
+        return all(map(takes_rows_together, looped)) and all(isinstance(n, int) and n <= _FEW_POINTS for n in points)
 
     @cached_property
     def tables(self) -> Mapping[Key, DType]:

@@ -17,12 +17,11 @@ from tjit.codegen.llvm.positions import Lanes
 from tjit.codegen.llvm.reductions import join, neutral, running_dtype
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.vectors import counted_loop, i64, lanes_below, stack
-from tjit.dtypes import bool_
 from tjit.ir.dims import coefficient, product, symbols, upper_bound
 
 __all__ = ["WideColumns", "block_of_columns", "goes_by_rows"]
 
-_KINDS = frozenset({"sum", "prod", "max", "min"})
+_KINDS = frozenset({"sum", "prod", "max", "min", "any", "all"})
 _WIDE = 512  # columns, at least
 _TALL = 32  # rows, at least
 _BLOCK = 2048  # columns of one reduction, at most
@@ -41,7 +40,7 @@ def goes_by_rows(kernel: LoopKernel) -> bool:
         return False
     if not first.axes or any(loop.axes for loop in others) or not isinstance(extent, int) or extent < _WIDE:
         return False
-    joined = all(isinstance(s, Reduce) and s.kind in _KINDS and s.dtype is not bool_ for s in first.body)
+    joined = all(isinstance(s, Reduce) and s.kind in _KINDS for s in first.body)
     if not joined or not all(isinstance(s, Store) for loop in others for s in loop.body):
         return False
     exprs = [e for s in first.body for e in walk(s.value)]
