@@ -131,6 +131,24 @@ def test_work_is_shared_between_threads(native):
     assert (first, second, third) == (3, 2, 1)
 
 
+def test_threads_take_their_own_part_first_and_help_from_the_back(native):
+    order: list[int] = []
+
+    def task(args: int, index: int, tasks: int) -> None:
+        if threading.get_native_id() == caller:
+            time.sleep(0.5)  # held up in its first
+        else:
+            order.append(index)
+
+    caller = threading.get_native_id()
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(task)
+    pool = native.create(2)
+    native.repeat(pool, ctypes.cast(kernel, ctypes.c_void_p), None, 9, 1)
+    native.destroy(pool)
+
+    assert order == [4, 5, 6, 7, 8, 3, 2, 1]
+
+
 def test_each_thread_has_scratch_memory_of_its_own(native):
     """A task fills its scratch with its number, waits, and finds it there still."""
     caller = ctypes.create_string_buffer(1 << 20)

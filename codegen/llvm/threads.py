@@ -28,6 +28,11 @@ call or an enclosing one has it, runs its tasks itself.
 Some schedulers start or wake a thread on the processor of the one that does it, which is busy with the job: the caller
 notes its processor before it wakes or starts workers, and a worker that finds itself there moves away first.
 
+Tasks are shared out in ranges, one for each thread that takes part: a thread takes the tasks of its own range from the
+front, then what is left of others' from the back. So a thread does the same part of job after job and finds in its
+core's cache what it wrote there, and one that is late or held up leaves the rest to the others. A range is a 64-bit
+word, its first task in the low half and its end in the high half.
+
 A worker without a job spins, then sleeps on the epoch. It announces itself in `sleepers` before it checks the epoch; a
 caller changes the epoch before it reads `sleepers`; all four are sequentially consistent, so one sees the other.
 
@@ -71,21 +76,24 @@ _FIELDS = {
     "processor": 32,  # where the caller was when it last woke or started workers
     "words": 40,
     "scratch": 48,
-    "next": 64,  # own cache line: every thread adds to it
+    "parts": 56,  # ranges of the job
+    "born": 64,  # workers that run
     "busy": 128,
     "wanted": 132,
     "workers": 136,
     "sleepers": 140,
     "handles": 144,
     "work": 152,
+    "ranges": 192,
 }
-_SIZE = 192
+_HEAD = 192
 
 _ACTIVE, _STOP, _WAITING, _OPEN, _EPOCH = (1 << 24) - 1, 1 << 28, 1 << 29, 1 << 30, 1 << 32
 _EPOCH_MASK = -_EPOCH
 
 _SPIN_NANOSECONDS = 150_000
 _MAX_THREADS = 1024
+_SIZE = _HEAD + 8 * _MAX_THREADS
 _MASK_WORDS = 16  # of a set of processors, as in glibc: 1024 bits
 
 _SCRATCH_ARGUMENT = 2
@@ -199,15 +207,19 @@ class _Pool:
         b.ret(b.icmp_signed(">", now, end))
 
     def emit_run(self) -> None:
-        """void run(pool, args): take tasks of the open job until none is left."""
-        b, (pool, args) = self.define("run", _VOID, _PTR, _PTR)
+        """void run(pool, args, thread): take tasks of the open job until none is left."""
+        b, (pool, args, thread) = self.define("run", _VOID, _PTR, _PTR, _I64)
         kernel = b.load_field(pool, "kernel", _KERNEL)
-        tasks = b.load_field(pool, "tasks", _I64)
-        with b.loop() as leave_if:
-            # Relaxed: what tasks write is published by the release that leaves the job.
-            task = b.atomic_rmw("add", b.field(pool, "next"), _I64(1), "monotonic")
-            leave_if(b.icmp_signed(">=", task, tasks))
-            b.call_kernel(kernel, args, task, tasks)
+        tasks, parts = b.load_field(pool, "tasks", _I64), b.load_field(pool, "parts", _I64)
+        own = b.urem(thread, parts)
+        with b.count_to(parts) as n:
+            is_own = b.icmp_signed("==", n, _I64(0))
+            part = b.urem(b.add(own, n), parts)
+            taken = b.select(is_own, _I64(1), _I64(-1 << 32))
+            with b.loop() as leave_if:
+                task = b.take(b.gep(b.field(pool, "ranges"), [part], source_etype=_I64), taken, is_own)
+                leave_if(b.icmp_signed("<", task, _I64(0)))
+                b.call_kernel(kernel, args, task, tasks)
         b.ret_void()
 
     def emit_allocate(self) -> None:
@@ -223,14 +235,14 @@ class _Pool:
         b.ret(memory)
 
     def emit_work(self) -> None:
-        """void work(pool, memory): run tasks on a worker, in memory of its own; none where there is no memory.
+        """void work(pool, memory, thread): run tasks on a worker, in memory of its own; none where there is no memory.
 
         memory[0] is where that memory is, memory[1] its bytes: a copy of the arguments, then scratch.
         """
-        b, (pool, memory) = self.define("work", _VOID, _PTR, _PTR)
+        b, (pool, memory, thread) = self.define("work", _VOID, _PTR, _PTR, _I64)
         args, scratch = b.load_field(pool, "args", _PTR), b.load_field(pool, "scratch", _I64)
         with b.if_then(b.icmp_signed("==", scratch, _I64(0))):
-            b.call_function("run", pool, args)
+            b.call_function("run", pool, args, thread)
             b.ret_void()
         copied = b.shl(b.load_field(pool, "words", _I64), _I64(3))
         first = b.round_up(copied, _I64(_LINE))
@@ -245,7 +257,7 @@ class _Pool:
             b.call_function("memcpy", own, args, copied)
             place = b.gep(own, [_I64(_SCRATCH_ARGUMENT)], source_etype=_PTR)
             b.store(b.gep(own, [first], source_etype=_I8), place)
-            b.call_function("run", pool, own)
+            b.call_function("run", pool, own, thread)
         b.ret_void()
 
     def emit_move_away(self) -> None:
@@ -283,6 +295,7 @@ class _Pool:
         b.store(b.sub(b.epoch(b.load_atomic(state, "acquire", 8, typ=_I64)), _I32(1)), seen)
         b.store(_I64(0), deadline)
         b.store(_I32(0), spins)
+        thread = b.add(b.atomic_rmw("add", b.field(pool, "born"), _I64(1), "monotonic"), _I64(1))
         memory = b.alloca(_PTR, 2)
         for word in range(2):
             b.store(_I64(0), b.gep(memory, [_I64(word)], source_etype=_I64))
@@ -297,7 +310,7 @@ class _Pool:
                     joined = b.cmpxchg(state, found, b.add(found, _I64(1)), "acquire", "monotonic")
                     with b.if_then(b.extract_value(joined, 1)):
                         b.store(epoch, seen)
-                        b.call_function("work", pool, memory)
+                        b.call_function("work", pool, memory, thread)
                         self.leave_job(b, pool)
                         b.store(_I64(0), deadline)
                 with idle, b.if_then(b.spin(spins, deadline)):
@@ -351,6 +364,7 @@ class _Pool:
         b.call_function("sigfillset", signals)
         b.call_function("pthread_sigmask", _I32(_SIG_SETMASK), signals, before)
         self.note_processor(b, pool)
+        b.store_atomic(_I64(0), b.field(pool, "born"), "monotonic", 8)
         with b.if_then(b.icmp_unsigned("!=", handles, _PTR(None))), b.loop() as leave_if:
             index = b.load(count, typ=_I32)
             leave_if(b.icmp_signed(">=", index, wanted))
@@ -412,7 +426,7 @@ class _Pool:
 
         b.position_at_end(shared)
         self.open_job(b, *operands)
-        b.call_function("run", pool, args)
+        b.call_function("run", pool, args, _I64(0))
         closed = b.atomic_rmw("and", b.field(pool, "state"), _I64(~_OPEN), "acq_rel")
         with b.if_then(b.has(closed, _ACTIVE)):
             b.call_function("wait", pool)
@@ -420,13 +434,8 @@ class _Pool:
         b.ret_void()
 
         b.position_at_end(alone)
-        count = b.alloca(_I64)
-        b.store(_I64(0), count)
-        with b.loop() as leave_if:
-            task = b.load(count, typ=_I64)
-            leave_if(b.icmp_signed(">=", task, tasks))
+        with b.count_to(tasks) as task:
             b.call_kernel(kernel, args, task, tasks)
-            b.store(b.add(task, _I64(1)), count)
         b.ret_void()
 
     def open_job(self, b: _Builder, pool: Value, *job: Value) -> None:
@@ -435,7 +444,7 @@ class _Pool:
             b.call_function("start", pool)
         for name, value in zip(("kernel", "args", "tasks", "words", "scratch"), job, strict=True):
             b.store(value, b.field(pool, name))
-        b.store_atomic(_I64(0), b.field(pool, "next"), "monotonic", 8)
+        self.share_out(b, pool)
         b.store_atomic(b.or_(b.following_epoch(pool), _I64(_OPEN)), b.field(pool, "state"), "seq_cst", 8)
         sleepers = b.load_atomic(b.field(pool, "sleepers"), "seq_cst", 4, typ=_I32)
         with b.if_then(b.icmp_signed("!=", sleepers, _I32(0))):
@@ -445,11 +454,22 @@ class _Pool:
             self.note_processor(b, pool)
             b.call_function("futex", b.field(pool, "epoch"), _I32(_FUTEX_WAKE), count)
 
+    def share_out(self, b: _Builder, pool: Value) -> None:
+        """Write the ranges of the job."""
+        tasks = b.load_field(pool, "tasks", _I64)
+        threads = b.zext(b.add(b.load_field(pool, "workers", _I32), _I32(1)), _I64)
+        parts = b.select(b.icmp_signed("<", tasks, threads), tasks, threads)
+        b.store(parts, b.field(pool, "parts"))
+        with b.count_to(parts) as part:
+            first, end = (b.udiv(b.mul(bound, tasks), parts) for bound in (part, b.add(part, _I64(1))))
+            place = b.gep(b.field(pool, "ranges"), [part], source_etype=_I64)
+            b.store_atomic(b.or_(first, b.shl(end, _I64(32))), place, "monotonic", 8)
+
     def emit_create(self) -> None:
         b, (threads,) = self.define("tjit.pool_create", _PTR, _I32)
         pool = b.call_function("aligned_alloc", _I64(64), _I64(_SIZE))
         with b.if_then(b.icmp_unsigned("!=", pool, _PTR(None))):
-            for offset in range(0, _SIZE, 8):
+            for offset in range(0, _HEAD, 8):
                 b.store(_I64(0), b.gep(pool, [_I64(offset)], source_etype=_I8))
             b.store(b.workers_of(threads), b.field(pool, "wanted"))
             b.store(self.functions["worker"], b.field(pool, "work"))
@@ -525,6 +545,33 @@ class _Builder(Builder):
         self.branch(body)
         self.position_at_end(done)
 
+    @contextmanager
+    def count_to(self, end: Value) -> Iterator[Value]:
+        """A loop over 0 .. end - 1."""
+        count = self.slot(_I64)
+        self.store(_I64(0), count)
+        with self.loop() as leave_if:
+            index = self.load(count, typ=_I64)
+            leave_if(self.icmp_signed(">=", index, end))
+            yield index
+            self.store(self.add(index, _I64(1)), count)
+
+    def take(self, place: Value, taken: Value, is_own: Value) -> Value:
+        """A task of the range at `place`, from the front if it `is_own`, else from the back; -1 if none is left.
+
+        Relaxed: what tasks write is published by the release that leaves the job.
+        """
+        task = self.slot(_I64)
+        with self.loop() as leave_if:
+            found = self.load_atomic(place, "monotonic", 8, typ=_I64)
+            first, end = self.and_(found, _I64((1 << 32) - 1)), self.lshr(found, _I64(32))
+            self.store(_I64(-1), task)
+            leave_if(self.icmp_signed(">=", first, end))
+            self.store(self.select(is_own, first, self.sub(end, _I64(1))), task)
+            swapped = self.cmpxchg(place, found, self.add(found, taken), "monotonic", "monotonic")
+            leave_if(self.extract_value(swapped, 1))
+        return self.load(task, typ=_I64)
+
     def branch_if(self, condition: Value, target: ir.Block) -> None:
         following = self.append_basic_block()
         self.cbranch(condition, target, following)
@@ -561,13 +608,13 @@ class _Builder(Builder):
         self.call_function(name, *map(_I32, operands))
         count = self.add(self.load(spins, typ=_I32), _I32(1))
         self.store(count, spins)
-        tired = self.alloca_once()
+        tired = self.slot(_I1)
         self.store(_I1(0), tired)
         with self.if_then(self.icmp_signed("==", self.and_(count, _I32(15)), _I32(0))):
             self.store(self.call_function("tired", deadline), tired)
         return self.load(tired, typ=_I1)
 
-    def alloca_once(self) -> Value:
-        """A bit of stack, taken at the function's entry."""
+    def slot(self, kind: ir.Type) -> Value:
+        """A place on the stack, taken at the function's entry."""
         with self.goto_entry_block():
-            return self.alloca(_I1)
+            return self.alloca(kind)
