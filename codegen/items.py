@@ -459,11 +459,20 @@ def pieces(node: Node, index: Index) -> list[tuple[Any, Index, tuple[tuple[Dim, 
         return found
     base, value = node.operands
     inner, conditions = [], []
-    for d, (i, a, b, s) in enumerate(zip(index, attrs["starts"], attrs["stops"], attrs["steps"], strict=True)):
-        inner.append((i - a) // s)
-        whole = is_one(s) and isinstance(a, int) and a == 0 and b == base.type.shape[d]
-        if not whole:
-            conditions.append((i - a, b - a))
-            if not is_one(s):
-                conditions.append(((i - a) % s, 1))
+    slices = zip(index, base.type.shape, value.type.shape, *(attrs[k] for k in ("starts", "steps")), strict=True)
+    for i, n, count, start, step in slices:
+        place, found = _in_slice(i, n, count, start, step)
+        inner.append(place)
+        conditions += found
     return [(value, tuple(inner), tuple(conditions)), (base, index, ())]
+
+
+def _in_slice(i: Dim, n: Dim, count: Dim, start: Dim, step: Dim) -> tuple[Dim, list[tuple[Dim, Dim]]]:
+    """Where place i of a dim of n is in a slice of `count`, and the conditions (e, n) that it is: 0 <= e < n."""
+    if is_one(step):
+        whole = isinstance(start, int) and start == 0 and count == n
+        return i - start, [] if whole else [(i - start, count)]
+    # digits of i by `step`: both are not negative
+    place, last = i // step - start // step, i % step - start % step
+    to_the_end = isinstance(start, int) and isinstance(step, int) and start < step and count == -(-(n - start) // step)
+    return place, [(last, 1)] if to_the_end else [(place, count), (last, 1)]

@@ -121,26 +121,35 @@ class Accesses:
             result = self.b.shuffle_vector(result, loaded, numbers(tuple(picked)))
         return result
 
-    def load_run(self, access: Access, inside: tuple[bool, ...]) -> ir.Value:
-        """Lanes that run on from row to row: picked out of the vectors that hold those inside; the others are any."""
+    def load_run(self, access: Access, inside: tuple[bool, ...], sure: ir.Value | None) -> ir.Value:
+        """Lanes that run on from row to row: picked out of the vectors that hold those inside; the others are any.
+
+        Args:
+            sure: i1: whether any lane may touch memory; None: yes.
+        """
         _, offset, element, size = access
         steps, width, mask = self.lanes.steps(offset), self.lanes.width, self.lanes.mask
         assert steps is not None
         kind, at = ir.VectorType(element, width), self.address(access)
+
+        def place(step: int) -> ir.Value:
+            moved = self._moved(at, step, element)
+            return moved if sure is None else self.b.select(sure, moved, self._dummy())
+
         if all(inside) and steps == tuple(range(steps[0], steps[0] + width)):
-            at = self._moved(at, steps[0], element)
+            at = place(steps[0])
             return self.b.load(at, typ=kind, align=size) if mask is None else masked_load(self.b, at, mask, kind, size)
         wanted = [s for s, on in zip(steps, inside, strict=True) if on]
         starts = windows(wanted, width)
         if len(starts) > MOST_WINDOWS or not self.target.masks:
             on = None if all(inside) else numbers(tuple(map(int, inside)), ir.IntType(1))
-            return self.load_each(self._places(access), element, on)
+            return self.load_each(self._places(access), element, self.in_each(on, sure))
         if len(set(wanted)) == 1 and mask is None:
-            return splat(self.b, self.b.load(self._moved(at, wanted[0], element), typ=element, align=size), width)
+            return splat(self.b, self.b.load(place(wanted[0]), typ=element, align=size), width)
         result = poison(kind)
         for start in starts:
             places = [s - start if on else -1 for s, on in zip(steps, inside, strict=True)]
-            window = masked_load(self.b, self._moved(at, start, element), self._used(places), kind, size)
+            window = masked_load(self.b, place(start), self._used(places), kind, size)
             picked = [width + p if 0 <= p < width else j for j, p in enumerate(places)]
             result = self.b.shuffle_vector(result, window, numbers(tuple(picked)))
         return result

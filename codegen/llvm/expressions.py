@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import llvmlite.ir as ir
 
@@ -200,10 +199,12 @@ class ExprEmitter:
     # -- memory --------------------------------------------------------------------------------------------------------
 
     def _load(self, load: Load) -> Lane:
-        inside = self._inside(load)
+        own, shared = self._split_conditions(load)
+        inside = self._inside(load, own)
         if inside is not None and not any(inside):
             return self.scalars.constant(load.fill, load.dtype)
-        valid, sure = self._guards(load) if inside is None else (None, None)
+        valid = self._conditions(own) if inside is None else None
+        sure = (self if self.lanes.width == 1 else self.scalar)._conditions(shared)
         picked = self._pick(load)
         access = self._access(load)
         table = self.tables.get(table_key(load) or ("", 0)) if picked else None
@@ -215,7 +216,7 @@ class ExprEmitter:
             places = self.memory.picked_places(access.pointer, offsets, access.element)
             loaded = self.memory.load_each(places, access.element, self.memory.in_each(valid, sure))
         elif inside is not None:
-            loaded = self.memory.load_run(access, inside)
+            loaded = self.memory.load_run(access, inside, sure)
         else:
             loaded = self.memory.load(access, valid, sure)
         result = self.scalars.from_memory(loaded, load.dtype)
@@ -227,16 +228,16 @@ class ExprEmitter:
         fill = self.scalars.constant(load.fill, load.dtype)
         return self.scalars.select(Lane(valid, bool_), result, fill)
 
-    def _inside(self, load: Load) -> tuple[bool, ...] | None:
-        """Which of the lanes that run on meet the conditions, where that is known and lanes lie at known distances."""
+    def _inside(self, load: Load, own: Conditions) -> tuple[bool, ...] | None:
+        """Which of the lanes that run on meet their `own` conditions, where that and the lanes' distances are known."""
         run, offset = self.lanes.run, load.buffer.offset(load.index)
         if load.bindings or self.lanes.steps(offset) is None:
             return None
         inside = [True] * self.lanes.width
         if run is None:
             plain = self.lanes.symbol is None or coefficient(offset, self.lanes.symbol) is not None
-            return None if plain or load.conditions else tuple(inside)
-        for e, n in load.conditions:
+            return None if plain or own else tuple(inside)
+        for e, n in own:
             first, steps = substitute(e, {a.symbol: 0 for a in run.axes[:-1]}), self.lanes.steps(e)
             if steps is None or not isinstance(first, int) or not isinstance(n, int):
                 return None
@@ -262,7 +263,7 @@ class ExprEmitter:
             if self._is_picked_once(load, value):
                 found = self.scalar._bound(load, value, extent)
             else:
-                found = self.bind(value, extent, self._conditions(load))
+                found = self.bind(value, extent, self._conditions(load.conditions))
             self._bounds[key] = found
             self._kept.append(value)
         return found
@@ -275,7 +276,7 @@ class ExprEmitter:
 
     def raw(self, load: Load) -> ir.Value:
         """The element as it is in memory, in every lane; 0 where the conditions do not hold. There are no bindings."""
-        return self.memory.load(self._access(load), self._conditions(load), None)
+        return self.memory.load(self._access(load), self._conditions(load.conditions), None)
 
     def address(self, at: Load | Store) -> ir.Value:
         """Of the element of lane 0."""
@@ -288,26 +289,22 @@ class ExprEmitter:
         element = kind.element if isinstance(kind, ir.VectorType) else kind
         return Access(self.pointers[buffer.name], buffer.offset(at.index), element, buffer.dtype.itemsize)
 
-    def _conditions(self, load: Load) -> ir.Value | None:
-        """i1 (vector): whether the access is inside."""
+    def _conditions(self, conditions: Conditions) -> ir.Value | None:
+        """i1 (vector): whether an access is inside; None: it always is."""
         valid: ir.Value | None = None
-        for e, n in load.conditions:
+        for e, n in conditions:
             position, extent = self.positions(e), self.positions(n)
             # one unsigned comparison is both bounds: extents are not negative
             inside = self.b.icmp_unsigned("<", position, extent)
             valid = both(self.b, valid, inside)
         return valid
 
-    def _guards(self, load: Load) -> tuple[ir.Value | None, ir.Value | None]:
+    def _split_conditions(self, load: Load) -> tuple[Conditions, Conditions]:
         """What of the conditions differs from lane to lane, and what is the same in all lanes, as all is in one."""
         if self.lanes.width == 1:
-            return None, self._conditions(load)
+            return (), load.conditions
         own = tuple(pair for pair in load.conditions if any(s in self._lane for d in pair for s in symbols(d)))
-        shared = tuple(pair for pair in load.conditions if pair not in own)
-        return (
-            self._conditions(replace(load, conditions=own)),
-            self.scalar._conditions(replace(load, conditions=shared)),
-        )
+        return own, tuple(pair for pair in load.conditions if pair not in own)
 
     def bind(self, value: Expr, extent: Dim, valid: ir.Value | None) -> ir.Value:
         """An index computed per element: checked, and 0 where it is not in [0, extent)."""
@@ -352,6 +349,9 @@ class ExprEmitter:
         """Write the active lanes of a value that is as it is to be in memory."""
         self.memory.store(value, self._access(store), past_caches=self.past_caches and store.past_caches)
 
+
+# (e, n): an access is inside where 0 <= e < n
+Conditions = tuple[tuple[Dim, Dim], ...]
 
 # the emitter of lanes, given that of what is the same in all of them
 EmitterOf = Callable[[Lanes, "ExprEmitter | None"], ExprEmitter]
