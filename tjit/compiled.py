@@ -483,22 +483,21 @@ def _build(
     graph: Graph, strides: Sequence[tuple[Dim, ...] | None], options: BuildOptions, key: str, seconds: dict[str, float]
 ) -> Program:
     clock = _Clock(seconds)
-    preload_llvm()
-    from tjit.codegen.schedule import schedule  # first: the library is being loaded
-    from tjit.passes import pipeline  # noqa: F401  # likewise
-    from tjit.passes.frozen import split_frozen
-
-    # isort: split
-    from tjit.codegen.llvm.module import KernelObjects
-    from tjit.codegen.llvm.target import host_target
-
+    preload_llvm()  # the passes need Python alone, and run meanwhile
     if len(graph.nodes) > _LARGE:
         threads.prepare()  # while nothing is there to compile yet
-    target, cache = host_target(), default_cache()
-    clock.lap("import")  # of LLVM, with the first program
+    from tjit.codegen.schedule import schedule
+    from tjit.passes.frozen import split_frozen
+
+    clock.lap("import")
     final = _passed(graph, options)
     run, laid = split_frozen(final)
     clock.lap("passes")
+    from tjit.codegen.llvm.module import KernelObjects
+    from tjit.codegen.llvm.target import host_target
+
+    target, cache = host_target(), default_cache()
+    clock.lap("import")  # of LLVM, with the first program
     with KernelObjects(target, cache) as objects:
 
         def decided(kernel: Kernel) -> None:
@@ -551,7 +550,7 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.seconds[name] = now - self.last
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.last
         self.last = now
 
 

@@ -18,13 +18,20 @@ __all__ = ["preload_llvm"]
 
 
 @cache
-def preload_llvm() -> None:
-    """Have the library of llvmlite loaded, where the system has `dlopen`. Once; where it fails, llvmlite says so."""
+def preload_llvm() -> threading.Thread | None:
+    """Have the library of llvmlite loaded, where the system has `dlopen`. Once; where it fails, llvmlite says so.
+
+    Returns:
+        Who loads it: another thread that imports llvmlite before that has ended holds up all threads.
+    """
     spec = find_spec("llvmlite") if "llvmlite.binding" not in sys.modules and hasattr(os, "RTLD_NOW") else None
     if spec is not None and spec.submodule_search_locations:
         name = "libllvmlite.dylib" if sys.platform == "darwin" else "libllvmlite.so"
         path = os.path.join(spec.submodule_search_locations[0], "binding", name)
-        threading.Thread(target=_load, args=(path,), daemon=True).start()
+        loader = threading.Thread(target=_load, args=(path,), daemon=True)
+        loader.start()
+        return loader
+    return None
 
 
 def _load(path: str) -> None:

@@ -18,6 +18,7 @@ from tjit.errors import ArgumentError
 from tjit.runtime.cache import default_cache
 from tjit.runtime.collector import hold_builds, paused_collection, release_builds
 from tjit.runtime.image import AARCH64, X86_64, Image, LoadedImage, host_machine, immortal, load
+from tjit.runtime.preload import preload_llvm
 from tjit.runtime.version import compiler_version
 
 __all__ = ["get_num_threads", "pool", "prepare", "set_num_threads", "symbols", "usable_cores"]
@@ -32,7 +33,10 @@ def pool() -> int:
 
 
 def prepare() -> None:
-    """Have the pool made on another thread, for a program that will want it: that takes as long as a small program."""
+    """Have the pool made on another thread, for a program that will want it: that takes as long as a small program.
+
+    LLVM is loaded first, which whoever asks is about to need too.
+    """
     global _maker
     if not _pointer and _maker is None:
         _maker = threading.Thread(target=_try_pool, daemon=True)
@@ -40,6 +44,8 @@ def prepare() -> None:
 
 
 def _try_pool() -> None:
+    if (loader := preload_llvm()) is not None:
+        loader.join()
     with contextlib.suppress(Exception):  # who wants the pool tries again, and hears of it
         pool()
 
