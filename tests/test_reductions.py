@@ -219,6 +219,21 @@ def test_the_kernel_that_stores_tall_columns_goes_by_rows():
     assert "parallel (r0: 2000, p0: 2000)" in text
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.bool_])
+@pytest.mark.parametrize("length", [1, 5, 63, 64, 100, 200, 513, 70_001])
+def test_first_extremes_of_narrow_integers_are_numpys(length, dtype, rng):
+    x = rng.integers(0, 100, (3, length)).astype(dtype)
+    x[:, rng.integers(0, length, (9,))] = True if dtype == np.bool_ else np.iinfo(dtype).max
+    fn = tjit.compile(lambda x: (x.int() if dtype == np.bool_ else x).argmax(1))
+
+    np.testing.assert_array_equal(fn(tjit.from_numpy(x)).numpy(), x.argmax(1))
+    np.testing.assert_array_equal(fn(tjit.from_numpy(np.zeros_like(x))).numpy(), 0)
+    if dtype != np.bool_:
+        lowest = tjit.compile(lambda x: (x.argmin(), x.argmax(0), *x.max(1)))(tjit.from_numpy(x))
+        for found, expected in zip(lowest, (x.argmin(), x.argmax(0), x.max(1), x.argmax(1)), strict=True):
+            np.testing.assert_array_equal(found.numpy(), expected)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 @pytest.mark.parametrize("length", [6, 40, 150])
 def test_the_first_extreme_is_found_whatever_it_is(length, dim, rng):

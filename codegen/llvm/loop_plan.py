@@ -9,14 +9,17 @@ from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Axis, Compute, Expr, Index, Load, Loop, LoopKernel, Reduce, Scan, varies, walk
 from tjit.codegen.lanes import NEAR
+from tjit.codegen.llvm.first_places import are_looked_for
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
 from tjit.codegen.llvm.paired_halves import comes_in_pairs
+from tjit.codegen.llvm.reductions import running_dtype
 from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
 from tjit.codegen.run_on import RunOn, run_on
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType
+from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, coefficient, product, symbols
 
 __all__ = ["LoopPlan", "plan_loops", "takes_rows_together"]
@@ -59,6 +62,13 @@ def takes_rows_together(loop: Loop) -> bool:
     """Whether a vector of columns is busy enough alone: sums of which several are in flight at once."""
     light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= LIGHT
     return light and bool(loop.axes) and all(isinstance(s, Reduce) for s in loop.body)
+
+
+def _running_dtypes(loop: Loop) -> list[DType]:
+    """Of what a vector of a loop's reductions has come to; places that are looked for afterwards are none."""
+    looked_for = are_looked_for(loop)
+    placed = [int64 for s in loop.body if isinstance(s, Reduce) and s.kind.startswith("arg") and not looked_for]
+    return [*placed, *(running_dtype(s) for s in loop.body if isinstance(s, Reduce))]
 
 
 @lru_cache(maxsize=8)
@@ -179,11 +189,9 @@ class LoopPlan:
         statements = [s for loop in self.kernel.loops for s in loop.body]
         seen: set[int] = set()
         exprs = [e for s in statements for e in walk(s.value, seen)]
-        own = self._in_lanes(exprs)
-        floats = [e.dtype.itemsize for e in own if e.dtype.is_floating_point]
-        # positions are i64 beside elements of any size
-        elements = [e for e in own if not isinstance(e, Index)] or exprs
-        sizes = [max(4, s) for s in floats] or [max(1, e.dtype.itemsize) for e in elements] or [4]
+        dtypes = self._lane_dtypes(exprs)
+        floats = [max(4, d.itemsize) for d in dtypes if d.is_floating_point]
+        sizes = floats or [max(1, d.itemsize) for d in dtypes] or [4]
         width = max(1, self.target.lanes(max(sizes)))
         heavy = sum(isinstance(e, Compute) for e in exprs)
         reduces = any(isinstance(s, (Reduce, Scan)) for s in statements)
@@ -209,12 +217,16 @@ class LoopPlan:
             width //= 2
         return Shape(width, unroll)
 
-    def _in_lanes(self, exprs: Sequence[Expr]) -> list[Expr]:
-        """Those that differ from lane to lane: what is the same in all, like an optimizer's rate, takes no vector."""
+    def _lane_dtypes(self, exprs: Sequence[Expr]) -> list[DType]:
+        """Of what differs from lane to lane: what is the same in all, like an optimizer's rate, takes no vector."""
         assert self.kernel.vector is not None
         memo: dict[int, bool] = {}
         lane = frozenset((self.kernel.vector.symbol,))
-        return [e for e in exprs if varies(e, lane, memo, reduced=True)]
+        own = [e for e in exprs if varies(e, lane, memo, reduced=self.columns)]
+        running = [] if self.columns else [d for loop in self.kernel.loops for d in _running_dtypes(loop)]
+        # positions are i64 beside elements of any size
+        kept = [e.dtype for e in own if not isinstance(e, Index) or e.dtype.is_floating_point]
+        return [*kept, *running] or [e.dtype for e in exprs]
 
     def _running_vectors(self) -> int:
         """How many vectors the loop with the most reductions keeps in registers, for each vector of lanes."""
