@@ -146,8 +146,16 @@ def _cut_of_windows(kernel: ContractKernel, extent: int, results: int) -> _Cut |
     radices = _digits(kernel).radices
     if not radices or extent % radices[-1] or not _has_windows(kernel):
         return None
-    length = -(-(extent // radices[-1]) // min(_PARTS, extent // _STEPS)) * radices[-1]
+    steps = extent // radices[-1]
+    length = -(-steps // _parts(steps, min(_PARTS, extent // _STEPS))) * radices[-1]
     return _cut_by(kernel, extent, length) if length < extent else None
+
+
+def _parts(steps: int, wanted: int) -> int:
+    """About as many parts as are wanted, of equal length where that is possible: else the last needs its own kernel."""
+    near = range(-(-wanted * 2 // 3), wanted * 3 // 2 + 1)
+    equal = [parts for parts in near if steps % parts == 0]
+    return min(equal, key=lambda parts: max(parts / wanted, wanted / parts), default=wanted)
 
 
 def _has_windows(kernel: ContractKernel) -> bool:

@@ -190,7 +190,7 @@ def emit_image(
     target: Target,
     expr: Expr,
     symbols: Sequence[Symbol],
-    strides: Sequence[int],
+    strides: Sequence[Dim],
     batch: Sequence[Axis],
 ) -> ir.Function:
     """(args, batch..., to, (start, size) of each symbol...): evaluate `expr` at all of them, lanes along the last."""
@@ -204,7 +204,7 @@ def emit_image(
         for i, (symbol, stride) in enumerate(zip(symbols[:-1], strides, strict=False)):
             u = loops.enter_context(ints.loop(i64(0), part[f"size{i}"]))
             ints.symbols[symbol.name] = ints.add(part[f"start{i}"], u)
-            to = part.b.gep(to, [ints.mul(u, i64(stride))], source_etype=element)
+            to = part.b.gep(to, [ints.mul(u, ints.dim(stride))], source_etype=element)
         last = len(symbols) - 1
         if last > 1:
             _prefetch_line(part, expr, symbols, part[f"size{last}"])

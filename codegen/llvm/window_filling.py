@@ -13,6 +13,7 @@ from tjit.codegen.llvm.contract_sides import Emission, Range
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.packing import PACK, Packing, emit_packing
 from tjit.codegen.llvm.plain import plain_function
+from tjit.codegen.llvm.shared_parts import copied_image, stored_sums
 from tjit.codegen.llvm.vectors import I32, I64, PTR, declare, i64, stack
 from tjit.codegen.llvm.window_map import ImageAxis
 from tjit.codegen.llvm.window_packing import TapsPacking, emit_taps_packing, taps_near
@@ -37,6 +38,7 @@ class Filling:
         pointers = load_arguments(self.b, self.ints, args, self.kernel)
         self.shared = Emission(self.kernel, plan.target, module, self.b, self.ints, args, pointers)
         self.packed = stack(self.b, I64)
+        self.copied, self.stored = copied_image(self.kernel, self.windows), stored_sums(self.kernel)
         self._place_scratch(self.b.load(self.b.gep(args, [i64(2)], source_etype=PTR), typ=PTR))
 
     def _place_scratch(self, scratch: ir.Value) -> None:
@@ -54,6 +56,9 @@ class Filling:
             self._copy_planes(self.plan.planes, m, places)
             return
         e, plan = self.shared, self.plan
+        if self.copied is not None:
+            self.copied.call(e, self.windows, plan.strides, self.image, places)
+            return
         fill = e.parts.get("image")
         if fill is None:
             symbols = tuple(axis.symbol for axis in self.windows.axes)

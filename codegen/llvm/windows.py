@@ -8,6 +8,9 @@ changes no bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import llvmlite.ir as ir
 
 from tjit.codegen.llvm.contract_lanes import emit_call_for, emit_epilogue
@@ -183,12 +186,16 @@ class _Windows(Filling):
     def _call_for_results(self, m: Range, n: list[Range], digits: list[ir.Value]) -> None:
         """Ask for the memory of a tile's results while its sums are made."""
         e = self.shared
+        columns, values = self._columns(n, digits)
+        where = [m.start, m.size, columns.start, columns.size]
+        if self.stored is not None:
+            with self._batch_bound(values):
+                self.stored.call_for(e, where)
+            return
         function = e.parts.get("stores")
         if function is None:
             function = e.parts["stores"] = emit_call_for(e.module, self.kernel, self.plan.target)
-        columns, values = self._columns(n, digits)
-        arguments = [e.args, *self._batch_at(values), m.start, m.size, columns.start, columns.size]
-        self.b.call(function, arguments)
+        self.b.call(function, [e.args, *self._batch_at(values), *where])
 
     def _columns(self, n: list[Range], digits: list[ir.Value]) -> tuple[Range, list[ir.Value]]:
         """The positions of a tile, and the values of n's digits at its first."""
@@ -215,7 +222,20 @@ class _Windows(Filling):
             self.b.call(self._turn(), [sums, self.turned])
             sums, apart = self.turned, 0
         where = [sums, stride, m.start, m.size, columns.start, line, lines, i64(apart)]
-        self.b.call(self._epilogue(), [e.args, *self._batch_at(values), *where])
+        if self.stored is not None and self.stored.dtype is not None:
+            with self._batch_bound(values):
+                self.stored.run_epilogue(e, where)
+        else:
+            self.b.call(self._epilogue(), [e.args, *self._batch_at(values), *where])
+
+    @contextmanager
+    def _batch_bound(self, values: list[ir.Value]) -> Iterator[None]:
+        """The kernel's batch axes stand for what they are at a tile."""
+        before = dict(self.ints.symbols)
+        names = [x.symbol.name for x in self.kernel.batch]
+        self.ints.symbols |= zip(names, self._batch_at(values), strict=True)
+        yield
+        self.ints.symbols = before
 
     def _batch_at(self, values: list[ir.Value]) -> list[ir.Value]:
         """The kernel's batch axes, where the last digits of n are some of them."""
