@@ -41,10 +41,11 @@ def fuse(storage: Storage, mark: str = "", *, wide: bool = False) -> Program:
     """
     program = Program(storage.graph, storage.overwrites, mark, wide=wide)
     program.stored, program.blank = storage.stored, storage.blank
+    spread = _read_at_several_places(program.graph) | _repeated(program)
     while True:
         make_items(program)
         _merge_groups(program)
-        more = _recomputed_at_a_loss(program)
+        more = _recomputed_at_a_loss(program, spread)
         if not more:
             return program
         program = program.again(more)
@@ -58,7 +59,9 @@ def _merge_groups(program: Program) -> None:
     for number, item in enumerate(program.items):
         kind = {"update": "store", "scan": "reduce"}.get(item.kind, item.kind)
         axis, reads = {s: s for s in item.symbols}, {read.value for read in item.reads}
-        group = Group([item], list(item.parallel), kind, axis, _weight(item), reads)
+        updates = [item] if item.kind == "update" else []
+        extents = dict(zip(item.symbols, item.domain, strict=True))
+        group = Group([item], list(item.parallel), kind, axis, _weight(item), reads, updates, extents)
         group_order.add(group, number, _depends_on(program, group))
         program.group_of[item] = group
         for read in item.reads:
@@ -173,17 +176,13 @@ def _steps(d: Dim, group: Group) -> tuple[dict[int, Symbol], Dim] | None:
     return found, rest
 
 
-def _extents(group: Group) -> dict[Symbol, Dim]:
-    return {group.axis[s]: d for item in group.items for s, d in zip(item.symbols, item.domain, strict=True)}
-
-
 def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) -> None:
     """Merge gb into ga if that is right, given gb's symbol to ga's symbol."""
     if _overwrites(program, ga, gb) or _overwrites(program, gb, ga):
         return
     if gb.kind == "contract" or (ga.kind == "contract" and gb.kind != "store"):
         return
-    ea, eb = _extents(ga), _extents(gb)
+    ea, eb = ga.extents, gb.extents
     if any(ea[a] != eb[b] for b, a in pairs.items()):
         return
     parallel = _common_parallel(ga, gb, pairs, ea, eb)
@@ -200,6 +199,8 @@ def _merge(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, Symbol]) 
     ga.items.extend(gb.items)
     ga.nodes += gb.nodes
     ga.reads |= gb.reads
+    ga.updates += gb.updates
+    ga.extents.update((pairs.get(own, own), d) for own, d in eb.items())
     ga.parallel = parallel
     if gb.kind == "reduce":
         ga.kind = "reduce"
@@ -212,15 +213,15 @@ def _overwrites(program: Program, ga: Group, gb: Group) -> bool:
 
     A reduction may be of the same kernel: it ends before the points that wait for it are written.
     """
-    updates = [i for i in ga.items if i.kind == "update"]
+    updates = ga.updates
     return any(
-        e in gb.items and (e.kind != "reduce" or e.value is i.node.operands[0]) and not _write_apart(program, i, e)
+        program.group_of.get(e) is gb and (e.kind != "reduce" or e.value is i.node.operands[0]) and not _write_apart(program, i, e)
         for i in updates
         for e in program.after[i]
     ) or any(
-        e.kind == "update" and program.root(e.value) is program.root(i.value) and not _write_apart(program, i, e)
+        program.root(e.value) is program.root(i.value) and not _write_apart(program, i, e)
         for i in updates
-        for e in gb.items
+        for e in gb.updates
     )
 
 
@@ -240,7 +241,9 @@ def _too_serial(program: Program, ga: Group, gb: Group, parallel: list[Symbol], 
     if not isinstance(points, int) or points >= _FEW_POINTS or not any(i.kind == "reduce" for i in ga.items):
         return False
     waits = any(
-        program.item_of.get(read.value) in ga.items and program.item_of[read.value].kind == "reduce"
+        (made := program.item_of.get(read.value)) is not None
+        and made.kind == "reduce"
+        and program.group_of.get(made) is ga
         for item in gb.items
         for read in item.reads
     )
@@ -277,7 +280,7 @@ def _reads_line_up(program: Program, ga: Group, gb: Group, pairs: dict[Symbol, S
         for item in reader.items:
             for read in item.reads:
                 producer = program.item_of.get(read.value)
-                if producer is None or producer not in maker.items:
+                if producer is None or program.group_of.get(producer) is not maker:
                     continue
                 if producer.kind == "update":
                     return False
@@ -337,9 +340,12 @@ def _in_order(program: Program) -> list[Group]:
 # -- recompute or store ------------------------------------------------------------------------------------------------
 
 
-def _recomputed_at_a_loss(program: Program) -> set[Value]:
-    """Values needed in several kernels, or at several places of one, that are dearer to compute again than to load."""
-    spread = _read_at_several_places(program.graph) | _repeated(program)
+def _recomputed_at_a_loss(program: Program, spread: set[Value]) -> set[Value]:
+    """Values needed in several kernels, or at several places of one, that are dearer to compute again than to load.
+
+    Args:
+        spread: those needed at several places of one.
+    """
     users: dict[Node, set[int]] = {}
     for item in program.items:
         for node in item.inlined:
@@ -367,10 +373,11 @@ _Range = tuple[Dim, Dim, int]  # start, stop, step
 
 def _read_at_several_places(graph: Graph) -> set[Value]:
     """Values of which one element is needed at several places, as in a stencil: by slices or windows that overlap."""
+    partly = {o for node in graph.nodes if node.op.name in ("slice", "windows") for o in node.operands}
     parts: dict[Value, set[tuple[_Range, ...]]] = {}
-    for node in graph.nodes:
+    for node in graph.nodes if partly else ():
         for operand in node.operands:
-            if isinstance(operand, Value):
+            if isinstance(operand, Value) and operand in partly:
                 parts.setdefault(operand, set()).add(_part_read(node, operand))
     return {v for v, found in parts.items() if any(_overlap(a, b) for a, b in combinations(found, 2))}
 

@@ -114,8 +114,8 @@ class Group:
     """Items of one kernel. `axis` maps every item's symbols to the group's; `parallel` are the group's parallel ones.
 
     A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
-    `nodes` measures its size: an expensive node counts for several. `reads` are the values that its items read.
-    `number`, `needs` and `users` place it among the others (codegen/group_order.py).
+    `nodes` measures its size: an expensive node counts for several. `reads` are the values that its items read,
+    `updates` those of its items that are updates, `extents` those of its symbols. `number`, `needs` and `users` place it among the others (codegen/group_order.py).
     """
 
     items: list[Item]
@@ -124,6 +124,8 @@ class Group:
     axis: dict[Symbol, Symbol] = field(default_factory=dict)
     nodes: int = 0
     reads: set[Value] = field(default_factory=set)
+    updates: list[Item] = field(default_factory=list)
+    extents: dict[Symbol, Dim] = field(default_factory=dict)
     number: int = 0
     needs: dict[Group, None] = field(default_factory=dict)
     users: dict[Group, None] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -172,22 +173,30 @@ def _reshape_infer(x: TensorType, shape: tuple[Dim, ...]) -> TensorType:
 def _reshape_index(index: Index, x: TensorType, shape: tuple[Dim, ...]) -> Index:
     """Dims are matched in groups of equal extent; within a group the linear position is split again."""
     result: list[Dim] = []
+    for here, there in _equal_groups(shape, x.shape):
+        result.extend(_split(_linear(index[here], shape[here]), x.shape[there]))
+    return tuple(result)
+
+
+@lru_cache(maxsize=1024)  # a program reshapes between few shapes, at many indices
+def _equal_groups(a: tuple[Dim, ...], b: tuple[Dim, ...]) -> tuple[tuple[slice, slice], ...]:
+    """The smallest ranges of two shapes with equally many elements in one and the other, in order."""
+    found: list[tuple[slice, slice]] = []
     i = j = 0
-    while i < len(shape) or j < x.ndim:
-        # smallest groups shape[i:ni] and x.shape[j:nj] of equal extent
+    while i < len(a) or j < len(b):
         ni, nj = i + 1, j + 1
-        here, there = product(shape[i:ni]), product(x.shape[j:nj])
-        while here != there and not (ni >= len(shape) and nj >= x.ndim):
-            if nj >= x.ndim or (ni < len(shape) and _smaller(here, there)):
+        here, there = product(a[i:ni]), product(b[j:nj])
+        while here != there and not (ni >= len(a) and nj >= len(b)):
+            if nj >= len(b) or (ni < len(a) and _smaller(here, there)):
                 ni += 1
             else:
                 nj += 1
-            here, there = product(shape[i:ni]), product(x.shape[j:nj])
+            here, there = product(a[i:ni]), product(b[j:nj])
         if here != there:
-            ni, nj = len(shape), x.ndim
-        result.extend(_split(_linear(index[i:ni], shape[i:ni]), x.shape[j:nj]))
+            ni, nj = len(a), len(b)
+        found.append((slice(i, ni), slice(j, nj)))
         i, j = ni, nj
-    return tuple(result)
+    return tuple(found)
 
 
 def _smaller(a: Dim, b: Dim) -> bool:
