@@ -50,10 +50,13 @@ def modules_of(number: int, target: Target) -> list[Printed]:
     program, inputs = PROGRAMS[number]
     plan = tjit.compile(program).lower(*inputs).schedule()
     modules = [unit.emit() for unit in _all_units(plan, target) if not unit.scalar]
-    for module in modules:
-        module.triple = target.triple
-    printed = map(print_module, modules)
+    printed = [print_with_target(module, target) for module in modules]
     return [each for each in printed if each.is_functions and not each.is_plain]
+
+
+def print_with_target(module: ir.Module, target: Target) -> Printed:
+    module.triple = target.triple
+    return print_module(module)
 
 
 def pieces(modules: Sequence[Printed], target: Target) -> list[bytes] | None:
@@ -120,6 +123,30 @@ def test_modules_with_data_of_their_own_are_compiled_alone() -> None:
             2,
             3,
         ]
+
+
+def test_constants_that_llvm_no_longer_reads_are_left_out() -> None:
+    """Of lanes 0, 1, 0, 1, ... LLVM reads a few, and leaves all sixteen in the object too."""
+
+    def alternating(name: str) -> ir.Module:
+        element = ir.IntType(32)
+        kind = ir.VectorType(element, 16)
+        module = ir.Module(name, context=ir.Context())
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.PointerType()] * 2), name)
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        x, y = function.args
+        b.store(b.sub(ir.Constant(kind, [element(i % 2) for i in range(16)]), b.load(x, typ=kind)), y, align=4)
+        b.ret_void()
+        return module
+
+    target = named_target("x86-64-v4")
+    alone = [pieces([print_with_target(alternating(name), target)], target) for name in "fg"]
+    together = pieces([print_with_target(alternating(name), target) for name in "fg"], target)
+
+    assert together is not None
+    assert [[data] for data in together] == alone
+    read = ElfObject(together[0])
+    assert sum(s.size for s in read.sections if s.name == ".rodata") <= 16
 
 
 def test_the_module_that_llvm_refuses_is_the_one_that_fails() -> None:

@@ -7,7 +7,7 @@ one by one, and what they are linked to does not depend on which were compiled t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 
 from tjit.codegen.llvm.elf import (
@@ -30,6 +30,7 @@ __all__ = ["join", "take_apart"]
 
 _VECTOR = 64  # bytes of the largest: constants of that size have a section without entries
 _X86_64, _AARCH64 = 62, 183  # ELF's numbers
+_ADD_LOW = 277  # R_AARCH64_ADD_ABS_LO12_NC: the rest of an address goes into a register
 
 
 def join(modules: Sequence[Printed]) -> str:
@@ -55,15 +56,13 @@ def take_apart(data: bytes, count: int) -> list[bytes] | None:
     codes = {section.name: i for i, section in enumerate(sections) if section.flags & SHF_EXECINSTR}
     tables = {section.info: section for section in sections if section.type == SHT_RELA}
     found: list[bytes] = []
-    used: set[tuple[int, int]] = set()
     for i in range(count):
         code = codes[f".text.{i}"]
         piece = _Piece(joined, code)
         if code in tables and not piece.relocate(tables[code]):
             return None
-        used.update(piece.constants)
         found.append(piece.object())
-    return found if used.issuperset(_vectors(sections)) else None
+    return found
 
 
 def _is_known(section: Section) -> bool:
@@ -75,11 +74,10 @@ def _is_known(section: Section) -> bool:
     return section.name.startswith((".text", ".eh_frame")) or section.flags == SHF_ALLOC or section.entry > 0
 
 
-def _vectors(sections: Sequence[Section]) -> Iterator[tuple[int, int]]:
-    """Where the constants start that lie in no section of entries, if each is at most a vector, and one in each."""
-    for i, section in enumerate(sections):
-        if section.name == ".rodata":
-            yield from ((i, at) for at in range(0, section.size, _VECTOR))
+def _is_lea(code: memoryview | bytes, offset: int) -> bool:
+    """Whether the instruction of x86-64 whose address is at `offset` gives that address: `lea register, [rip + x]`."""
+    rex, operation, operand = code[offset - 3 : offset] if offset >= 3 else bytes(3)
+    return rex & 0xF8 == 0x48 and operation == 0x8D and operand & 0xC7 == 0x05
 
 
 @dataclass
@@ -104,11 +102,20 @@ class _Piece:
                 self.relocations.append((offset, kind, symbol.name, addend))
                 continue
             at = self._constant_at(symbol, addend)
-            if at is None:
+            if at is None or self._is_table(offset, kind):
                 return False
             start = self._place(symbol.section, at)
             self.relocations.append((offset, kind, None, start + symbol.value + addend - at))
         return True
+
+    def _is_table(self, offset: int, kind: int) -> bool:
+        """Whether code takes a constant's address, behind which it may read more; else it reads a vector at most.
+
+        Not all constants are read: LLVM leaves those in the object for which it has found smaller ones.
+        """
+        if self.joined.machine != _X86_64:
+            return kind == _ADD_LOW
+        return _is_lea(self.joined.sections[self.code].data, offset)
 
     def _constant_at(self, symbol: Symbol, addend: int) -> int | None:
         """Where the constant starts that a relocation means."""
