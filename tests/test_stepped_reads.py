@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from page_edges import after_edge
+from page_edges import after_edge, at_edge
 
 import tjit
 from tjit.codegen.llvm.positions import Lanes
@@ -106,3 +106,41 @@ def test_rows_are_read_backwards_from_the_first_element_of_memory_on(dtype, widt
 
     np.testing.assert_array_equal(found[0].numpy(), x[:, ::-1])
     np.testing.assert_array_equal(found[1].numpy(), x[:, width // 2 :: -1])
+
+
+@pytest.mark.parametrize("width", [1, 7, 16, 28, 33, 100, 257])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_loads_that_take_turns(width, dtype, rng):
+    kind = np.dtype(dtype)
+    pairs = (rng.standard_normal((3, 4, 2 * width)) * 50).astype(kind)
+    pixels = (rng.standard_normal((5, width, 3)) * 9).astype(kind)
+
+    @tjit.compile(dynamic=False)
+    def mixed(x, y):
+        even, odd = x[..., ::2], x[..., 1::2]
+        return even * 3 - odd, odd, y[..., 0] * 2 + y[..., 1] * 3 + y[..., 2], y[..., 2] - y[..., 0]
+
+    found = mixed(pairs, pixels)
+
+    two, three = kind.type(2), kind.type(3)
+    even, odd = pairs[..., ::2], pairs[..., 1::2]
+    red, green, blue = (pixels[..., n] for n in range(3))
+    expected = (even * three - odd, odd, red * two + green * three + blue, blue - red)
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4 if kind.kind == "f" else 0)
+
+
+def test_loads_that_take_turns_load_a_vector_once():
+    text = tjit.compile(lambda x: x[::2] * x[1::2], dynamic=False).lower(tjit.rand(1 << 12)).text("llvm")
+
+    assert text.count("= load <") == 2 * text.count("  store <") > 0
+
+
+@pytest.mark.parametrize("edge", [after_edge, at_edge])
+@pytest.mark.parametrize("shape", [(74,), (5, 34), (3, 3, 10)])
+def test_turns_end_with_the_buffer(edge, shape):
+    x = edge(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+
+    found = tjit.compile(lambda x: x[..., ::2] + x[..., 1::2], dynamic=False)(x)
+
+    np.testing.assert_array_equal(found, x[..., ::2] + x[..., 1::2])

@@ -33,12 +33,16 @@ def store_at(b: ir.IRBuilder, value: ir.Value, at: ir.Value, align: int, *, past
 
 
 class Access(NamedTuple):
-    """An element for each lane, `offset` elements beyond `pointer`, of `size` bytes."""
+    """An element for each lane, `offset` elements beyond `pointer`, of `size` bytes.
+
+    `turns`: how far from it those lie, its own included, that loads read which take turns with it (`interleaved`).
+    """
 
     pointer: ir.Value
     offset: Dim
     element: ir.Type
     size: int
+    turns: tuple[int, ...] = (0,)
 
 
 class Accesses:
@@ -47,6 +51,9 @@ class Accesses:
     Args:
         positions: the index expressions in every lane.
         pointers: of buffers, by name; the dummy's is added.
+
+    Attributes:
+        windows: whole vectors that loads which take turns pick from, by pointer and offset.
     """
 
     def __init__(self, target: Target, positions: Positions, pointers: dict[str, ir.Value]) -> None:
@@ -56,6 +63,7 @@ class Accesses:
         self.ints = positions.ints
         self.positions = positions
         self.pointers = pointers
+        self.windows: dict[tuple[ir.Value, Dim], ir.Value] = {}
         self._axes = positions.lanes.symbols
 
     def load(self, access: Access, valid: ir.Value | None, sure: ir.Value | None) -> ir.Value:
@@ -65,7 +73,7 @@ class Accesses:
             valid: i1 (vector): lanes that may touch memory; None: all.
             sure: i1: whether any lane may; None: yes.
         """
-        _, offset, element, size = access
+        _, offset, element, size, _ = access
         width, lane = self.lanes.width, self.lanes.symbol
         k = 0 if lane is None else coefficient(offset, lane)
         mask = both(self.b, valid, self.lanes.mask)
@@ -81,10 +89,10 @@ class Accesses:
                 return self._load_masked(at, element, step, size, mask)
             if step == 1:
                 return self.b.load(at, typ=ir.VectorType(element, width), align=size)
-            return self._load_near(at, step, element, size)
+            return self._load_near(access, at, step)
         mask = self.in_each(mask, sure)
         if step == -1 and mask is None:
-            return self._load_near(self.address(access), step, element, size)
+            return self._load_near(access, self.address(access), step)
         if step == -1 and self.target.masks:
             return self._load_backwards(self.address(access), element, size, mask)
         return self.load_each(self._places(access), element, self.in_each(valid, sure))
@@ -105,17 +113,18 @@ class Accesses:
         loaded = masked_load(b, self._moved(last, 1 - width, element), b.shuffle_vector(mask, mask, turned), kind, size)
         return b.shuffle_vector(loaded, poison(kind), turned)
 
-    def _load_near(self, first: ir.Value, k: int, element: ir.Type, size: int) -> ir.Value:
-        """Lanes `k` elements apart, or backwards: picked out of whole vectors that end with the last lane's element."""
-        width = self.lanes.width
-        kind = ir.VectorType(element, width)
-        span = (width - 1) * abs(k) + 1
-        start = 1 - span if k < 0 else 0
+    def _load_near(self, access: Access, first: ir.Value, k: int) -> ir.Value:
+        """Lanes `k` elements apart from `first` on, or backwards.
+
+        They are picked out of whole vectors, the last of which ends with the last element that is read.
+        """
+        width, turns = self.lanes.width, access.turns
+        span = (width - 1) * abs(k) + 1 + turns[-1] - turns[0]
+        start = 1 - span if k < 0 else turns[0]
         places = [start + min(n * width, span - width) for n in range(abs(k))]
-        result = poison(kind)
+        result = poison(ir.VectorType(access.element, width))
         for n, place in enumerate(places):
-            at = self.b.gep(first, [ir.Constant(I64, place)], source_etype=element)
-            loaded = self.b.load(at, typ=kind, align=size)
+            loaded = self._window(access, place, self._moved(first, place, access.element), None)
             inside = [(j * k - place, j * k >= start + n * width) for j in range(width)]
             picked = [width + i if new and 0 <= i < width else j for j, (i, new) in enumerate(inside)]
             result = self.b.shuffle_vector(result, loaded, numbers(tuple(picked)))
@@ -127,7 +136,7 @@ class Accesses:
         Args:
             sure: i1: whether any lane may touch memory; None: yes.
         """
-        _, offset, element, size = access
+        _, offset, element, size, turns = access
         steps, width, mask = self.lanes.steps(offset), self.lanes.width, self.lanes.mask
         assert steps is not None
         kind, at = ir.VectorType(element, width), self.address(access)
@@ -140,7 +149,9 @@ class Accesses:
             at = place(steps[0])
             return self.b.load(at, typ=kind, align=size) if mask is None else masked_load(self.b, at, mask, kind, size)
         wanted = [s for s, on in zip(steps, inside, strict=True) if on]
-        starts = windows(wanted, width)
+        starts = windows([s + t for s in wanted for t in turns], width)
+        if len(starts) > MOST_WINDOWS and len(turns) > 1:
+            return self.load_run(access._replace(turns=(0,)), inside, sure)
         if len(starts) > MOST_WINDOWS or not self.target.masks:
             on = None if all(inside) else numbers(tuple(map(int, inside)), ir.IntType(1))
             return self.load_each(self._places(access), element, self.in_each(on, sure))
@@ -149,21 +160,39 @@ class Accesses:
         result = poison(kind)
         for start in starts:
             places = [s - start if on else -1 for s, on in zip(steps, inside, strict=True)]
-            window = masked_load(self.b, place(start), self._used(places), kind, size)
+            taken = [[s - start + t for t in turns] if on else [] for s, on in zip(steps, inside, strict=True)]
+            window = self._window(access, start, place(start), self._used(taken))
             picked = [width + p if 0 <= p < width else j for j, p in enumerate(places)]
             result = self.b.shuffle_vector(result, window, numbers(tuple(picked)))
         return result
 
-    def _used(self, places: Sequence[int]) -> ir.Value:
-        """Which elements of a vector the active lanes take, given the element of each lane (-1: none).
+    def _window(self, access: Access, place: int, at: ir.Value, mask: ir.Value | None) -> ir.Value:
+        """A whole vector, `place` elements beyond an access: loaded once for all that take turns."""
+        key = access.pointer, access.offset + place
+        found = self.windows.get(key) if len(access.turns) > 1 else None
+        if found is None:
+            kind = ir.VectorType(access.element, self.lanes.width)
+            if mask is None:
+                found = self.b.load(at, typ=kind, align=access.size)
+            else:
+                found = masked_load(self.b, at, mask, kind, access.size)
+            self.windows[key] = found
+        return found
+
+    def _used(self, taken: Sequence[Sequence[int]]) -> ir.Value:
+        """Which elements of a vector are read, given those that are read for each lane.
 
         Active lanes come first, so that an element is used if the first lane that takes it is active.
         """
         width, mask = self.lanes.width, self.lanes.mask
+        first: dict[int, int] = {}
+        for lane, places in enumerate(taken):
+            for place in places:
+                first.setdefault(place, lane)
+        lanes = tuple(first.get(i, width) for i in range(width))
         if mask is None:
-            return numbers(tuple(int(i in places) for i in range(width)), ir.IntType(1))
+            return numbers(tuple(int(lane < width) for lane in lanes), ir.IntType(1))
         off = ir.Constant(ir.VectorType(ir.IntType(1), width), None)
-        lanes = tuple(places.index(i) if i in places else width for i in range(width))
         return self.b.shuffle_vector(mask, off, numbers(lanes))
 
     def load_each(self, places: Iterable[ir.Value], element: ir.Type, valid: ir.Value | None) -> ir.Value:
@@ -220,7 +249,7 @@ class Accesses:
 
     def address(self, access: Access) -> ir.Value:
         """Of lane 0's element; what no lane changes is added apart, so that it can be hoisted."""
-        pointer, offset, element, _ = access
+        pointer, offset, element, *_ = access
         fixed = substitute(offset, {s: 0 for s in symbols(offset) if s in self._axes})
         base = self.b.gep(pointer, [self.ints.dim(fixed)], source_etype=element, inbounds=False)
         if fixed == offset:

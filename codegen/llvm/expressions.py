@@ -11,6 +11,7 @@ from tjit.codegen.kernel import Accumulator, Compute, Const, Expr, Index, Load, 
 from tjit.codegen.llvm.accesses import Access, Accesses, both
 from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.interleaved import Turns
 from tjit.codegen.llvm.lookups import Key, lookup, table_key
 from tjit.codegen.llvm.positions import Lanes, Positions, in_every_lane
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
@@ -46,6 +47,7 @@ class ExprEmitter:
         columns: lanes are parallel points of their own, with a result of each reduction in each lane.
         past_caches: stores that may go past the caches do; their buffers are aligned.
         tables: the registers of tables that lanes pick entries of.
+        turns: the loads that take turns with others.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ExprEmitter:
         self.memory = Accesses(target, self.positions, pointers)
         self.scalar = scalar or (self if lanes.width == 1 else self._uniform())
         self.tables: Mapping[Key, Sequence[ir.Value]] = scalar.tables if scalar is not None else {}
+        self.turns: Turns = scalar.turns if scalar is not None else {}
         self._lane = lanes.symbols
         self._varies: dict[int, bool] = {}
         self._memo: dict[int, Lane] = {}
@@ -94,12 +97,12 @@ class ExprEmitter:
     def scope(self) -> Iterator[None]:
         """What is emitted inside is forgotten at the end: it does not dominate what follows."""
         pair = (self, self.scalar)
-        saved = [(dict(e._memo), dict(e.positions.known), dict(e._bounds)) for e in pair]
+        saved = [(dict(e._memo), dict(e.positions.known), dict(e._bounds), dict(e.memory.windows)) for e in pair]
         try:
             yield
         finally:
             for e, kept in zip(pair, saved, strict=True):
-                e._memo, e.positions.known, e._bounds = kept
+                e._memo, e.positions.known, e._bounds, e.memory.windows = kept
 
     def hoist(self, roots: Iterable[Expr], over: frozenset[Symbol], reduced: bool = False) -> None:
         """Emit here every largest part of the roots that does not depend on the symbols `over`.
@@ -287,7 +290,9 @@ class ExprEmitter:
         buffer = at.buffer
         kind = self.scalars.memory_type(buffer.dtype)
         element = kind.element if isinstance(kind, ir.VectorType) else kind
-        return Access(self.pointers[buffer.name], buffer.offset(at.index), element, buffer.dtype.itemsize)
+        offset = buffer.offset(at.index)
+        turns = self.turns.get((buffer.name, offset), (0,)) if isinstance(at, Load) and not at.conditions else (0,)
+        return Access(self.pointers[buffer.name], offset, element, buffer.dtype.itemsize, turns)
 
     def _conditions(self, conditions: Conditions) -> ir.Value | None:
         """i1 (vector): whether an access is inside; None: it always is."""

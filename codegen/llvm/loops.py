@@ -13,6 +13,7 @@ from tjit.codegen.llvm.builder import Builder
 from tjit.codegen.llvm.expressions import ExprEmitter, scopes
 from tjit.codegen.llvm.first_places import are_looked_for
 from tjit.codegen.llvm.integers import Integers
+from tjit.codegen.llvm.interleaved import Turns, interleaved
 from tjit.codegen.llvm.lane_loop import LaneLoop, backwards, emit_statements, place_in
 from tjit.codegen.llvm.lookups import load_tables
 from tjit.codegen.llvm.loop_plan import plan_loops, takes_rows_together
@@ -235,9 +236,13 @@ class _Loops:
             size *= d
         return stack(self.b, ir.ArrayType(ir.IntType(8), max(64, size)), align=64)
 
+    @property
+    def turns(self) -> Turns:
+        return interleaved(self.loops, self.kernel.vector)
+
     def _emitter(self, lanes: Lanes, reduced: dict) -> ExprEmitter:
         emitter = ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error, reduced=reduced)
-        emitter.tables = self.tables
+        emitter.tables, emitter.turns = self.tables, self.turns
         return emitter
 
     # -- lanes along a loop's axis -------------------------------------------------------------------------------------
@@ -410,7 +415,7 @@ class _Loops:
             scalar=scalar,
             columns=True,
         )
-        emitter.past_caches, emitter.tables = self.past_caches, self.tables
+        emitter.past_caches, emitter.tables, emitter.turns = self.past_caches, self.tables, self.turns
         return emitter
 
     def _column_vectors(self, start: ir.Value, count: int, mask: ir.Value | None, scalar: ExprEmitter) -> None:
