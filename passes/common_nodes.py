@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from tjit.ir.graph import Graph, Node, Operand, Region, Value
-from tjit.ir.printer import print_attr
+from tjit.ir.graph import Graph, Node, Operand, Region, Value, exactly
 from tjit.passes.algebra import COMMUTATIVE
 from tjit.passes.rewrite import Rewriter
 
@@ -57,10 +56,8 @@ class _Merger(Rewriter):
 
 
 def _key(node: Node) -> Hashable:
-    """Equal for nodes that compute the same. Text of attrs tells 0.0 from -0.0, and 1 from True."""
-    operands = [(o.dtype.name, repr(o.value)) if not isinstance(o, Value) else (id(o), "") for o in node.operands]
-    if node.op.name in COMMUTATIVE:
-        operands.sort(key=repr)
-    attrs = sorted((name, print_attr(value)) for name, value in node.attrs.items())
-    types = tuple(value.type for value in node.results)
-    return node.op.name, tuple(operands), tuple(attrs), types
+    """Equal for nodes that compute the same."""
+    operands = [o if isinstance(o, Value) else exactly(o) for o in node.operands]
+    attrs = frozenset([(name, exactly(value)) for name, value in node.attrs.items()])
+    types = tuple([value.type for value in node.results])
+    return node.op.name, (frozenset if node.op.name in COMMUTATIVE else tuple)(operands), attrs, types

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
-from tjit.ir.graph import Graph, Literal, Node, Operand
+from tjit.capture.trace import inline
+from tjit.ir.dims import DimExpr
+from tjit.ir.graph import Graph, GraphBuilder, Literal, Node, Operand, Value, exactly
 from tjit.passes.claims import is_claimed
 from tjit.passes.known import make_full
 from tjit.passes.rewrite import Rewriter, rewrite
@@ -74,13 +77,64 @@ def decompose_claimed(graph: Graph) -> Graph:
 
 
 def _expand(graph: Graph, is_kept: Callable[[Node], bool]) -> Graph:
+    known: dict[Hashable, _Parts] = {}
+
     def expand(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
         if node.op.decompose is None or is_kept(node):
             return None
-        found = rewriter.trace(node, node.op.decompose, node.operands, **node.attrs)
+        parts = _parts(node, known)
+        found = rewriter.insert(parts.nodes, parts.results, node)
         return tuple(
             make_full(rewriter, new, old.type, node)[0] if isinstance(new, Literal) else new
             for new, old in zip(found, node.results, strict=True)
         )
 
     return rewrite(graph, expand)
+
+
+class _Parts(NamedTuple):
+    """What a composite is made of, given its operands."""
+
+    operands: Sequence[Operand]
+    nodes: Sequence[Node]
+    results: Sequence[Operand]
+
+    def of(self, operands: Sequence[Operand]) -> _Parts:
+        """The same of other operands, of the same types."""
+        stands_for: dict[Operand, Operand] = dict(zip(self.operands, operands, strict=True))
+        nodes: list[Node] = []
+        for node in self.nodes:
+            results = [Value(value.type, value.name) for value in node.results]
+            nodes.append(Node(node.op, [stands_for.get(o, o) for o in node.operands], node.attrs, results))
+            stands_for.update(zip(node.results, results, strict=True))
+        return _Parts(operands, nodes, [stands_for.get(o, o) for o in self.results])
+
+
+def _parts(node: Node, known: dict[Hashable, _Parts]) -> _Parts:
+    """The parts of a composite: traced, or as those of one that is `known` and alike, as in each layer of a network."""
+    key = _key(node)
+    found = None if key is None else known.get(key)
+    if found is not None:
+        return found.of(node.operands)
+    assert node.op.decompose is not None
+    scratch = GraphBuilder(node.op.name)
+    results = inline(scratch, node.op.decompose, node.operands, dict(node.attrs), node.location)
+    parts = _Parts(node.operands, scratch.nodes, results)
+    if key is not None and not any(new.regions or not new.results for new in scratch.nodes):  # which name symbols
+        known[key] = parts
+    return parts
+
+
+def _key(node: Node) -> Hashable | None:
+    """Equal for composites that trace alike; None where sizes are not numbers: equal dims may differ in bounds."""
+    types = [o.type for o in node.operands if isinstance(o, Value)]
+    attrs = tuple(node.attrs.items())
+    if any(_has_symbols(x) for x in (attrs, *(t.shape for t in types))):
+        return None
+    first: dict[Operand, int] = {}
+    operands = [first.setdefault(o, n) if isinstance(o, Value) else exactly(o) for n, o in enumerate(node.operands)]
+    return node.op, tuple(operands), tuple(types), exactly(attrs)
+
+
+def _has_symbols(x: object) -> bool:
+    return any(map(_has_symbols, x)) if isinstance(x, tuple) else isinstance(x, DimExpr)

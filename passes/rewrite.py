@@ -98,8 +98,12 @@ class Rewriter:
         """
         scratch = GraphBuilder(node.op.name)
         results = inline(scratch, fn, operands, attrs, node.location)
-        for new in scratch.nodes:
-            new.location = node.location
+        return self.insert(scratch.nodes, results, node)
+
+    def insert(self, nodes: Sequence[Node], results: Iterable[Operand], old: Node) -> tuple[Operand, ...]:
+        """Append `nodes` in place of `old`, each visited like those of the old graph; what stands for `results`."""
+        for new in nodes:
+            new.location = old.location
             self.step(new)
         return self.mapped(results)
 

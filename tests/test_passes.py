@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tjit
-from tjit.capture.trace import trace_graph
+from tjit.capture.trace import inline, trace_graph
 from tjit.dtypes import DTYPES, DType, bool_, f32, f64, i64
 from tjit.errors import VerifyError
-from tjit.ir.dims import Symbol
+from tjit.ir.dims import Symbol, lower_bound
 from tjit.ir.evaluate import evaluate
 from tjit.ir.graph import Graph, GraphBuilder, Literal, Value
 from tjit.ir.op import OPS
@@ -27,7 +27,7 @@ from tjit.ir.types import TensorType
 from tjit.ir.verify import verify
 from tjit.location import Location
 from tjit.ops.elementwise import add, mul
-from tjit.passes import rules
+from tjit.passes import decomposition, rules
 from tjit.passes.algebra import simplify_algebra
 from tjit.passes.claims import is_claimed
 from tjit.passes.common_nodes import merge_common_nodes
@@ -39,7 +39,7 @@ from tjit.passes.pipeline import DEFAULT, UNCLAIMED, PassRun, run_passes
 from tjit.passes.rules import RULES, Rule
 
 PASSES = sorted({*DEFAULT, *UNCLAIMED}, key=lambda one: one.__name__)
-HERE = Location("model.py", 3)
+HERE, THERE = Location("model.py", 3), Location("model.py", 4)
 
 
 def _example(run_pass, word: str) -> str:
@@ -512,6 +512,63 @@ def test_a_decomposition_has_the_value_and_the_location_of_its_composite(op):
             assert {n.location for n in after.nodes} <= {HERE}
             for found, wanted in zip(evaluate(after, arrays), evaluate(graph, arrays), strict=True):
                 np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("op", COMPOSITES, ids=lambda op: op.name)
+def test_composites_that_are_alike_have_the_same_parts_of_other_operands(op):
+    for sample in op.samples:
+        once, arrays = _call(op, sample)
+        g = GraphBuilder("f")
+        calls = [g.add(op, [g.input(v.type) for v in once.inputs], sample.attrs, location=at) for at in (HERE, THERE)]
+        after = decompose(g.finish([*calls[0], *calls[1]]))
+
+        verify(after)
+        alone = decompose(once)
+        lines = [node.location for node in after.nodes]
+        assert lines == [HERE] * len(alone.nodes) + [THERE] * len(alone.nodes)
+        other = [np.flip(a).copy() for a in arrays]
+        wanted = [*evaluate(alone, arrays), *evaluate(alone, other)]
+        for ours, theirs in zip(evaluate(after, [*arrays, *other]), wanted, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "traced"),
+    [
+        ("matmul(%x, %y)", "matmul(%y, %x)", 1),
+        ("matmul(%x, %x)", "matmul(%y, %y)", 1),
+        ("matmul(%x, %x)", "matmul(%x, %y)", 2),
+        ("linear(%x, %y)", "linear(%y, %x)", 1),
+        ("matmul(%x, %x)", "linear(%x, %x)", 2),
+    ],
+)
+def test_composites_are_traced_once_for_operands_alike(first, second, traced, monkeypatch):
+    calls = []
+    monkeypatch.setattr(decomposition, "inline", lambda *args: calls.append(args) or inline(*args))
+    graph = _graph(f"""
+        graph f(%x: f32[4, 4], %y: f32[4, 4]) -> f32[4, 4], f32[4, 4] {{
+          %0: f32[4, 4] = {first}
+          %1: f32[4, 4] = {second}
+          return %0, %1
+        }}""")
+
+    after = decompose(graph)
+
+    assert len(calls) == traced
+    x, y = np.arange(16, dtype=np.float32).reshape(4, 4), np.ones((4, 4), np.float32)
+    for ours, theirs in zip(evaluate(after, [x, y]), evaluate(graph, [x, y]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_composites_of_symbolic_sizes_are_traced_each():
+    n, same = Symbol("N", 1), Symbol("N", 5)  # equal, and yet more is known of the second
+    g = GraphBuilder("f")
+    calls = [g.add(OPS["matmul"], [g.input(TensorType(f32, (s.dim, s.dim)))] * 2) for s in (n, same)]
+
+    after = decompose(g.finish([*calls[0], *calls[1]]))
+
+    shapes = [node.result.type.shape[0] for node in after.nodes]
+    assert [lower_bound(d) for d in shapes] == [1] * (len(shapes) // 2) + [5] * (len(shapes) // 2)
 
 
 def test_a_claimed_composite_stays():

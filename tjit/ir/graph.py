@@ -15,7 +15,7 @@ where `%2 to %w` says that the second output is written back to the buffer of th
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from types import MappingProxyType
@@ -31,7 +31,7 @@ from tjit.ir.types import TensorType
 from tjit.location import Location
 from tjit.quiet import quietly
 
-__all__ = ["TAPE", "Graph", "GraphBuilder", "Literal", "Node", "Operand", "Region", "Value", "infer_types"]
+__all__ = ["TAPE", "Graph", "GraphBuilder", "Literal", "Node", "Operand", "Region", "Value", "exactly", "infer_types"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,15 @@ def _rounded(value: bool | int | float, dtype: DType) -> bool | int | float:
         low = -(1 << dtype.bits - 1) if dtype.is_signed else 0
         return (int(value) - low) % (1 << dtype.bits) + low
     return quietly(np.asarray(value).astype, dtype.numpy).item()
+
+
+def exactly(x: Any) -> Hashable:
+    """An attr or a literal such that only what is the same is equal: 0.0 and -0.0, 1 and True and 1.0 are not."""
+    if isinstance(x, float):
+        return type(x), x.hex()
+    if type(x) is tuple:
+        return tuple(map(exactly, x))
+    return (x.dtype, exactly(x.value)) if isinstance(x, Literal) else (type(x), x)
 
 
 TAPE = "tape"  # the name of values that have what a loop's gradient keeps of each trip
