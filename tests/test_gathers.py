@@ -197,3 +197,30 @@ def test_lines_whose_indices_one_kernel_checks_are_all_named():
         tjit.compile(added)(tjit.ones(4, 3), tjit.ones(4, 3), tjit.tensor([1, 3]))
 
     assert "a = x[i]" in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.float16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_elements_picked_from_afar_are_numpys(rng, dim, dtype):
+    x = rng.integers(0, 200, (1201, 501)).astype(dtype)
+    i = rng.integers(0, x.shape[dim], (301, 501) if dim == 0 else (1201, 103))
+    flat = rng.integers(-x.size, x.size, 1003)
+    fn = tjit.compile(lambda x, i, j: (tjit.gather(x, dim, i), x.reshape(-1)[j], x[i % 7, i % 5] if dim else x[i]))
+
+    found = fn(*map(tjit.from_numpy, (x, i, flat)))
+
+    expected = np.take_along_axis(x, i, dim), x.ravel()[flat], x[i % 7, i % 5] if dim else x[i]
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(got.numpy(), wanted)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4, 1000, 1002])
+@pytest.mark.parametrize("wrong", [-1, 300_000])
+def test_an_index_out_of_range_among_those_from_afar_is_reported(rng, place, wrong):
+    x, i = tjit.from_numpy(rng.standard_normal((300_000, 1), np.float32)), np.zeros((1003, 1), np.int64)
+    fn = tjit.compile(lambda x, i: tjit.gather(x, 0, i))
+    fn(x, tjit.from_numpy(i))
+    i[place] = wrong
+
+    with pytest.raises(IndexError, match="index out of range"):
+        fn(x, tjit.from_numpy(i))

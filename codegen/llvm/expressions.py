@@ -318,9 +318,16 @@ class ExprEmitter:
         if outside is None:
             return self.scalars.cast(index, int64).value
         active = both(self.b, valid, self.lanes.mask)
-        self._report(outside if active is None else self.b.and_(outside, active))
-        inside = self.b.select(outside, self.scalars.constant(0, index.dtype).value, index.value)
-        return self.scalars.cast(Lane(inside, index.dtype), int64).value
+        failed = outside if active is None else self.b.and_(outside, active)
+        zero = self.scalars.constant(0, index.dtype).value
+        reported = self._report(failed)
+        if failed is outside and reported is not None and self.lanes.width == 1:
+            checked = self.b.phi(zero.type)
+            checked.add_incoming(index.value, reported[0])
+            checked.add_incoming(zero, reported[1])
+        else:
+            checked = self.b.select(outside, zero, index.value)
+        return self.scalars.cast(Lane(checked, index.dtype), int64).value
 
     def _outside(self, index: Lane, extent: Dim) -> ir.Value | None:
         """i1 (vector): whether an index is not in [0, extent); None: none is."""
@@ -336,11 +343,15 @@ class ExprEmitter:
         # negative ones too: extents are not negative
         return self.b.icmp_unsigned(">=", self.scalars.cast(index, int64).value, n)
 
-    def _report(self, failed: ir.Value) -> None:
+    def _report(self, failed: ir.Value) -> tuple[ir.Block, ir.Block] | None:
+        """Note a failure; the blocks that one comes from without it and with it, None where failures are not noted."""
         if self.error is None:
-            return
+            return None
+        before = self.b.block
         with self.b.if_then(any_lane(self.b, failed), likely=False):
             self.b.store(ir.Constant(I32, 1), self.error)
+            inside = self.b.block
+        return before, inside
 
     def store(self, store: Store) -> None:
         """Write the active lanes."""

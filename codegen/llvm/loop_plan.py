@@ -7,7 +7,21 @@ from functools import cached_property, lru_cache
 
 from tjit.codegen.axes import expressions
 from tjit.codegen.grids import GridAxis, whole_pieces
-from tjit.codegen.kernel import Axis, Compute, Expr, Index, Load, Loop, LoopKernel, Reduce, Scan, varies, walk
+from tjit.codegen.kernel import (
+    Axis,
+    Compute,
+    Expr,
+    Index,
+    Load,
+    Loop,
+    LoopKernel,
+    Reduce,
+    Scan,
+    Statement,
+    Store,
+    varies,
+    walk,
+)
 from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.first_places import are_looked_for
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
@@ -20,7 +34,7 @@ from tjit.codegen.run_on import RunOn, run_on
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType
 from tjit.dtypes import i64 as int64
-from tjit.ir.dims import Dim, coefficient, product, symbols
+from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
 __all__ = ["LoopPlan", "plan_loops", "takes_rows_together"]
 
@@ -31,6 +45,9 @@ _MANY = 256  # points: of as many, those along the lanes' axis need not be cut
 _SMALL = 8  # times smaller than a block has to be
 _FEW = 1 << 11  # columns: what a mask costs in a thousand calls is less than compiling a second body
 _FEW_POINTS = 1 << 16  # the same, of the columns' rows
+_NEAR_BYTES = 1 << 19  # what indices pick from: the second-level cache keeps it
+_SMALL_BYTES = 4  # of an element
+_LANES_APART = 4  # side by side, where lanes are no vector
 _NARROW_BLOCK = 256  # the same, where an access strides along it: its cache lines fit in the first-level cache
 
 
@@ -62,6 +79,13 @@ def takes_rows_together(loop: Loop) -> bool:
     """Whether a vector of columns is busy enough alone: sums of which several are in flight at once."""
     light = sum(isinstance(e, Compute) for s in loop.body for e in walk(s.value)) <= LIGHT
     return light and bool(loop.axes) and all(isinstance(s, Reduce) for s in loop.body)
+
+
+def _picked_span(load: Load, lane: Symbol) -> int:
+    """The bytes between the first and the last element that the lanes' own indices may pick; 0: that is not known."""
+    offset, own = load.buffer.offset(load.index), frozenset((lane,))
+    reach = [(coefficient(offset, s), n) for s, value, n in load.bindings if varies(value, own, {})]
+    return sum(k * n * load.dtype.itemsize for k, n in reach if isinstance(k, int) and isinstance(n, int))
 
 
 def _running_dtypes(loop: Loop) -> list[DType]:
@@ -204,6 +228,8 @@ class LoopPlan:
             unroll = 2
         if any(isinstance(e, Load) and self._by_lane(e) for e in exprs):
             width, unroll = min(width, _MOST_BY_LANE), 1
+            if self._copies_from_afar(statements):
+                return Shape(1, _LANES_APART)
         if self.run is not None:
             return Shape(width, 1)
         extent = self.kernel.vector.extent
@@ -216,6 +242,17 @@ class LoopPlan:
         while isinstance(extent, int) and width > 4 and extent <= width // 2:
             width //= 2
         return Shape(width, unroll)
+
+    def _copies_from_afar(self, statements: Sequence[Statement]) -> bool:
+        """Whether all that lanes do is to copy what indices pick, from more memory than a near cache keeps.
+
+        Loads then wait longer than the queue is of instructions that put them into vectors: of 8 bytes these are few.
+        """
+        assert self.kernel.vector is not None
+        lane = self.kernel.vector.symbol
+        loads = [s.value for s in statements if isinstance(s, Store) and isinstance(s.value, Load)]
+        small = all(e.dtype.itemsize <= _SMALL_BYTES for e in loads)
+        return small and len(loads) == len(statements) and any(_picked_span(e, lane) > _NEAR_BYTES for e in loads)
 
     def _lane_dtypes(self, exprs: Sequence[Expr]) -> list[DType]:
         """Of what differs from lane to lane: what is the same in all, like an optimizer's rate, takes no vector."""
