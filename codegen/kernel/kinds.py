@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Union
 
 from tjit.codegen.kernel.contractions import Attention, Contraction, ContractKernel
@@ -40,6 +41,7 @@ def _roots(kernel: Kernel) -> Iterator[Expr]:
         yield from (e for statement in nest_statements(kernel.body) for e in statement_exprs(statement))
 
 
+@lru_cache(maxsize=256)  # layers that are alike share kernels, and each step is asked twice
 def failure_locations(kernel: Kernel) -> tuple[Location | None, ...]:
     """Where a kernel's indices are written in the user's program: any of them may have been out of range."""
     picked = [e.location for e in kernel_exprs(kernel) if isinstance(e, Load) and e.bindings]

@@ -207,6 +207,7 @@ class ProgramEmitter:
         )
         self.kernels: dict[str, ir.Function] = {}
         self.symbols_of: dict[str, tuple[Symbol, ...]] = {}  # by the kernel's name
+        self.may_fail: dict[str, bool] = {}  # likewise
         self.threads: ir.Value | None = None
         self.busy_tasks: ir.Value | None = None
         self.constants = 0
@@ -442,7 +443,9 @@ class ProgramEmitter:
         b, kernel, n = self.b, step.kernel, self.numbers[id(step)]
         error = self._error(n)
         args = self._arguments(step, self._dims(kernel), error)
-        checked = _may_fail(kernel)
+        checked = self.may_fail.get(kernel.name)
+        if checked is None:
+            checked = self.may_fail[kernel.name] = _may_fail(kernel)
         if checked:
             b.store(ir.Constant(I32, 0), error)
         function = self._kernel(kernel.name)
