@@ -13,8 +13,9 @@ import inspect
 import itertools
 import threading
 import time
+import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from tjit.capture.calls import callee
 from tjit.capture.containers import refuse_twins, write_back
 from tjit.capture.declared import check_extents, declared_dims
 from tjit.capture.guards import take_guards
-from tjit.capture.inputs import Signature, array_leaf, float_leaf, read_signature
+from tjit.capture.inputs import Signature, array_leaf, number_leaf, read_signature
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, flatten_call
 from tjit.capture.reasons import closest_difference, definition
@@ -43,6 +44,7 @@ __all__ = ["CacheInfo", "CompiledFunction", "compile"]
 
 
 _MOST_VARIANTS = 256  # of one family; the oldest go
+_MANY = 16  # of one family: there is a warning
 _MOST_EXACT = 64  # variants looked through for one signature
 
 
@@ -67,10 +69,11 @@ def compile(
     Args:
         fn: a function of tensors, NumPy arrays, Python values, and nested tuples, lists, dicts and dataclasses of them,
             which it may change. Or an `nn.Module`.
-        dynamic: None: a dim becomes symbolic when it is seen with a second value, and a Python float that `fn` is given
-            or reads becomes an input of the program. True: every dim is symbolic, every float argument an input from
-            the start. False: never; each shape and each number is compiled for itself. A dim that an annotation names
-            is symbolic from the start, within its bounds: `def f(x: tjit.Tensor[tjit.Dim("batch", max=64), 784])`.
+        dynamic: None: a dim becomes symbolic when it is seen with a second value, and a Python int or float that `fn`
+            is given or reads becomes an input of the program. True: every dim is symbolic, every such argument an
+            input from the start. False: never; each shape and each number is compiled for itself. A dim that an
+            annotation names is symbolic from the start, within its bounds:
+            `def f(x: tjit.Tensor[tjit.Dim("batch", max=64), 784])`.
         fast_math: allow identities that hold for real numbers but not for every float, and compute f16 and bf16 in f32
             from one elementwise op to the next: they are rounded where they are stored, multiplied as matrices,
             compared or sorted, where otherwise each op rounds as it does outside of compiled functions.
@@ -99,11 +102,19 @@ class _Family:
     """The variants of calls that differ in extents only."""
 
     seen: list[tuple[tuple[int, ...], ...]] = field(default_factory=list)
-    floats: list[tuple[str, ...]] = field(default_factory=list)
+    numbers: list[tuple[str, ...]] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
     pinned: set[tuple[int, int]] = field(default_factory=set)  # (array, dim): asked for its value, never a symbol
-    fixed: set[int | Place] = field(default_factory=set)  # floats asked for their values, never inputs
+    fixed: set[int | Place] = field(default_factory=set)  # numbers that cannot be inputs
     static_only: bool = False
+
+
+class _Call(NamedTuple):
+    """What serves a call: a variant, the values of its symbols, and Python's numbers as the call replays them."""
+
+    variant: Variant
+    symbols: tuple[int, ...]
+    numbers: Mapping[int, Any]
 
 
 class CompiledFunction:
@@ -132,7 +143,7 @@ class CompiledFunction:
         self._misses = 0
         self._reasons: list[str] = []
         self._captured: deque[Signature] = deque(maxlen=64)  # signatures that were captured
-        self._places: set[Place] = set()  # where a float was seen with several values
+        self._places: set[Place] = set()  # where a number was seen with several values
         self._native: NativeCalls | None = None
         self._calls: dict[tuple[Variant, tuple[int, ...]], int] = {}
         self.__call__: Callable[..., Any] = self._call_slow
@@ -161,14 +172,14 @@ class CompiledFunction:
             return callee(self._tjit_function)(*args, **kwargs)  # a part of what is being captured
         leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
-        for variant, symbols in self._exact.get(signature, ()):
-            if variant.takes(leaves) and variant.valid():
-                self._hits += 1
-                result = _run(variant, leaves, symbols, (args, kwargs))
-                if recording.active is None:
-                    self._learn(variant, symbols, leaves, tree)
-                return result
-        return self._miss(signature, tree, leaves, (args, kwargs))
+        call = self._found(signature, leaves)
+        if call is None:
+            return self._miss(signature, tree, leaves, (args, kwargs))
+        self._hits += 1
+        result = _run(call, leaves, (args, kwargs))
+        if recording.active is None:
+            self._learn(call.variant, call.symbols, leaves, tree)
+        return result
 
     def _learn(self, variant: Variant, symbols: tuple[int, ...], leaves: list[Any], tree: Tree) -> None:
         """Have the native entry serve calls like this one, which is the first one of its kind to come a second time.
@@ -194,65 +205,81 @@ class CompiledFunction:
         start = time.perf_counter_ns()
         with self._lock:
             # another thread may have made it meanwhile
-            variant, symbols = self._found(signature, leaves) or self._variant(signature, tree, leaves)
+            call = self._found(signature, leaves) or self._other(signature, tree, leaves)
         if recording.active is not None:
             recording.active.range(f"compile {_name(self._tjit_function)}", start)
-        return _run(variant, leaves, symbols, arguments)
+        return _run(call, leaves, arguments)
 
-    def _found(self, signature: Signature, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]] | None:
+    def _found(self, signature: Signature, leaves: list[Any]) -> _Call | None:
         """What serves a call of exactly this signature."""
-        found = self._exact.get(signature, ())
-        return next((f for f in found if f[0].takes(leaves) and f[0].valid()), None)
+        for variant, symbols in self._exact.get(signature, ()):
+            numbers = variant.numbers(leaves)
+            if numbers is not None and variant.valid():
+                return _Call(variant, symbols, numbers)
+        return None
 
-    def _variant(self, signature: Signature, tree: Tree, leaves: list[Any]) -> tuple[Variant, tuple[int, ...]]:
-        """The variant for a signature that has no valid one: a symbolic one that fits, or a new capture."""
+    def _other(self, signature: Signature, tree: Tree, leaves: list[Any]) -> _Call:
+        """What serves a call whose signature has no valid variant: a symbolic one that fits, or a new capture."""
         names = leaf_names(self._tjit_function, tree)
         check_extents(self._declared, names, leaves)
         family = self._families.setdefault(signature.family, _Family())
         if len(self._exact) > 4096:
             self._exact.clear()
         for variant in family.variants:
-            symbols = variant.bind(leaves) if variant.takes(leaves) and variant.valid() else None
-            if symbols is not None:
-                self._remember(signature, variant, symbols)
-                return variant, symbols
+            numbers = variant.numbers(leaves)
+            symbols = variant.bind(leaves, numbers) if numbers is not None and variant.valid() else None
+            if numbers is not None and symbols is not None:
+                return self._remember(signature, _Call(variant, symbols, numbers))
         self._misses += 1
         if self._misses > 1:
             self._reasons.append(self._reason(signature, family, leaves, names))
+        if len(family.variants) == _MANY:
+            self._warn()
         for variant in family.variants[-8:]:
-            self._places.update(variant.guards.changed_numbers())
+            self._places |= variant.changed_numbers()
         family.seen.append(signature.extents)
-        family.floats.append(signature.floats)
+        family.numbers.append(signature.numbers)
         try:
             variant = self._capture(tree, leaves, family, names)
         except BaseException:
             family.seen.pop()  # sizes that are no sizes of this function
-            family.floats.pop()
+            family.numbers.pop()
             raise
         self._captured.append(signature)
         family.variants.append(variant)
         if len(family.variants) > _MOST_VARIANTS:
             del family.variants[0]
-        symbols = variant.bind(leaves)
+        numbers = variant.numbers(leaves)
+        assert numbers is not None
+        symbols = variant.bind(leaves, numbers)
         assert symbols is not None
-        self._remember(signature, variant, symbols)
-        return variant, symbols
+        return self._remember(signature, _Call(variant, symbols, numbers))
 
-    def _remember(self, signature: Signature, variant: Variant, symbols: tuple[int, ...]) -> None:
+    def _remember(self, signature: Signature, call: _Call) -> _Call:
         found = self._exact.setdefault(signature, [])
-        found.append((variant, symbols))
+        found.append((call.variant, call.symbols))
         if len(found) > _MOST_EXACT:
             del found[0]
+        return call
 
     def _reason(self, signature: Signature, family: _Family, leaves: list[Any], names: list[str]) -> str:
         """Why nothing that exists serves this call, in words, and where."""
         for variant in reversed(family.variants):
-            reason = variant.reason() if variant.takes(leaves) else None
+            reason = variant.reason(leaves)
             if reason is not None:
                 return reason
         reason = closest_difference(signature, self._captured, names) or "the call differs from those before"
         where = definition(self._tjit_function)
         return reason if where is None else f"{reason}\n  at {where.describe()}"
+
+    def _warn(self) -> None:
+        """Say that a capture for each value is slow, once for each signature."""
+        warnings.warn(
+            f"{_name(self._tjit_function)} is captured for the {_MANY + 1}th time: {self._reasons[-1]}\n"
+            "  hint: a number that decides a shape, the length of a loop, an index or a key takes a capture for each "
+            "value: compute with it, pass what it decides as a tensor, or ask outside of the function",
+            stacklevel=2,
+        )
 
     def _capture(self, tree: Tree, leaves: list[Any], family: _Family, names: list[str]) -> Variant:
         """A variant for this call, and as many others as possible: with symbolic dims, and floats as inputs."""
@@ -265,7 +292,8 @@ class CompiledFunction:
                 with inconclusive(assumes=True) as positive:
                     variant = self._build(tree, leaves, shapes, names, numbers)
                     variant.positive = _of_inputs(variant, positive)
-                    if variant.bind(leaves) is None:
+                    if variant.bind(leaves, variant.numbers(leaves) or {}) is None:
+                        variant.guards.put_back()  # the function runs again
                         break  # this call has an empty dim, where the others have elements
                     return variant
             except InconclusiveDimError as error:
@@ -286,13 +314,13 @@ class CompiledFunction:
         return self._static(tree, leaves, names)
 
     def _numbers(self, leaves: list[Any], family: _Family) -> set[int | Place]:
-        """The floats that become inputs: those that were seen with several values."""
+        """The ints and floats that become inputs: those that were seen with several values."""
         if self._dynamic is False:
             return set()
-        at = [i for i, leaf in enumerate(leaves) if float_leaf(leaf)]
-        varies = [self._dynamic is True or len(set(values)) > 1 for values in zip(*family.floats, strict=True)]
+        at = [i for i, leaf in enumerate(leaves) if number_leaf(leaf)]
+        varies = [self._dynamic is True or len(set(values)) > 1 for values in zip(*family.numbers, strict=True)]
         found = {i for i, changed in zip(at, varies, strict=True) if changed}
-        return (found | {place for place in self._places if isinstance(place.now(), float)}) - family.fixed
+        return (found | {place for place in self._places if type(place.now()) in (int, float)}) - family.fixed
 
     def _static(self, tree: Tree, leaves: list[Any], names: list[str]) -> Variant:
         shapes = [tuple(leaf.shape) if array_leaf(leaf) else None for leaf in leaves]
@@ -383,7 +411,7 @@ class CompiledFunction:
         leaves, tree = flatten_call(args, kwargs)
         signature = read_signature(tree, leaves)
         with self._lock:
-            return (self._found(signature, leaves) or self._variant(signature, tree, leaves))[0]
+            return (self._found(signature, leaves) or self._other(signature, tree, leaves)).variant
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, and the reason of every capture after the first."""
@@ -394,12 +422,13 @@ class CompiledFunction:
         return f"<compiled {_name(self._tjit_function)}, {self._misses} captures>"
 
 
-def _run(variant: Variant, leaves: list[Any], symbols: tuple[int, ...], arguments: tuple[Any, ...]) -> Any:
+def _run(call: _Call, leaves: list[Any], arguments: tuple[Any, ...]) -> Any:
     """Run a variant on a call's (args, kwargs); lists and dicts among these change as the function changes them."""
+    variant = call.variant
     if not variant.captured.changes:
-        return variant.call(leaves, symbols)
+        return variant.call(leaves, call.symbols, call.numbers)
     refuse_twins(arguments)
-    returned, changed = variant.call(leaves, symbols)
+    returned, changed = variant.call(leaves, call.symbols, call.numbers)
     write_back(arguments, changed)
     return returned
 

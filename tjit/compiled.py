@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from tjit.autograd.compiled import Joint, split_joint
 from tjit.capture.aliases import view_again
 from tjit.capture.function import Captured, Source, capture_function
 from tjit.capture.guards import Guards
-from tjit.capture.inputs import array_leaf, array_of, float_leaf, stride_dim
+from tjit.capture.inputs import array_leaf, array_of, number_leaf, stride_dim
 from tjit.capture.places import Place
 from tjit.capture.pytree import Tree, unflatten
 from tjit.dataclass import dataclass
@@ -103,13 +103,13 @@ def build_variant(
         raise
     captured.checkpoint = checkpoint
     seconds = {"capture": time.perf_counter() - start}
-    once = captured.sets_numbers or not guards.hold()
+    once = bool(captured.sets_numbers) or not guards.hold()
     lifted = [n for n in numbers if isinstance(n, Place)]
     lifted += [s.place for s in captured.sources if s.place is not None and not guards.reads(s.place.key)]
     if lifted:
         guards.forget(lifted)
     guards.seal()
-    fixed = tuple((i, leaf) for i, leaf in enumerate(leaves) if float_leaf(leaf) and i not in numbers)
+    fixed = tuple((i, leaf) for i, leaf in enumerate(leaves) if number_leaf(leaf) and i not in numbers)
     return Variant(captured, guards, leaves, fixed, options, seconds, once)
 
 
@@ -121,7 +121,7 @@ class Variant:
         captured: Captured,
         guards: Guards,
         leaves: Sequence[Any],
-        fixed: tuple[tuple[int, float], ...],
+        fixed: tuple[tuple[int, int | float], ...],
         options: BuildOptions,
         seconds: dict[str, float],
         once: bool = False,
@@ -129,7 +129,7 @@ class Variant:
         arrays = [leaf for leaf in leaves if array_leaf(leaf)]
         self.captured = captured
         self.guards = guards
-        self.fixed = fixed  # floats among the leaves that are no inputs
+        self.fixed = fixed  # numbers among the leaves that are no inputs
         self.options = options
         self.seconds = seconds
         self.once = once  # the function changed what it reads: its Python has to run at every call
@@ -154,8 +154,15 @@ class Variant:
         """Whether every Python value that capture read is what it was, and stays so."""
         return not self.once and self.guards.hold() and self._tensors_fit()
 
-    def takes(self, leaves: Sequence[Any]) -> bool:
-        """Whether the floats of a call that are no inputs are what they were."""
+    def numbers(self, leaves: Sequence[Any]) -> Mapping[int, Any] | None:
+        """What a call replays of Python's numbers; None: it is not to be served by this variant."""
+        replay = self.captured.replay
+        if not self._takes(leaves):
+            return None
+        return {} if replay is None else replay.run(leaves)
+
+    def _takes(self, leaves: Sequence[Any]) -> bool:
+        """Whether the numbers of a call that are no inputs are what they were."""
         return all(leaves[i] is value or repr(leaves[i]) == repr(value) for i, value in self.fixed)
 
     def _tensors_fit(self) -> bool:
@@ -167,7 +174,7 @@ class Variant:
             if tensor._grad is not None:
                 return False
         for i, source in enumerate(self.sources):
-            if source.place is not None and not isinstance(source.place.now(), float):
+            if source.place is not None and not isinstance(source.place.now(), (int, float)):
                 return False
             if source.kind == "argument" or source.is_number:
                 continue
@@ -177,9 +184,16 @@ class Variant:
                 return False
         return True
 
-    def reason(self) -> str | None:
-        """What no longer holds, in words."""
-        reason = self.guards.reason()
+    def changed_numbers(self) -> set[Place]:
+        """Places of numbers that are others than capture read, or that the function sets."""
+        return {*self.guards.changed_numbers(), *self.captured.sets_numbers}
+
+    def reason(self, leaves: Sequence[Any]) -> str | None:
+        """What no longer holds for a call with these leaves, in words; None where its arguments are others."""
+        if not self._takes(leaves):
+            return None
+        replay = self.captured.replay
+        reason = self.guards.reason() or (None if replay is None else replay.reason(leaves))
         if reason is not None:
             return reason
         for tensor, wanted in self.captured.wanted:
@@ -211,11 +225,9 @@ class Variant:
         source = self.sources[i]
         return _tensor_of(source).array.strides if source.kind in ("tensor", "grad") else None
 
-    def bind(self, leaves: Sequence[Any]) -> tuple[int, ...] | None:
+    def bind(self, leaves: Sequence[Any], numbers: Mapping[int, Any]) -> tuple[int, ...] | None:
         """The symbols' values for a call; None where its shapes do not fit."""
-        if not self.takes(leaves):
-            return None
-        inputs = self._inputs(leaves)
+        inputs = self._inputs(leaves, numbers)
         symbols = self.program.bind(inputs)
         if symbols is None or not self.positive:
             return symbols
@@ -231,34 +243,46 @@ class Variant:
         ]
         return {str(d): extent for d, extent in dims if not isinstance(d, int)}
 
-    def _inputs(self, leaves: Sequence[Any]) -> list[np.ndarray]:
-        """The arrays of all inputs of the graph, in order."""
+    def _inputs(self, leaves: Sequence[Any], numbers: Mapping[int, Any]) -> list[np.ndarray]:
+        """The arrays of all inputs of the graph, in order.
+
+        Args:
+            numbers: what the call replays.
+        """
         arrays = [array_of(leaf) for leaf in leaves if array_leaf(leaf)]
         result: list[np.ndarray] = []
-        for source in self.sources:
+        for source, value in zip(self.sources, self.graph.inputs, strict=True):
             if source.kind == "argument":
                 result.append(arrays[source.position])
+            elif source.kind == "step":
+                result.append(np.array(numbers[source.position], value.type.dtype.numpy))
             elif source.is_number:
-                value = leaves[source.position] if source.place is None else source.place.now()
-                result.append(np.array(value, np.float64))
+                number = leaves[source.position] if source.place is None else source.place.now()
+                result.append(np.array(number, value.type.dtype.numpy))
             else:
                 result.append(_tensor_of(source).array)
         return result
 
     # -- calling -------------------------------------------------------------------------------------------------------
 
-    def call(self, leaves: Sequence[Any], values: tuple[int, ...]) -> Any:
-        """Run the program on a call's arguments."""
+    def call(self, leaves: Sequence[Any], values: tuple[int, ...], numbers: Mapping[int, Any]) -> Any:
+        """Run the program on a call's arguments, with `numbers` as it replays them."""
         arguments = [leaf for leaf in leaves if array_leaf(leaf)]
-        inputs = self._inputs(leaves)
+        inputs = self._inputs(leaves, numbers)
         if self.writes:
             self._check_writes(inputs, arguments)
         outputs = self.program.run(inputs, values)
         for i in self.writes:
             self._wrote(self.sources[i], arguments)
-        return self.finish(arguments, inputs, outputs)
+        return self.finish(arguments, inputs, outputs, numbers)
 
-    def finish(self, arguments: list[Any], inputs: list[np.ndarray], outputs: Sequence[np.ndarray]) -> Any:
+    def finish(
+        self,
+        arguments: list[Any],
+        inputs: list[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        numbers: Mapping[int, Any],
+    ) -> Any:
         """What a call returns, after the program has run; gradients are set and the tape is written.
 
         Where capture has noted that `changes`: a pair of that and of the arguments as they are to be.
@@ -269,7 +293,10 @@ class Variant:
             if isinstance(target, Tensor):
                 target._grad = None if position is None else Tensor(outputs[position])
         sizes = self._sizes(inputs) if any(r.kind in ("dim", "view") for r in self.captured.results) else {}
-        leaves_out = [self._leaf(r, tensors, outputs, arguments, sizes) for r in self.captured.results]
+        leaves_out = [
+            numbers[r.position] if r.kind == "number" else self._leaf(r, tensors, outputs, arguments, sizes)
+            for r in self.captured.results
+        ]
         returned = unflatten(self.captured.tree, leaves_out)
         if not self.captured.leaves_more:
             return returned
@@ -326,8 +353,6 @@ class Variant:
             return arguments[result.position]
         if result.value is not None:
             return numpy_result(outputs[result.position], result.value)
-        if result.kind == "number":
-            return float(outputs[result.position])
         if self.returns_numpy:
             return outputs[result.position]
         return tensors[result.position]

@@ -13,10 +13,11 @@ import numpy as np
 from tjit.capture.aliases import view_again
 from tjit.capture.guards import Guards
 from tjit.capture.inputs import array_leaf
+from tjit.capture.places import MISSING
 from tjit.capture.pytree import Tree, unflatten
 from tjit.compiled import Variant, numpy_result
 from tjit.devices import Device
-from tjit.dtypes import DType
+from tjit.dtypes import DType, i64
 from tjit.ir.graph import Graph
 from tjit.ops.apply import state
 from tjit.runtime.entry import Spec, layout
@@ -75,7 +76,9 @@ class _Builder(SpecBuilder):
         variant, captured = self.variant, self.variant.captured
         if len(variant.sources) > _MOST_INPUTS or len(self.shapes) > _MOST_INPUTS or captured.changes:
             raise _UnfitError
-        lifted = {s.position for s in variant.sources if s.kind == "float"}
+        if captured.replay is not None and captured.replay.in_python:
+            raise _UnfitError
+        lifted = {s.position for s in variant.sources if s.kind == "leaf"}
         plain = [(i, a) for i, a in enumerate(self.leaves) if not array_leaf(a) and i not in lifted]
         constants = [self._constant(i, a) for i, a in plain]
         self._guards(variant.guards)
@@ -138,7 +141,7 @@ class _Builder(SpecBuilder):
 
     def _guards(self, guards: Guards) -> None:
         for slot in guards.slots:
-            self._guard(slot.holder, slot.key, slot.now())
+            self._guard(slot.holder, slot.key, slot.wanted())
         for container, size, _ in guards.sizes:
             offset = self.at.set_size if isinstance(container, set) else self.at.dict_size
             if type(container).__len__ not in (dict.__len__, list.__len__, set.__len__):
@@ -148,15 +151,10 @@ class _Builder(SpecBuilder):
     def _guard(self, holder: Any, key: Any, now: Any) -> None:
         if isinstance(holder, dict) and type(holder).get is dict.get and isinstance(key, (str, int, Tensor)):
             self.recheck = self.recheck or type(key) not in (str, int)  # a look-up may then run Python
-            present = key in holder
-            self.dicts.append([self.id(holder), self.id(key), self.id(now) if present else 0])
+            self.dicts.append([self.id(holder), self.id(key), 0 if now is MISSING else self.id(now)])
         elif type(holder) is types.CellType:
-            try:
-                expected = self.id(holder.cell_contents)
-            except ValueError:
-                expected = 0
-            self.words.append([self.id(holder) + self.at.cell_value, expected])
-        elif type(holder) is list and key < len(holder):
+            self.words.append([self.id(holder) + self.at.cell_value, 0 if now is MISSING else self.id(now)])
+        elif type(holder) is list and now is not MISSING:
             self.items.append([self.id(holder), key, self.id(now)])
         elif type(holder) is types.FunctionType:
             self.words.append([_word_of(holder, now), self.id(now)])
@@ -168,7 +166,7 @@ class _Builder(SpecBuilder):
     def _input(self, i: int) -> list[int]:
         source = self.variant.sources[i]
         if source.is_number:
-            return row(INPUT, **self._number(source), bytes=8)
+            return row(INPUT, **self._number(i, source), bytes=8)
         place, array = self._place(source)
         strided = self.variant.strides[i] is not None
         if array is not None and array.dtype.kind == "c":
@@ -177,18 +175,21 @@ class _Builder(SpecBuilder):
             raise _UnfitError
         return self.array(i, array.dtype, **place)
 
-    def _number(self, source: Any) -> dict[str, int]:
-        """Where a float is found."""
+    def _number(self, i: int, source: Any) -> dict[str, int]:
+        """Where a number is found."""
         place = source.place
+        is_int = {"integer": int(self.variant.graph.inputs[i].type.dtype is i64)}
         if place is None:
-            if type(self.leaves[source.position]) is not float:
+            if type(self.leaves[source.position]) not in (int, float):
                 raise _UnfitError
-            return {"kind": KINDS["float"], "source": source.position}
+            return {"kind": KINDS["leaf"], "source": source.position, **is_int}
         if type(place.holder) is types.CellType:
-            return {"kind": KINDS["cell"], "source": self.id(place.holder) + self.at.cell_value}
+            return {"kind": KINDS["cell"], "source": self.id(place.holder) + self.at.cell_value, **is_int}
+        if type(place.holder) is list:
+            return {"kind": KINDS["item"], "source": self.id(place.holder), "type": place.key, **is_int}
         if type(place.holder) is not dict or type(place.key) is not str:
             raise _UnfitError
-        return {"kind": KINDS["number"], "source": self.id(place.holder), "type": self.id(place.key)}
+        return {"kind": KINDS["number"], "source": self.id(place.holder), "type": self.id(place.key), **is_int}
 
     def _place(self, source: Any) -> tuple[dict[str, int], Any]:
         """Where an input is found, and the array that is there now."""
@@ -266,11 +267,12 @@ def _finish(variant: Variant, n_arguments: int, n_inputs: int, whole: tuple[Any,
     """What follows a program whose call goes on the tape; `whole`: arguments, inputs and outputs."""
     last = n_arguments + n_inputs
     inputs = [x if type(x) is np.ndarray else _number_array(x) for x in whole[n_arguments:last]]
-    return variant.finish(list(whole[:n_arguments]), inputs, list(whole[last:]))
+    return variant.finish(list(whole[:n_arguments]), inputs, list(whole[last:]), {})
 
 
 def _number_array(number: Any) -> np.ndarray:
-    return np.array(number if isinstance(number, float) else number.now(), np.float64)
+    value = number if isinstance(number, (int, float)) else number.now()
+    return np.array(value, np.float64 if isinstance(value, float) else np.int64)
 
 
 def _formed(tree: Tree, results: Sequence[Any], sizes: dict[str, int], whole: tuple[Any, ...]) -> Any:

@@ -83,7 +83,7 @@ def _emit_input_fits(entry: EntryModule) -> None:
     b.unless(b.same(b.at(grad, 8), wanted), no)
     _data_of(b, grad, array, owner, no, check)
     value = _find_number(b, blocks, record, args, no)
-    b.store(b.number(value, at.float_value), number)
+    b.store(value, number)
     b.store(number, pointer)
     b.put(NULL, held, 0)
     b.put(NULL, held, 8)
@@ -100,22 +100,42 @@ def _emit_input_fits(entry: EntryModule) -> None:
 
 
 def _find_number(b: EntryBuilder, blocks: dict[str, ir.Block], record: Value, args: Value, no: ir.Block) -> Value:
-    """The Python float of the kinds of input that are one."""
-    is_float, value = b.append_basic_block("is_float"), b.slot()
+    """The 64 bits of the kinds of input that are a Python int or float."""
+    check, value = b.append_basic_block("is_number"), b.slot()
     b.position_at_end(blocks["number"])
     b.store(b.do("PyDict_GetItemWithError", b.at(record, INPUT["source"]), b.at(record, INPUT["type"])), value)
-    b.branch(is_float)
-    b.position_at_end(blocks["float"])
+    b.branch(check)
+    b.position_at_end(blocks["leaf"])
     b.store(b.item(args, b.number(record, INPUT["source"])), value)
-    b.branch(is_float)
+    b.branch(check)
     b.position_at_end(blocks["cell"])
     b.store(b.at(b.at(record, INPUT["source"]), 0), value)
-    b.branch(is_float)
-    b.position_at_end(is_float)
+    b.branch(check)
+    b.position_at_end(blocks["item"])
+    item = b.do("PyList_GetItem", b.at(record, INPUT["source"]), b.number(record, INPUT["type"]))
+    b.store(item, value)
+    with b.if_then(b.is_null(item)):
+        b.do("PyErr_Clear")  # the list has become shorter
+    b.branch(check)
+    b.position_at_end(check)
     found = b.load(value, typ=PTR)
     b.unless(b.not_(b.is_null(found)), no)
-    b.unless(b.same(b.at(found, 8), b.object("float")), no)
-    return found
+    is_int, ready = b.append_basic_block("is_int"), b.append_basic_block("ready")
+    b.store(b.number(found, b.layout.float_value), value)
+    b.unless(b.same(b.at(found, 8), b.object("float")), is_int)
+    b.unless(b.icmp_signed("==", b.number(record, INPUT["integer"]), I64(0)), no)
+    b.branch(ready)
+    b.position_at_end(is_int)
+    b.unless(b.same(b.at(found, 8), b.object("int")), no)
+    b.unless(b.icmp_signed("!=", b.number(record, INPUT["integer"]), I64(0)), no)
+    bits = b.do("PyLong_AsSsize_t", found)
+    b.store(bits, value)
+    b.unless(b.icmp_signed("==", bits, I64(-1)), ready)
+    b.unless(b.not_(b.is_null(b.do("PyErr_Occurred"))), ready)
+    b.do("PyErr_Clear")  # it has more bits
+    b.branch(no)
+    b.position_at_end(ready)
+    return b.load(value, typ=I64)
 
 
 def _data_of(b: EntryBuilder, tensor: Value, array: Value, owner: Value, no: ir.Block, then: ir.Block) -> None:

@@ -51,6 +51,7 @@ OBJECTS = (
     "True",
     "False",
     "zero",
+    "int",
     "float",
     "tuple",
     "list",

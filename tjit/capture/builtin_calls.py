@@ -21,7 +21,7 @@ from tjit.ops.apply import state
 from tjit.ops.compare import where
 from tjit.ops.conversion import cast
 from tjit.ops.creation import as_tensor
-from tjit.ops.numbers import Number
+from tjit.ops.numbers import Number, recorded
 from tjit.ops.public import FUNCTIONS
 from tjit.tensor import Tensor, Traced
 
@@ -70,10 +70,8 @@ def _isinstance(x: Any, kinds: Any) -> bool:
 
 
 def _known_isinstance(x: Any, kinds: Any) -> bool:
-    """`isinstance(x, kinds)`; a lifted number is a float, and asked for its value where that does not decide it."""
-    if type(x) is Number:
-        return issubclass(float, kinds) or x._ask()
-    return isinstance(x, kinds)
+    """`isinstance(x, kinds)`; a lifted number has the type of what it stands for, which is guarded."""
+    return issubclass(type(x._value), kinds) if type(x) is Number else isinstance(x, kinds)
 
 
 def _python_type(x: Any) -> Any:
@@ -96,8 +94,10 @@ def _extreme(name: str, less: Callable[[Any, Any], Any], of_dims: Callable[[Any,
         if len(args) == 1 and isinstance(args[0], Tensor):
             return getattr(args[0], name)()
         items = list(args[0]) if len(args) == 1 else list(args)
-        if keywords or not any(map(is_unknown, items)):
+        if keywords:
             return plain(items, **keywords)
+        if not any(map(is_unknown, items)):
+            return recorded(plain, *items) if len(items) > 1 else plain(items)
         if all(isinstance(x, (int, DimExpr)) for x in items):
             return functools.reduce(of_dims, items)
         return functools.reduce(_better, items[1:], items[0])
@@ -185,19 +185,24 @@ def _guarded(plain: Callable[..., Any], unknown: Callable[..., Any]) -> Callable
     return call
 
 
+def _of_numbers(plain: Callable[..., Any], unknown: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a function of numbers: those that vary between calls stay numbers that do."""
+    return _guarded(functools.wraps(plain)(functools.partial(recorded, plain)), unknown)
+
+
 REPLACED: dict[Any, Callable[..., Any]] = {
     range: _guarded(range, operators.range_),
     len: operators.len_,
     zip: operators.zip_,
     enumerate: operators.enumerate_,
     reversed: operators.reversed_,
-    int: _guarded(int, _int),
-    float: _guarded(float, lambda x: number(x, f64)),
+    int: _of_numbers(int, _int),
+    float: _of_numbers(float, lambda x: number(x, f64)),
     bool: _guarded(bool, operators.truth),
-    abs: _guarded(abs, _abs),
-    divmod: _guarded(divmod, _divmod),
-    round: _guarded(round, _round),
-    pow: _guarded(pow, _pow),
+    abs: _of_numbers(abs, _abs),
+    divmod: _of_numbers(divmod, _divmod),
+    round: _of_numbers(round, _round),
+    pow: _of_numbers(pow, _pow),
     isinstance: _guarded(_known_isinstance, _isinstance),
     min: _extreme("min", lambda a, b: a < b, minimum),
     max: _extreme("max", lambda a, b: a > b, maximum),
@@ -205,12 +210,12 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     any: _some(True),
     all: _some(False),
     print: _print,
-    math.log: _guarded(math.log, _log),
+    math.log: _of_numbers(math.log, _log),
 }
 for _name, _function in _OF_FLOATS.items():
     if _function in FUNCTIONS:
-        REPLACED[getattr(math, _name)] = _guarded(getattr(math, _name), _math(FUNCTIONS[_function]))
+        REPLACED[getattr(math, _name)] = _of_numbers(getattr(math, _name), _math(FUNCTIONS[_function]))
 for _name in _TO_INT:
-    REPLACED[getattr(math, _name)] = _guarded(getattr(math, _name), _math(FUNCTIONS[_name], i64))
+    REPLACED[getattr(math, _name)] = _of_numbers(getattr(math, _name), _math(FUNCTIONS[_name], i64))
 for _name in _TO_BOOL:
-    REPLACED[getattr(math, _name)] = _guarded(getattr(math, _name), _math(FUNCTIONS[_name], bool_))
+    REPLACED[getattr(math, _name)] = _of_numbers(getattr(math, _name), _math(FUNCTIONS[_name], bool_))

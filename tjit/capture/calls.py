@@ -15,6 +15,7 @@ from tjit.capture.changing import warn_of_changing
 from tjit.capture.source import converted, is_convertible
 from tjit.location import is_internal
 from tjit.ops.apply import state
+from tjit.ops.numbers import recorded
 
 __all__ = ["callee"]
 
@@ -85,6 +86,8 @@ def _builtin(fn: Any) -> Any:
 def _replaced(fn: Any) -> Any:
     """Python's function for operands that are known later, or NumPy's for its own."""
     replaced: Any = REPLACED.get(fn, fn)
+    if replaced is fn and getattr(fn, "__module__", None) == "math":
+        return functools.partial(recorded, fn)
     of_numpy = _numpys(fn, None)
     if of_numpy is None:
         return replaced

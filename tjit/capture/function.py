@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-import weakref
+import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,23 +16,26 @@ from tjit.autograd.tape import grad
 from tjit.capture.aliases import Chain, chain_of, chain_symbols
 from tjit.capture.calls import callee
 from tjit.capture.containers import Containers
+from tjit.capture.guards import same
 from tjit.capture.inputs import array_leaf, array_of, strides_of_argument
 from tjit.capture.places import Place, Watch, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
+from tjit.capture.replay import Leaf, Of, Recording, Replay, Step, fits_input
 from tjit.capture.trace import NumberTensor, Trace, tracing
 from tjit.dataclass import dataclass
 from tjit.errors import CaptureError
 from tjit.ir.dims import Dim, DimExpr, runtime_symbols
-from tjit.ir.graph import Graph, GraphBuilder, Value
+from tjit.ir.graph import Graph, GraphBuilder, Literal, Value
 from tjit.ir.types import TensorType
 from tjit.location import definition
 from tjit.numpy_api.array import MaskedRead, NumpyTensor, is_array, parts
 from tjit.numpy_api.operands import as_array, real_dtype, split_complex
+from tjit.ops import arithmetic, rounding
 from tjit.ops.apply import TapeNode, state
 from tjit.ops.creation import zeros
 from tjit.ops.join import stack
-from tjit.ops.numbers import InconclusiveNumberError, Number, number_tensor
+from tjit.ops.numbers import InconclusiveNumberError, Number
 from tjit.tensor import Size, Tensor, Traced
 
 __all__ = ["Captured", "Result", "Source", "capture_function"]
@@ -43,7 +46,8 @@ class Source:
     """Where an input of the graph comes from at each call.
 
     kind: "argument" (the `position`-th array argument), "tensor" (an eager tensor met while capturing), "grad" (the
-    `.grad` of `tensor`), "float" (the `position`-th leaf of the arguments, a float), or "number" (a float at `place`).
+    `.grad` of `tensor`), "leaf" (the `position`-th leaf of the arguments, a number), "number" (a number at `place`), or
+    "step" (the `position`-th value of the replay).
     """
 
     kind: str
@@ -53,7 +57,7 @@ class Source:
 
     @property
     def is_number(self) -> bool:
-        return self.kind in ("float", "number")
+        return self.kind in ("leaf", "number", "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ class Result:
     """What a leaf of the returned value is.
 
     kind: "output" (the `position`-th returned output; `value` says what NumPy code returns: "array", "scalar",
-        "complex array", "complex scalar", "complex number", or a Python "number"), "number" (that output as a Python
-        float), "argument" (an argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic dim or a
-        shape of such), "value" (a Python value), or "view" (of another result, `base`, by the ops in `chain`).
+        "complex array", "complex scalar", "complex number", or a Python "number"), "number" (the `position`-th value
+        of the replay), "argument" (an argument handed back), "tensor" (an eager tensor handed back), "dim" (a symbolic
+        dim or a shape of such), "value" (a Python value), or "view" (of another result, `base`, by the ops in `chain`).
     """
 
     kind: str
@@ -88,7 +92,8 @@ class Captured:
         joint: where there are some: the graph with one more input for the cotangent of each returned output that
             requires grad, in order, and one more output for the gradient of each input in `requires`.
         wanted: requires_grad of every lifted tensor as capture saw it.
-        sets_numbers: whether the function sets numbers that its program is given: no other call has the same.
+        sets_numbers: places of numbers that the program is given and the function sets: no other call has the same.
+        replay: what Python computes from numbers before the program runs.
     """
 
     graph: Graph
@@ -104,7 +109,8 @@ class Captured:
     checkpoint: bool = False  # whether backward is to compute everything again
     places: tuple[Place, ...] = ()  # attributes and variables that every call sets
     changes: bool = False  # whether lists or dicts among the arguments are others after the call
-    sets_numbers: bool = False
+    sets_numbers: frozenset[Place] = frozenset()
+    replay: Replay | None = None
 
     @property
     def leaves_more(self) -> bool:
@@ -115,17 +121,23 @@ class Captured:
 class _FunctionTrace(Trace):
     """A trace of a whole function: lifts numbers and gradients too."""
 
-    def __init__(self, builder: GraphBuilder, leaves: Sequence[Any], watch: Watch) -> None:
+    def __init__(self, builder: GraphBuilder, leaves: Sequence[Any], names: Sequence[str], watch: Watch) -> None:
         super().__init__(builder)
         self.leaves = leaves
+        self.names = names
         self.watch = watch
         self.sources: list[Source] = []
         self.arguments: dict[int, int] = {}
         self.grad_absent: dict[int, Tensor] = {}
         self.lifted_grads: dict[int, Tensor] = {}
         self.numbers: dict[Place, tuple[float, Tensor]] = {}  # what `lift_number` found and gave
-        self.sets_numbers = False
-        self.lifted_numbers: list[weakref.ref[Number]] = []
+        self.sets_numbers: set[Place] = set()
+        self.recording = Recording(self.tensor_of)
+        self.places: dict[Place, tuple[Any, Number]] = {}  # what they held, and what stands for it
+        self.number_values: dict[int, Value] = {}  # in the graph, by their place in the recording
+        self.given: list[int] = []  # of them, those that are inputs
+        self.number_arrays: dict[int, np.ndarray] = {}  # what inputs are at this call, by the input's position
+        self.wanted: set[int] = set()  # steps whose values every call puts somewhere
         self.histories: dict[int, tuple[Tensor, bool, TapeNode | None, int]] = {}
 
     def lift(self, tensor: Tensor) -> None:
@@ -154,9 +166,9 @@ class _FunctionTrace(Trace):
 
         graph = eliminate_dead_nodes(self.builder.finish([self.value_of(tensor)]))
         arrays = [array_of(leaf) for leaf in self.leaves if array_leaf(leaf)]
-        return evaluate(graph, [self._source_array(s, arrays) for s in self.sources])[0]
+        return evaluate(graph, [self._source_array(i, s, arrays) for i, s in enumerate(self.sources)])[0]
 
-    def _source_array(self, source: Source, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _source_array(self, i: int, source: Source, arrays: Sequence[np.ndarray]) -> np.ndarray:
         if source.kind == "argument":
             return arrays[source.position]
         if source.kind == "tensor":
@@ -166,8 +178,7 @@ class _FunctionTrace(Trace):
             assert source.tensor is not None
             assert source.tensor._grad is not None
             return source.tensor._grad.array
-        number = self.leaves[source.position] if source.place is None else source.place.now()
-        return np.array(number, np.float64)
+        return self.number_arrays[i]
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """`.grad` as the function sees it: set during capture, or an input of its own."""
@@ -187,8 +198,11 @@ class _FunctionTrace(Trace):
         return handle
 
     def left(self) -> list[tuple[Place, Any]]:
-        """Where the function leaves captured tensors, and what was there before."""
-        return self.watch.left(lambda value: any(isinstance(x, Tensor) and x.is_traced for x in flatten(value)[0]))
+        """Places that the function has set to what every call sets them to, and what was there before."""
+        untouched = {place for place, (_, number) in self.places.items() if place.now() is number}
+        found = {place: before for place, before in self.watch.left(_is_set) if place not in untouched}
+        set_plainly = self.places.keys() - untouched - found.keys()
+        return [*found.items(), *((place, self.places[place][0]) for place in set_plainly)]
 
     def outlives(self, tensor: Tensor) -> bool:
         """Whether a tensor is there after the call: it is from outside, and not made by the function."""
@@ -201,11 +215,12 @@ class _FunctionTrace(Trace):
             return value
         place = Place(holder, key)
         if place not in self.numbers:
-            self.numbers[place] = value, Tensor(self._number_input(Source("number", place=place), place.name))
+            made = self._number_input(Source("number", place=place), place.name, value)
+            self.numbers[place] = value, Tensor(self._of_root(made))
         found, number = self.numbers[place]
         if value is found or value == found:
             return number
-        self.sets_numbers = True
+        self.sets_numbers.add(place)
         return value
 
     def keep_numbers(self) -> None:
@@ -216,39 +231,85 @@ class _FunctionTrace(Trace):
                 continue
             found, now = self.numbers[place][0], place.now()
             if now is not found and now != found:
-                self.sets_numbers = True
+                self.sets_numbers.add(place)
                 self.sources[i] = replace(source, place=Place({place.key: found}, place.key))
 
-    def _number_input(self, source: Source, name: str) -> Traced:
-        value = Traced(self.builder.input(TensorType(dtypes.f64, ()), name))
-        value.scope = self.scope.root
+    def _number_input(self, source: Source, name: str, value: Any) -> Value:
+        dtype = dtypes.f64 if isinstance(value, float) else dtypes.i64
+        self.number_arrays[len(self.sources)] = np.array(value, dtype.numpy)
         self.sources.append(source)
+        return self.builder.input(TensorType(dtype, ()), name)
+
+    def _of_root(self, value: Value) -> Traced:
+        """A handle on a value of the graph, wherever it is made."""
+        traced = Traced(value)
+        traced.scope = self.scope.root
+        return traced
+
+    def stand_in(self, place: Place) -> Number:
+        """What a place holds during the capture in place of its number."""
+        number = self.recording.leaf(place, place.now())
+        self.places[place] = place.now(), number
+        return number
+
+    def tensor_of(self, number: Number) -> Tensor:
+        """A lifted number as a value of the graph: an input, or float arithmetic on such."""
+        if not fits_input(number._value):
+            raise InconclusiveNumberError(self.recording.origins(number._step))
+        return NumberTensor(self._of_root(self._value_at(number._step)))
+
+    def _value_at(self, at: int) -> Value:
+        """The value of the graph that is this one of the recording."""
+        if at not in self.number_values:
+            leaf, step = self.recording.leaf_at(at), self.recording.step_at(at)
+            is_in_graph = step is not None and step.kind is float and step.is_total and step.fn in _IN_GRAPH
+            value = self._computed(step) if step and is_in_graph else self._given(at, leaf)
+            self.number_values[at] = value
+        return self.number_values[at]
+
+    def _given(self, at: int, leaf: Leaf | None) -> Value:
+        value = self.recording.values[at]
+        self.given.append(at)
+        if leaf is None:
+            return self._number_input(Source("step", at), "number", value)
+        if isinstance(leaf.where, Place):
+            return self._number_input(Source("number", place=leaf.where), leaf.where.name, value)
+        return self._number_input(Source("leaf", leaf.where), self.names[leaf.where], value)
+
+    def _computed(self, step: Step) -> Value:
+        """Float arithmetic, which the program does as Python does."""
+        ready = [self._value_at(o) if type(o) is Of else Literal(float(o), dtypes.f64) for o in step.operands]
+        (value,) = self.builder.add(_IN_GRAPH[step.fn], ready, location=self.location())
+        self.mark_untracked((value,))
         return value
-
-    def input_number(self, source: Source, name: str) -> Number:
-        """A lifted float; an input of the graph once it is used."""
-        where = source.position if source.place is None else source.place
-        number = Number(lambda: NumberTensor(self._number_input(source, name)), frozenset((where,)))
-        self.lifted_numbers.append(weakref.ref(number))
-        return number
-
-    def computed_number(self, value: Tensor, places: frozenset[Any]) -> Number:
-        """What arithmetic on lifted floats gives."""
-        number = Number(lambda: NumberTensor(value._data), places)
-        self.lifted_numbers.append(weakref.ref(number))
-        return number
 
     def check_numbers(self) -> None:
         """No lifted number outlives the capture.
 
         Raises:
-            InconclusiveNumberError: the function stored one where a float belongs.
+            InconclusiveNumberError: the function stored one where a plain number belongs.
         """
-        if any(number() is not None for number in self.lifted_numbers):
-            gc.collect()
-        places = [number._places for made in self.lifted_numbers if (number := made()) is not None]
-        if places:
-            raise InconclusiveNumberError(frozenset().union(*places))
+        self.recording.check(gc.collect)
+
+
+_IN_GRAPH = {
+    operator.add: arithmetic.ADD,
+    operator.sub: arithmetic.SUB,
+    operator.mul: arithmetic.MUL,
+    operator.truediv: arithmetic.DIV,
+    operator.neg: arithmetic.NEG,
+    abs: rounding.ABS,
+}
+
+
+def _is_set(value: Any, before: Any) -> bool:
+    """Whether what a place came to hold is for every call to set: a plain value, traced tensors, lifted numbers."""
+    if type(value) in _PLAIN:
+        return type(before) in (*_PLAIN, Number) and not same(value, before)
+    return any(type(x) is Number or (isinstance(x, Tensor) and x.is_traced) for x in flatten(value)[0])
+
+
+_PLAIN = (bool, int, float, str, type(None))
 
 
 def _frozen(sources: Sequence[Source], written: Collection[int]) -> frozenset[int]:
@@ -279,7 +340,7 @@ def capture_function(
     Args:
         shapes: for each leaf the shape to capture with (symbolic or not), None where the leaf is a Python value.
         names: of the leaves, for dumps.
-        numbers: the floats that are inputs: positions of leaves, and places.
+        numbers: the ints and floats that are inputs: positions of leaves, and places.
         watch: where the function may leave tensors that outlive the call.
         rewrites: capture branches and loops on tensors as nodes. False: what these leaves do is what is captured.
         views: whether results that share memory with arguments are views of these, and no outputs of the graph.
@@ -287,16 +348,17 @@ def capture_function(
 
     Raises:
         CaptureError: the function cannot be captured.
-        InconclusiveNumberError: not with these floats as inputs.
+        InconclusiveNumberError: not with these numbers as inputs.
     """
     check_kind(fn)
-    trace = _FunctionTrace(GraphBuilder(name), leaves, watch or Watch())
+    trace = _FunctionTrace(GraphBuilder(name), leaves, names, watch or Watch())
     trace.converts = rewrites
-    places = [place for place in numbers if isinstance(place, Place)]
-    lifted = {place: trace.input_number(Source("number", place=place), place.name) for place in places}
-    with replaced(lifted):
-        captured = _capture(trace, fn, tree, leaves, shapes, names, numbers, views, changes)
-    lifted.clear()
+    try:
+        with replaced({place: trace.stand_in(place) for place in numbers if isinstance(place, Place)}):
+            captured = _capture(trace, fn, tree, leaves, shapes, names, numbers, views, changes)
+    finally:
+        trace.places.clear()
+        trace.recording.close()
     trace.check_numbers()
     return captured
 
@@ -319,7 +381,7 @@ def _capture(
     for i, (leaf, shape, leaf_name) in enumerate(zip(leaves, shapes, names, strict=True)):
         position += shape is not None
         if i in numbers:
-            handles.append(trace.input_number(Source("float", i), leaf_name))
+            handles.append(trace.recording.leaf(i, leaf))
             continue
         if shape is None or id(leaf) in same:
             handles.append(same.get(id(leaf), leaf))
@@ -342,7 +404,10 @@ def _capture(
                 "the function leaves the grad mode changed", hint="use `with tjit.no_grad():`, which gives it back"
             )
         changed = containers is not None and containers.changed()
-        return _Finish(trace, arrays, views).run(returned, (args, kwargs) if changed else None)
+        captured = _Finish(trace, arrays, views).run(returned, (args, kwargs) if changed else None)
+        for place, before in trace.left():
+            place.put(before)
+        return captured
     except RecursionError as error:
         raise endless(error) from None
     except CaptureError as error:
@@ -351,7 +416,8 @@ def _capture(
     finally:
         state.grad = recording
         for place, before in trace.left():
-            place.put(before)
+            if type(place.now()) not in _PLAIN:  # where the function failed it leaves what it has set
+                place.put(before)
         trace.restore()
 
 
@@ -443,7 +509,8 @@ class _Finish:
             frozenset(trace.untracked),
             places=tuple(left),
             changes=changed is not None,
-            sets_numbers=trace.sets_numbers,
+            sets_numbers=frozenset(trace.sets_numbers),
+            replay=trace.recording.replay(trace.given, trace.wanted),
         )
 
     def _output(self, value: Value) -> int:
@@ -491,7 +558,8 @@ class _Finish:
         if isinstance(leaf, DimExpr) or (isinstance(leaf, Size) and any(isinstance(d, DimExpr) for d in tuple(leaf))):
             return Result("dim", value=leaf)
         if isinstance(leaf, Number):
-            return Result("number", self._output(self.trace.value_of(number_tensor(leaf))))
+            self.trace.wanted.add(leaf._step)
+            return Result("number", leaf._step)
         if not isinstance(leaf, Tensor):
             check_plain(leaf)
             return Result("value", value=leaf)

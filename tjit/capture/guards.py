@@ -30,7 +30,7 @@ from tjit.dtypes import DType, default_dtype
 from tjit.location import is_users
 from tjit.tensor import Tensor
 
-__all__ = ["Guards", "take_guards"]
+__all__ = ["Guards", "same", "take_guards"]
 
 _SIMPLE = (int, float, complex, str, bytes, bool, type(None), DType, Device, slice, range, np.generic)
 _LIBRARIES = (
@@ -87,15 +87,25 @@ class _Slot:
 
     def changed(self) -> bool:
         now = self.now()
-        return now is not self.expected and not _same(now, self.expected)
+        return now is not self.expected and not same(now, self.expected)
+
+    def wanted(self) -> Any:
+        """What it holds if that will do, which may be another object than before; else what it held."""
+        return self.expected if self.changed() else self.now()
+
+    def place(self) -> Place | None:
+        """The place that it is, where a call can write to it."""
+        is_entry = isinstance(self.holder, dict) and type(self.key) is str
+        if not is_entry and type(self.holder) not in (types.CellType, list):
+            return None
+        return Place(self.holder, self.key, _last_name(self.path))
 
     def number(self) -> Place | None:
-        """The place, where it held a float that has changed to another one."""
-        if type(self.expected) is not float or type(self.now()) is not float or not self.changed():
+        """The place, where it held an int or a float that has changed to another one."""
+        numbers = (int, float)
+        if type(self.expected) not in numbers or type(self.now()) not in numbers or not self.changed():
             return None
-        if type(self.holder) is types.CellType or (isinstance(self.holder, dict) and type(self.key) is str):
-            return Place(self.holder, self.key, _last_name(self.path))
-        return Place(self.holder, self.key, _last_name(self.path)) if type(self.holder) is list else None
+        return self.place()
 
 
 @dataclass
@@ -123,21 +133,20 @@ class Guards:
         return self
 
     def watch(self) -> Watch:
-        """What the function may leave a captured tensor in."""
+        """What the function may leave something in that outlives the call."""
         dicts = {id(d): d for d in self.objects}
-        cells = [s for s in self.slots if type(s.holder) is types.CellType]
-        named = [s for s in self.slots if isinstance(s.holder, dict) and s.path.startswith("global ")]
-        return Watch(dicts.values(), [Place(s.holder, s.key) for s in (*cells, *named)])
+        slots = [s for s in self.slots if id(s.holder) not in dicts and id(s.holder) not in self.class_dicts]
+        return Watch(dicts.values(), [place for s in slots if (place := s.place()) is not None])
 
     def hold(self) -> bool:
         """Whether everything is as it was."""
         for holder, key, expected in self._dicts:
             now = holder.get(key, _MISSING)
-            if now is not expected and not _same(now, expected):
+            if now is not expected and not same(now, expected):
                 return False
         for slot in self._others:
             now = slot.now()
-            if now is not slot.expected and not _same(now, slot.expected):
+            if now is not slot.expected and not same(now, slot.expected):
                 return False
         return all(len(container) == size for container, size, _ in self.sizes)
 
@@ -147,7 +156,7 @@ class Guards:
         return any("type" in code.co_names for code in self.codes)
 
     def changed_numbers(self) -> list[Place]:
-        """Places that held a float and hold another one."""
+        """Places that held an int or a float and hold another one."""
         found = [slot.number() for slot in self.slots if id(slot.holder) not in self.class_dicts]
         return [place for place in found if place is not None]
 
@@ -192,7 +201,7 @@ def _last_name(path: str) -> str:
     return names[-1] if names else ""
 
 
-def _same(now: Any, expected: Any) -> bool:
+def same(now: Any, expected: Any) -> bool:
     if type(now) is not type(expected):
         return False
     if isinstance(now, (tuple, frozenset)):  # of what a container holds
@@ -207,7 +216,7 @@ def _same(now: Any, expected: Any) -> bool:
 def _same_items(now: Any, expected: Any) -> bool:
     if isinstance(now, frozenset):
         return bool(now == expected)
-    return len(now) == len(expected) and all(a is b or _same(a, b) for a, b in zip(now, expected, strict=True))
+    return len(now) == len(expected) and all(a is b or same(a, b) for a, b in zip(now, expected, strict=True))
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,7 @@ from tjit.ops.apply import state
 from tjit.ops.strides import merged_dims
 from tjit.tensor import Tensor
 
-__all__ = ["Signature", "array_leaf", "array_of", "float_leaf", "read_signature", "stride_dim", "strides_of_argument"]
+__all__ = ["Signature", "array_leaf", "array_of", "number_leaf", "read_signature", "stride_dim", "strides_of_argument"]
 
 _CLOSE = 4  # elements
 
@@ -33,14 +33,14 @@ def array_of(leaf: Any) -> np.ndarray:
 
 
 class Signature(tuple):
-    """(family, extents): `family` is all but the extents of arrays, and the values of floats.
+    """(family, extents): `family` is all but the extents of arrays, and the values of ints and floats.
 
     Attributes:
-        floats: the floats among the leaves, as text that tells all of them apart. Not compared: a variant may serve
-            calls with different ones.
+        numbers: the ints and floats among the leaves, as text that tells all of them apart. Not compared: a variant may
+            serve calls with different ones.
     """
 
-    floats: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
 
     @property
     def family(self) -> Any:
@@ -51,9 +51,12 @@ class Signature(tuple):
         return self[1]
 
 
-def float_leaf(leaf: Any) -> bool:
+def number_leaf(leaf: Any) -> bool:
     """Whether a leaf of the arguments is a number that may become an input."""
-    return type(leaf) is float or type(leaf) is np.float64
+    return type(leaf) in _NUMBERS
+
+
+_NUMBERS = (int, float, np.float64)
 
 
 def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
@@ -64,7 +67,7 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
     """
     family: list[Any] = [tree]
     extents: list[tuple[int, ...]] = []
-    floats: list[str] = []
+    numbers: list[str] = []
     places: dict[int, int] = {}
     grad = state.grad
     for i, leaf in enumerate(leaves):
@@ -78,10 +81,10 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
                     f"a {type(leaf).__name__} is no plain array", user_location(), hint="pass np.asarray(...) of it"
                 )
         else:
-            is_float = float_leaf(leaf)
-            family.append((type(leaf),) if is_float else _static(leaf))
-            if is_float:
-                floats.append(repr(float(leaf)))
+            is_number = type(leaf) in _NUMBERS
+            family.append((type(leaf),) if is_number else _static(leaf))
+            if is_number:
+                numbers.append(repr(float(leaf) if type(leaf) is np.float64 else leaf))
             continue
         same = places.setdefault(id(leaf), i)
         shape = array.shape
@@ -90,8 +93,8 @@ def read_signature(tree: Tree, leaves: list[Any]) -> Signature:
         extents.append(shape)
     family.append(grad)
     signature = Signature((tuple(family), tuple(extents)))
-    if floats:
-        signature.floats = tuple(floats)
+    if numbers:
+        signature.numbers = tuple(numbers)
     return signature
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tjit.ops.numbers import InconclusiveNumberError, Number
+from tjit.ops.numbers import Number
 
 __all__ = ["MISSING", "Place", "replaced"]
 
@@ -71,12 +71,12 @@ class Watch:
         self._dicts = [(d, dict(d)) for d in dicts]
         self._places = [(p, p.now()) for p in places]
 
-    def left(self, is_captured: Callable[[Any], bool]) -> list[tuple[Place, Any]]:
-        """Places that hold something else than before which `is_captured`, and what they held."""
-        found = [(p, before) for p, before in self._places if p.now() is not before and is_captured(p.now())]
+    def left(self, is_set: Callable[[Any, Any], bool]) -> list[tuple[Place, Any]]:
+        """Places that hold something else than before where `is_set(now, before)`, and what they held."""
+        found = [(p, before) for p, before in self._places if p.now() is not before and is_set(p.now(), before)]
         for d, before in self._dicts:
-            new = [k for k, v in d.items() if v is not before.get(k, MISSING) and is_captured(v)]
-            found += [(Place(d, k), before.get(k, MISSING)) for k in new]
+            changed = [(k, before.get(k, MISSING)) for k, v in d.items() if v is not before.get(k, MISSING)]
+            found += [(Place(d, k), was) for k, was in changed if is_set(d[k], was)]
         return found
 
 
@@ -87,10 +87,7 @@ _replacing = threading.RLock()
 def replaced(values: Mapping[Place, Number]) -> Iterator[None]:
     """Have places hold these numbers inside.
 
-    Other threads that read such a place meanwhile find the number, which refuses to be used there.
-
-    Raises:
-        InconclusiveNumberError: a place was written inside: every call has to write it again.
+    Other threads that read such a place meanwhile find the number.
     """
     if not values:
         yield
@@ -99,12 +96,8 @@ def replaced(values: Mapping[Place, Number]) -> Iterator[None]:
         before = {place: place.now() for place in values}
         for place, number in values.items():
             place.put(number)
-        written = frozenset()
         try:
             yield
         finally:
-            written = frozenset(place for place, number in values.items() if place.now() is not number)
             for place, value in before.items():
                 place.put(value)
-    if written:
-        raise InconclusiveNumberError(written)

@@ -46,21 +46,21 @@ def _differences(before: Signature, now: Signature, names: Sequence[str]) -> lis
         return [*_structures(old_tree, tree), *[""] * len(names)]  # more different than any other
     found: list[str] = []
     extents = zip(before.extents, now.extents, strict=True)
-    floats = zip(before.floats, now.floats, strict=True)
+    numbers = zip(before.numbers, now.numbers, strict=True)
     for name, was, part in zip(names, old, new, strict=True):
         if _is_array(was) and _is_array(part):
             found += _arrays(name, was, part, *next(extents))
         elif was != part:
             found.append(f"{name} was {_leaf(was)} and is {_leaf(part)}")
-        elif part in _FLOATS:
-            a, b = next(floats)
+        elif part in _NUMBERS:
+            a, b = next(numbers)
             found += [f"{name} was {a} and is {b}"] if a != b else []
     if old_grad != grad:
         found.append(f"gradients are {'recorded' if grad else 'not recorded'} now")
     return found
 
 
-_FLOATS = ((float,), (np.float64,))
+_NUMBERS = ((int,), (float,), (np.float64,))
 
 
 def _is_array(part: Any) -> bool:
@@ -70,7 +70,7 @@ def _is_array(part: Any) -> bool:
 def _leaf(part: Any) -> str:
     if _is_array(part):
         return "a NumPy array" if part[0] is np.ndarray else "a Tensor"
-    return "a float" if part in _FLOATS else str(part[1]) if part[0] is slice else repr(part[1])
+    return f"a {part[0].__name__}" if part in _NUMBERS else str(part[1]) if part[0] is slice else repr(part[1])
 
 
 def _arrays(name: str, was: Any, part: Any, old_shape: tuple[int, ...], shape: tuple[int, ...]) -> list[str]:

@@ -114,7 +114,8 @@ class Explanation:
 
 
 def _symbols(variant: Variant, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, int]:
-    values = variant.bind(flatten((args, kwargs))[0]) or ()
+    leaves = flatten((args, kwargs))[0]
+    values = variant.bind(leaves, variant.numbers(leaves) or {}) or ()
     return dict(zip(variant.program.info.symbols, values, strict=True))
 
 

@@ -18,6 +18,7 @@ from tjit.ir.op import Op, Sample, register
 from tjit.ir.types import TensorType
 from tjit.location import user_location
 from tjit.ops.apply import apply, state
+from tjit.ops.numbers import Number, plain_tensor
 from tjit.ops.public import public
 from tjit.quiet import quietly
 from tjit.tensor import Tensor
@@ -71,6 +72,8 @@ def full(
         TypeRuleError: a negative extent.
     """
     shape = as_shape((size,))
+    if type(fill_value) is Number:
+        fill_value = plain_tensor(fill_value)
     if isinstance(fill_value, Tensor):
         return _full_of_tensor(shape, fill_value, dtype)
     own = i64 if isinstance(fill_value, DimExpr) else scalar_dtype(fill_value)

@@ -27,6 +27,7 @@ from tjit.ops.index import (
     wrapped,
 )
 from tjit.ops.movement import ALIAS, _inverse, broadcast_to, permute, reshape, slice_dims
+from tjit.ops.numbers import Number, number_tensor
 from tjit.ops.operands import broadcast_shapes
 from tjit.tensor import Tensor, attach
 
@@ -95,6 +96,8 @@ def _slice_bounds(key: slice, extent: Dim) -> tuple[Dim, Dim, int]:
 
 def _as_part(part: Any) -> Any:
     """One part of a key: an int, a dim, a slice, None, Ellipsis, a bool, or a tensor of masks or positions."""
+    if type(part) is Number and state.trace is not None and isinstance(part, int):
+        return _Computed(number_tensor(part))
     if part is None or part is Ellipsis or isinstance(part, (int, slice, DimExpr)):
         return part
     if isinstance(part, np.generic):
@@ -369,6 +372,8 @@ def set_item(x: Tensor, key: Any, value: Any) -> None:
 def _as_value(value: Any, x: Tensor) -> Tensor:
     from tjit.ops.elementwise import cast
 
+    if type(value) is Number:
+        value = number_tensor(value)
     if not isinstance(value, Tensor):
         if isinstance(value, (bool, int, float, DimExpr)):
             return full((), value, dtype=x.dtype, device=x.device)

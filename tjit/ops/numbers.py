@@ -1,83 +1,89 @@
-"""Python floats that are inputs of the graph being captured, so that their values may change between calls."""
+"""Python numbers that are inputs of the program being captured, so that their values may change between calls."""
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from tjit.dtypes import default_dtype, f64
+import numpy as np
+
+from tjit.dtypes import default_dtype
 from tjit.errors import CaptureError
-from tjit.ir.dims import DimExpr
-from tjit.ir.graph import Literal
-from tjit.ir.op import Op
 from tjit.location import user_location
-from tjit.ops.apply import apply, state
 from tjit.tensor import Tensor
 
-__all__ = ["InconclusiveNumberError", "Number", "number_tensor", "plain_tensor"]
+__all__ = [
+    "PLAIN", "InconclusiveNumberError", "Number", "NumberRecorder", "number_tensor", "plain_tensor", "recorded",
+]  # fmt: skip
 
-# Frames of capture may look at the class of a Number; whoever else asks for it decides something by it.
+# Frames of capture may look at the class of a Number; whoever else asks for it is told that of the number.
 _CAPTURE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "capture") + os.sep
+PLAIN = (int, float, bool, np.float64)
 
 
 class InconclusiveNumberError(CaptureError):
-    """The function asks a lifted number for its value. Capture then takes the value of the call.
+    """A number that changes between calls cannot be an input here. Capture then takes the value of the call.
 
     Attributes:
-        places: where the numbers come from that it asks for.
+        places: where the numbers come from.
     """
 
     def __init__(self, places: frozenset[Any]) -> None:
-        super().__init__("a Python number that changes between calls is asked for its value", user_location())
+        super().__init__("a Python number that changes between calls is where only its value can be", user_location())
         self.places = places
 
 
-class Number:
-    """Stands for a Python float whose value a call gives. What it cannot say raises InconclusiveNumberError.
+class NumberRecorder(Protocol):
+    """What a capture does with its numbers.
 
-    It is no Tensor: what asks for its class, its value, its order or its text asks what only a value can say.
-
-    Args:
-        make: gives the 0-d f64 tensor that has the value; called when it is first needed.
-        places: where the value comes from.
+    Attributes:
+        tensor: gives the 0-d tensor, of i64 or f64, that has a number's value.
     """
 
-    __slots__ = ("__weakref__", "_make", "_places", "_tensor")
+    tensor: Callable[[Number], Tensor]
 
-    def __init__(self, make: Callable[[], Tensor], places: frozenset[Any]) -> None:
-        self._make = make
-        self._places = places
-        self._tensor: Tensor | None = None
+    def compute(self, fn: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+        """`fn(*operands)`, done again at each call: a Number where that is an int or a float."""
+        ...
 
-    def _ask(self, *_: Any) -> Any:
-        error = InconclusiveNumberError(self._places)
-        if state.trace is not None and state.trace.refused is None:
-            state.trace.refused = error  # whoever catches it goes on without the value
-        raise error
+    def tell(self, fn: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+        """`fn(*operands)` of this call; the program is for calls where it is the same."""
+        ...
 
-    __bool__ = __float__ = __int__ = __index__ = __complex__ = __hash__ = __repr__ = __str__ = __format__ = _ask
-    __round__ = __trunc__ = __floor__ = __ceil__ = __divmod__ = __rdivmod__ = __reduce_ex__ = _ask
-    # where Python raises ZeroDivisionError or OverflowError, or gives a complex number, depends on the value
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = _ask
+
+class Number:
+    """Stands for a Python int or float whose value a call gives.
+
+    Arithmetic with other numbers is Python's, and recorded. Whoever asks what a value alone can say is told it of the
+    call that is captured, and that is recorded too: the program serves the calls that would be told the same.
+
+    Args:
+        recorder: of the capture.
+        step: where it is in what is recorded.
+        value: of this call.
+    """
+
+    __slots__ = ("__weakref__", "_recorder", "_step", "_value")
+
+    def __init__(self, recorder: NumberRecorder, step: int, value: Any) -> None:
+        self._recorder = recorder
+        self._step = step
+        self._value = value
+
     __array_ufunc__ = None  # arrays leave arithmetic with it to it
-
-    def _compare(self, other: Any) -> Any:
-        return NotImplemented if issubclass(type(other), Tensor) else self._ask()
-
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compare
 
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]  # no setter
-        if not sys._getframe(1).f_code.co_filename.startswith(_CAPTURE):
-            self._ask()
-        return Number
+        return Number if sys._getframe(1).f_code.co_filename.startswith(_CAPTURE) else type(self._value)
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(0.0, name):
-            self._ask()
-        raise AttributeError(f"'float' object has no attribute {name!r}")
+        method = getattr(type(self._value), name, None)
+        return functools.partial(recorded, method, self) if callable(method) else getattr(told(self), name)
 
     def __copy__(self) -> Number:
         return self
@@ -85,90 +91,90 @@ class Number:
     def __deepcopy__(self, memo: Any) -> Number:
         return self
 
-    def __pos__(self) -> Number:
-        return self
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return told(self).__reduce_ex__(protocol)
 
-    def __neg__(self) -> Number:
-        return _computed("neg", self)
+    def __format__(self, spec: str) -> str:
+        return format(told(self), spec)
 
-    def __abs__(self) -> Number:
-        return _computed("abs", self)
+    def __round__(self, digits: Any = None) -> Any:
+        return recorded(round, self) if digits is None else recorded(round, self, digits)
 
-    def __add__(self, other: Any) -> Any:
-        return _computed("add", self, other)
+    def __pow__(self, exponent: Any, modulus: Any = None) -> Any:
+        return _binary(pow, self, exponent) if modulus is None else recorded(pow, self, exponent, modulus)
 
-    def __radd__(self, other: Any) -> Any:
-        return _computed("add", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _computed("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _computed("sub", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _computed("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _computed("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        if type(other) is Number or (type(other) in _PLAIN and not other):
-            self._ask()  # Python raises ZeroDivisionError where it is 0
-        return _computed("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._ask() if type(other) in _PLAIN else NotImplemented
-
-    def __rpow__(self, other: Any) -> Any:
-        return self._ask() if type(other) in _PLAIN else NotImplemented
+    def __rpow__(self, base: Any) -> Any:
+        return _binary(pow, base, self)
 
 
-_PLAIN = (bool, int, float)
+def recorded(fn: Callable[..., Any], /, *operands: Any, **keywords: Any) -> Any:
+    """`fn(*operands, **keywords)`, where `fn` depends on nothing else: recorded if Numbers are among the operands."""
+    number = next((o for o in operands if type(o) is Number), None)
+    if number is None or keywords:
+        return fn(*operands, **keywords)
+    if all(type(o) is Number or type(o) in PLAIN for o in operands):
+        return number._recorder.compute(fn, operands)
+    return fn(*(told(o) if type(o) is Number else o for o in operands))
+
+
+def told(number: Number) -> Any:
+    """The value itself."""
+    return number._recorder.tell(_itself, (number,))
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _binary(fn: Callable[..., Any], a: Any, b: Any) -> Any:
+    """What an operator gives. Tensors and the like are asked after it."""
+    other = b if type(a) is Number else a
+    return NotImplemented if _is_ours(type(other)) else recorded(fn, a, b)
+
+
+def _is_ours(kind: type) -> bool:
+    return kind is not Number and kind.__module__.startswith("tjit.")
+
+
+def _compared(fn: Callable[..., Any], a: Any, b: Any) -> Any:
+    if _is_ours(type(b)):
+        return NotImplemented
+    if type(b) is Number or type(b) in PLAIN:
+        return a._recorder.tell(fn, (a, b))
+    return fn(told(a), b)
+
+
+def _operators(name: str, fn: Callable[..., Any]) -> None:
+    setattr(Number, f"__{name}__", lambda self, other: _binary(fn, self, other))
+    setattr(Number, f"__r{name}__", lambda self, other: _binary(fn, other, self))
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "lshift", "rshift"):
+    _operators(_name, getattr(operator, _name))
+for _name, _fn in {"and": operator.and_, "or": operator.or_, "xor": operator.xor, "divmod": divmod}.items():
+    _operators(_name, _fn)
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Number, f"__{_name}__", functools.partialmethod(functools.partial(_compared, getattr(operator, _name))))
+for _name, _fn in {
+    "neg": operator.neg, "pos": operator.pos, "abs": abs, "invert": operator.invert,
+    "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
+}.items():  # fmt: skip
+    setattr(Number, f"__{_name}__", lambda self, fn=_fn: recorded(fn, self))
+for _name, _fn in {
+    "bool": bool, "int": int, "float": float, "complex": complex, "index": operator.index, "hash": hash, "repr": repr,
+    "str": str,
+}.items():  # fmt: skip
+    setattr(Number, f"__{_name}__", lambda self, fn=_fn: self._recorder.tell(fn, (self,)))
 
 
 def number_tensor(number: Number) -> Tensor:
-    """The 0-d f64 tensor that has a number's value, and promotes as a Python number does."""
-    if number._tensor is None:
-        number._tensor = number._make()
-    return number._tensor
+    """The 0-d tensor, of i64 or f64, that has a number's value, and promotes as a Python number does."""
+    return number._recorder.tensor(number)
 
 
 def plain_tensor(number: Number) -> Tensor:
-    """What `tjit.tensor` makes of a float: a 0-d tensor of the default dtype."""
+    """What `tjit.tensor` makes of a number: a 0-d tensor of i64 or the default dtype."""
     from tjit.ops.elementwise import cast
 
-    return cast(_strong(number), default_dtype())
-
-
-def _strong(number: Number) -> Tensor:
-    if state.trace is None:
-        number._ask()
-    trace: Any = state.trace
-    return trace.snapshot(number_tensor(number))
-
-
-def _computed(name: str, *operands: Any) -> Any:
-    """The number that Python's arithmetic on floats gives."""
-    numbers = [o for o in operands if type(o) is Number]
-    if any(type(o) is DimExpr for o in operands):
-        numbers[0]._ask()
-    if any(type(o) is not Number and type(o) not in _PLAIN for o in operands):
-        return NotImplemented
-    ready = [_strong(o) if type(o) is Number else Literal(float(o), f64) for o in operands]
-    value = apply(_op(name), *ready)
-    trace: Any = state.trace
-    return trace.computed_number(value, frozenset().union(*(n._places for n in numbers)))
-
-
-def _op(name: str) -> Op:
-    from tjit.ops import arithmetic, rounding
-
-    return {
-        "add": arithmetic.ADD,
-        "sub": arithmetic.SUB,
-        "mul": arithmetic.MUL,
-        "div": arithmetic.DIV,
-        "neg": arithmetic.NEG,
-        "abs": rounding.ABS,
-    }[name]
+    tensor = Tensor(number_tensor(number)._data)
+    return cast(tensor, default_dtype()) if tensor.dtype.is_floating_point else tensor

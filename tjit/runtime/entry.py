@@ -171,7 +171,7 @@ def _objects() -> dict[str, Any]:
     """The objects of Python that the entry knows."""
     return {
         "None": None, "True": True, "False": False, "zero": 0, "trace": _trace_key, "grad": _grad_key,
-        "float": float, "tuple": tuple, "list": list, "dict": dict,
+        "int": int, "float": float, "tuple": tuple, "list": list, "dict": dict,
         "ndarray": np.ndarray, "Tensor": Tensor, "Storage": Storage,
     }  # fmt: skip
 

@@ -65,11 +65,14 @@ SPEC = Words(
     "grads", "n_grads",  # [tensor, output or -1]
 )  # fmt: skip
 
-# kind: "array" and "tensor" are arguments, by position in `source`; "fixed" is a tensor, "grad" a tensor's .grad,
-# "number" a float in the dict `source` at the key `type`, "float" an argument, "cell" a float that the word at `source`
-# points to. requires: whether it requires grad. strides: 0: contiguous.
-INPUT = Words("kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written")
-KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4, "float": 5, "cell": 6}
+# kind: "array" and "tensor" are arguments, by position in `source`; "fixed" is a tensor, "grad" a tensor's .grad. Of
+# numbers "leaf" is an argument, "number" in the dict `source` at the key `type`, "item" in a list at the index `type`,
+# "cell" what the word at `source` points to. integer: whether a number is an int, not a float. requires: whether it
+# requires grad. strides: 0: contiguous.
+INPUT = Words(
+    "kind", "source", "type", "requires", "descr", "dims", "strides", "nd", "flags", "bytes", "written", "integer",
+)  # fmt: skip
+KINDS = {"array": 0, "tensor": 1, "fixed": 2, "grad": 3, "number": 4, "leaf": 5, "cell": 6, "item": 7}
 
 # kind: of `NODES`, 0 for a leaf. count: of children. keys: of a dict, in its order.
 NODE = Words("kind", "count", "keys")

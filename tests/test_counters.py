@@ -1,0 +1,301 @@
+"""Python ints that vary: counters, schedules and positions that a compiled function reads, sets and asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import random_numbers
+
+import tjit
+
+X = tjit.tensor([1.5, -2.0, 0.25], dtype=tjit.float64)
+TABLE = tjit.arange(24.0).reshape(8, 3)
+
+
+def state() -> SimpleNamespace:
+    return SimpleNamespace(steps=0, best=3, rate=1.0, log={"n": 0, "seen": 0}, row=[0, 1.0], on=False, name="a")
+
+
+def shown(value: Any) -> Any:
+    """A result with its types, as text that tells all numbers apart."""
+    if isinstance(value, tjit.Tensor):
+        return f"{value.dtype} {value.tolist()}"
+    if isinstance(value, (tuple, list)):
+        return [shown(v) for v in value]
+    return f"{type(value).__name__} {value!r}"
+
+
+def _counter(s, x):
+    s.steps += 1
+    return x * s.steps
+
+
+def _counter_alone(s, x):
+    s.steps = s.steps + 1
+    return x + 1
+
+
+def _every_fourth(s, x):
+    s.steps += 1
+    return x + s.steps if s.steps % 4 == 0 else x - 1
+
+
+def _warm_up(s, x):
+    s.steps += 1
+    rate = min(1.0, s.steps / 10) * 0.5 * (1 + math.cos(math.pi * s.steps / 40))
+    return x * rate, rate
+
+
+def _decay(s, x):
+    s.rate *= 0.9
+    return x * s.rate
+
+
+def _toggled(s, x):
+    s.on = not s.on
+    return x if s.on else -x
+
+
+def _in_containers(s, x):
+    s.log["n"] += 2
+    s.row[0] -= 1
+    return x / s.log["n"], s.log["n"] // 4, s.row[0] ** 2
+
+
+def _named(s, x):
+    s.name = "b" if s.name == "a" else "a"
+    return x + len(s.name)
+
+
+def _huge(s, x):
+    s.steps = s.steps * 2**40 + 1
+    return x + s.steps % 1000, s.steps
+
+
+def _patience(s, x):
+    s.steps += 1
+    s.best = 0 if s.steps % 6 == 0 else s.best + 1
+    return x * s.best, s.best >= 5
+
+
+def _row_by_row(s, x):
+    s.steps += 1
+    return TABLE[s.steps % 2] + x
+
+
+def _averaged(s, x):
+    s.steps += 1
+    decay = min(0.99, (1 + s.steps) / (10 + s.steps))
+    return x * decay + (1 - decay)
+
+
+def _in_loops(s, x):
+    for i in range(3):
+        s.steps += i
+        x = x + s.steps
+    return x, s.steps
+
+
+def _compared_with_tensors(s, x):
+    s.steps += 1
+    return tjit.where(x < s.steps, x, s.steps), tjit.full((2,), s.steps), tjit.tensor(s.steps)
+
+
+# captures for twelve calls
+PROGRAMS: dict[Callable[[Any, Any], Any], int] = {
+    _counter: 2,
+    _counter_alone: 2,
+    _every_fourth: 3,
+    _warm_up: 2,
+    _decay: 2,
+    _toggled: 2,
+    _in_containers: 2,
+    _named: 2,
+    _huge: 2,
+    _patience: 4,
+    _row_by_row: 2,
+    _averaged: 2,
+    _in_loops: 2,
+    _compared_with_tensors: 2,
+}
+
+
+@pytest.mark.parametrize("fn", PROGRAMS, ids=lambda fn: fn.__name__.strip("_"))
+def test_what_the_function_counts_is_counted_by_every_call(fn):
+    ours, theirs = state(), state()
+    f = tjit.compile(lambda x: fn(ours, x))
+
+    for _ in range(12):
+        assert shown(f(X)) == shown(fn(theirs, X))
+        assert repr(ours) == repr(theirs)
+    assert f.cache_info().misses == PROGRAMS[fn]
+
+
+# captures for n = 0, 1, 2, 3, 0, 1, 2, 3, -1, -1
+ARGUMENTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "times": (2, lambda n: X * n),
+    "reflected": (2, lambda n: n - X),
+    "bits": (2, lambda n: tjit.tensor([5, 6, 7]) & n),
+    "Python's arithmetic": (2, lambda n: (X + (n * 7 // 3 - n % 5) ** 2, n**3, -n, ~n, n << 3, n | 1)),
+    "a branch": (3, lambda n: X if n > 1 else X * n),
+    "an index": (2, lambda n: TABLE[n]),
+    "a slice": (5, lambda n: TABLE[: n + 1]),
+    "a shape": (5, lambda n: tjit.ones(n + 2) * n),
+    "a dim": (3, lambda n: TABLE.sum(n % 2)),
+    "a loop": (5, lambda n: sum(([X] * n), X)),
+    "text": (5, lambda n: (X, f"{n}")),
+    "a key": (5, lambda n: X * {0: 2, 1: 3}.get(n, 4)),
+    "a list": (5, lambda n: X * [1, 2, 3, 4][n]),
+    "its truth": (2, lambda n: X if n else -X),
+    "a bool": (2, lambda n: X * bool(n)),
+    "methods": (2, lambda n: X * n.bit_length()),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_int_argument_is_captured_for_each_answer_alone(name):
+    captures, fn = ARGUMENTS[name]
+    f = tjit.compile(fn)
+
+    for n in (0, 1, 2, 3, 0, 1, 2, 3, -1, -1):
+        assert shown(f(n)) == shown(fn(n))
+
+    assert f.cache_info().misses <= captures
+
+
+def test_an_int_beyond_64_bits_is_what_it_is_outside():
+    f = tjit.compile(lambda x, n: (x + n % 7, n + 1))
+
+    for n in (1, 2, 2**63 - 1, 2**63, -(2**63), 2**100):
+        assert shown(f(X, n)) == shown((X + n % 7, n + 1))
+    assert f.cache_info().misses == 2
+
+
+def test_a_product_beyond_64_bits_is_not_cut_off():
+    def fn(x, n):
+        return x * (n * n)
+
+    f = tjit.compile(fn)
+    for n in (1, 2, 3, 2**31, 2**33, 2**40):
+        try:
+            want = shown(fn(X, n))
+        except Exception as error:
+            with pytest.raises(type(error)):
+                f(X, n)
+        else:
+            assert shown(f(X, n)) == want
+
+
+def test_bools_ints_and_floats_are_three_kinds():
+    f = tjit.compile(lambda x, n: (x * n, n))
+
+    for n in (1, 2, True, 1.0, 3, False, 2.0, 0, 4.0):
+        assert shown(f(X, n)) == shown((X * n, n))
+
+
+def test_division_by_an_int_that_is_zero_raises_as_python_does():
+    f = tjit.compile(lambda x, n: x * (7 // n))
+
+    assert [f(X, n).tolist() for n in (1, 2, 3)] == [(X * (7 // n)).tolist() for n in (1, 2, 3)]
+    with pytest.raises(ZeroDivisionError):
+        f(X, 0)
+    assert f(X, 4).tolist() == X.tolist()
+
+
+def test_what_the_function_had_set_when_it_raised_is_set():
+    s = state()
+
+    @tjit.compile
+    def f(x):
+        s.steps += 1
+        return x / (10 // (3 - s.steps))
+
+    for _ in range(2):
+        f(X)
+    with pytest.raises(ZeroDivisionError):
+        f(X)
+    assert s.steps == 3
+    assert f(X).tolist() == (X / -10).tolist()
+
+
+def test_native_calls_take_ints_of_any_value():
+    f = tjit.compile(lambda x, n: x * n)
+    for n in range(5):
+        f(X, n)
+    python = f._hits
+
+    for n in (*range(100), -5, 2**40, -(2**62), 2**63 - 1, -(2**63)):
+        assert f(X, n).tolist() == (X * n).tolist()
+
+    assert f._hits == python  # none of them went through Python
+    assert f(X, 2**64).tolist() == (X * 2**64).tolist()
+
+
+def test_gradients_with_ints():
+    w = tjit.tensor([1.0, 2.0], requires_grad=True)
+    f = tjit.compile(lambda n: ((w * n) ** 2).sum() / (n + 1))
+
+    for n in range(6):
+        w.grad = None
+        f(n).backward()
+        np.testing.assert_allclose(np.asarray(w.grad), 2 * n * n / (n + 1) * w.detach().numpy(), rtol=1e-6)
+    assert f.cache_info().misses == 2
+
+
+def test_counters_in_arguments():
+    def fn(x, state):
+        state["step"] += 1
+        state["seen"][0] += x.shape[0]
+        return x * state["step"]
+
+    f, ours, theirs = tjit.compile(fn), {"step": 0, "seen": [0]}, {"step": 0, "seen": [0]}
+    for _ in range(6):
+        assert shown(f(X, ours)) == shown(fn(X, theirs))
+        assert ours == theirs
+    assert f.cache_info().misses == 2
+
+
+def test_a_cache_that_is_written_at_a_position():
+    def fn(cache, x, position):
+        cache[position] = x
+        return cache[:, 0] * position, cache[position, 1]
+
+    f, ours, theirs = tjit.compile(fn), tjit.zeros(6, 3), tjit.zeros(6, 3)
+    for position in (0, 1, 2, 3, 4, 5, -1, -6):
+        x = tjit.full((3,), float(position))
+        assert shown(f(ours, x, position)) == shown(fn(theirs, x, position))
+        assert ours.tolist() == theirs.tolist()
+    assert f.cache_info().misses == 2
+    with pytest.raises(IndexError):
+        f(ours, X, 6)
+
+
+def test_many_captures_are_warned_of_with_the_line():
+    s = state()
+
+    @tjit.compile
+    def f(x):
+        s.steps += 1
+        return x.new_zeros(s.steps)
+
+    for _ in range(16):
+        f(X)
+    with pytest.warns(UserWarning, match=r"captured for the 17th time") as found:
+        f(X)
+    for _ in range(4):
+        f(X)  # once is enough
+
+    assert "x.new_zeros(s.steps)" in str(found[0].message)
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.filterwarnings("ignore:.*is captured for the")
+def test_random_programs_of_numbers(seed):
+    problem = random_numbers.check(seed)
+
+    assert problem is None, problem
