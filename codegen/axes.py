@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from tjit.codegen.digits import split_digits
+from tjit.codegen.flat_conditions import merge_alike, with_flat_conditions
 from tjit.codegen.kernel import (
     Axis,
     Buffer,
@@ -54,8 +55,8 @@ _LONG = 64  # elements along the lanes, of which the last vector is a small part
 
 def arrange(kernel: LoopKernel) -> LoopKernel:
     """Merge axes, choose the vector axis and the number of tasks."""
-    kernel = collapse(kernel)
     pointwise = not any(loop.axes for loop in kernel.loops)
+    kernel = collapse(with_flat_conditions(kernel) if pointwise else kernel)
     kernel = _arrange_points(kernel) if pointwise else _split_vector(_choose_vector(kernel))
     kernel = _past_caches(kernel)
     return replace(kernel, tasks=_tasks(kernel))
@@ -157,38 +158,33 @@ def _accesses(kernel: LoopKernel) -> list[Dim]:
     return list(dict.fromkeys(found, None))
 
 
-def _positions(kernel: LoopKernel) -> set[Symbol]:
-    """Axes whose value matters by itself (conditions, index expressions), not only through offsets."""
-    found: set[Symbol] = set()
+def _positions(kernel: LoopKernel) -> list[Dim]:
+    """What matters of axes beside offsets: of conditions and of places that are numbers."""
+    found: list[Dim] = []
     for e in expressions(kernel):
         if isinstance(e, Load):
-            for pair in e.conditions:
-                found.update(s for d in pair for s in symbols(d))
-            if e.bindings:
-                found.update(s for d in e.index for s in symbols(d))
+            found += (d for pair in e.conditions for d in pair)
         elif isinstance(e, Index):
-            found.update(symbols(e.value))
-    return found
+            found.append(e.value)
+    return list(dict.fromkeys(found, None))
 
 
-def _mergeable(outer: Axis, inner: Axis, accesses: list[Dim]) -> bool:
-    for offset in accesses:
-        a, b = coefficient(offset, outer.symbol), coefficient(offset, inner.symbol)
-        if a is None or b is None or a != b * inner.extent:
-            return False
-    return True
+def _apart(kernel: LoopKernel) -> set[Symbol]:
+    """Axes that stay as they are: of indices beside those that are looked up."""
+    picked = (e for e in expressions(kernel) if isinstance(e, Load) and e.bindings)
+    return {s for e in picked for d in e.index for s in symbols(d)}
 
 
 def collapse(kernel: LoopKernel) -> LoopKernel:
     """Make one axis of two neighbours wherever every access walks them as one."""
-    accesses, positions = _accesses(kernel), _positions(kernel)
+    dims, apart = [*_accesses(kernel), *_positions(kernel)], _apart(kernel)
     values: dict[Symbol, Dim] = {}
 
     def merged(axes: tuple[Axis, ...], shared: bool) -> tuple[Axis, ...]:
         result: list[Axis] = []
         for axis in axes:
-            free = result and not {result[-1].symbol, axis.symbol} & positions and not shared
-            if free and _mergeable(result[-1], axis, accesses):
+            free = result and not {result[-1].symbol, axis.symbol} & apart and not shared
+            if free and merge_alike(result[-1], axis, dims):
                 outer = result.pop()
                 extent = outer.extent * axis.extent
                 both = Axis(Symbol(axis.symbol.name, 0, extent - 1), extent)

@@ -16,11 +16,11 @@ from tjit.dataclass import dataclass
 from tjit.dtypes import DType, bool_, i64, iinfo
 from tjit.ir.dims import Dim, coefficient, lower_bound, upper_bound
 
-__all__ = ["Segment", "segments"]
+__all__ = ["COMPARISONS", "Segment", "segments"]
 
 _SHORTEST = 64  # points: a segment of fewer is not worth code of its own
 _MOST = 16
-_COMPARISONS = ("ge", "lt")  # what choices by place are made of
+COMPARISONS = ("ge", "lt")  # what choices by place are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _edges(expr: Expr, axis: Axis) -> list[int]:
 
 def _difference(expr: Expr) -> Dim | None:
     """a - b of a comparison of a with b that are places; None for other expressions."""
-    if not isinstance(expr, Compute) or expr.op.name not in _COMPARISONS:
+    if not isinstance(expr, Compute) or expr.op.name not in COMPARISONS:
         return None
     a, b = (_place(o) for o in expr.operands)
     return None if a is None or b is None else a - b
