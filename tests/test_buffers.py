@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -28,12 +29,44 @@ def test_what_a_child_writes_stays_its_own():
     assert (y.numpy() == 1.0).all()
 
 
-def test_freed_memory_is_given_again():
-    shape = (3_000_017,)
-    first = buffers.empty(shape, np.dtype(np.float32))
+@pytest.mark.parametrize("size", [300_017, 3_000_017])
+def test_freed_memory_is_given_again(size):
+    make = buffers.maker((size,), np.dtype(np.float32))
+    first = make()
     address = first.ctypes.data
     view = first[5:]
     del first
-    assert buffers.empty(shape, np.dtype(np.float32)).ctypes.data != address, "a view still uses it"
+    other = make()
+    assert other.ctypes.data != address, "a view still uses it"
     del view
-    assert buffers.empty(shape, np.dtype(np.float32)).ctypes.data == address
+    assert make().ctypes.data == address
+
+
+@pytest.mark.parametrize("size", [300_017, 3_000_017])
+def test_memory_in_use_is_given_to_nobody(size, rng):
+    kept: dict[int, np.ndarray] = {}
+    for n in rng.integers(0, 12, 300).tolist():
+        kept.pop(n, None)
+        kept[n] = buffers.empty((size + n,), np.dtype(np.float32))[n:]
+        places = {array.ctypes.data & ~4095 for array in kept.values()}
+        assert len(places) == len(kept)
+
+
+def test_threads_get_memory_of_their_own():
+    make = buffers.maker((300_017,), np.dtype(np.float32))
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(300):
+            array = make()
+            array[::1000] = number
+            if not (array[::1000] == number).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not wrong

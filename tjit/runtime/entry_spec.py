@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SpecBuilder", "native_program", "row"]
 
 _CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400  # NumPy's flags
-# Bytes of an output from which `buffers`, which takes 3 us, has memory: below, the C library reuses its own as well.
+# Bytes of an output from which `buffers`, which takes 1 us, has memory: below, the C library reuses its own as well.
 _LARGE = 1 << 20
 _LONG = 1 << 14  # bytes read and written from which other threads may run Python
 _STACK_ARENA = 4096
@@ -88,7 +88,7 @@ class SpecBuilder:
         for extent in shape:
             size *= extent
         self.bytes += size
-        make = self.id(partial(buffers.empty, shape, dtype)) if size >= _LARGE else 0
+        make = self.id(buffers.maker(shape, dtype)) if size >= _LARGE else 0
         words = {"descr": self.id(dtype), "dims": self.records([shape]), "nd": len(shape), "make": make}
         return row(OUTPUT, **words, tensor=int(is_tensor), grad_fn=0 if grad_fn is None else self.id(grad_fn))
 
