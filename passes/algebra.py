@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from tjit.ir.graph import Graph, Literal, Node, Operand, Value
@@ -48,6 +48,9 @@ class _Case(NamedTuple):
         return pattern.name == "c" or operand.type.dtype.kind == self.kind
 
 
+_Cases = Mapping[tuple[str, str], Sequence[_Case]]
+
+
 def simplify_algebra(graph: Graph, fast_math: bool = False) -> Graph:
     """Apply the identities of `rules.py`, and join moves of elements that follow each other.
 
@@ -73,7 +76,7 @@ def simplify_algebra(graph: Graph, fast_math: bool = False) -> Graph:
           return %3
         }
     """
-    return rewrite(graph, _simplify_fast if fast_math else _simplify_exact)
+    return rewrite(graph, partial(_simplify, _cases(rules.RULES, fast_math)))
 
 
 def simplify_algebra_fast(graph: Graph) -> Graph:
@@ -81,15 +84,7 @@ def simplify_algebra_fast(graph: Graph) -> Graph:
     return simplify_algebra(graph, fast_math=True)
 
 
-def _simplify_exact(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
-    return _simplify(rewriter, node, fast_math=False)
-
-
-def _simplify_fast(rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
-    return _simplify(rewriter, node, fast_math=True)
-
-
-def _simplify(rewriter: Rewriter, node: Node, fast_math: bool) -> tuple[Operand, ...] | None:
+def _simplify(cases: _Cases, rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
     # A clone is its operand for all who read it; as an output it stays, since outputs are memory of their own.
     originals = tuple(_original(rewriter, o) for o in node.operands)
     changed = originals != node.operands
@@ -97,7 +92,7 @@ def _simplify(rewriter: Rewriter, node: Node, fast_math: bool) -> tuple[Operand,
         node = with_operands(node, originals)
     found = simplify_move(rewriter, node)
     if found is None and node.op.kind == "elementwise":
-        found = _by_rule(rewriter, node, fast_math)
+        found = _by_rule(cases, rewriter, node)
     if found is None and changed:
         return tuple(rewriter.emit(node))
     return found
@@ -108,12 +103,12 @@ def _original(rewriter: Rewriter, operand: Operand) -> Operand:
     return operand if node is None or node.op.name != "clone" else node.operands[0]
 
 
-def _by_rule(rewriter: Rewriter, node: Node, fast_math: bool) -> tuple[Operand, ...] | None:
-    if all(isinstance(o, Literal) for o in node.operands):
-        return None  # `fold_constants` computes it
-    cases = _cases(rules.RULES, fast_math).get(node.op.name, ())
-    makers = [rewriter.producer(o) for o in node.operands] if cases else ()
-    for case in cases:
+def _by_rule(cases: _Cases, rewriter: Rewriter, node: Node) -> tuple[Operand, ...] | None:
+    of_op = cases.get((node.op.name, node.operands[-1].type.dtype.kind), ())
+    if not of_op or all(isinstance(o, Literal) for o in node.operands):
+        return None  # `fold_constants` computes what has literals alone
+    makers = [rewriter.producer(o) for o in node.operands]
+    for case in of_op:
         if not case.may_be(node, makers):
             continue
         for bound in _match_operands(case, case.root, node, {}, rewriter):
@@ -152,9 +147,9 @@ def _broadcast(result: Any, shape: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _cases(chosen: tuple[Rule, ...], fast_math: bool) -> dict[str, tuple[_Case, ...]]:
-    """The rules by the op that makes the result."""
-    found: dict[str, list[_Case]] = {}
+def _cases(chosen: tuple[Rule, ...], fast_math: bool) -> _Cases:
+    """The rules by the op that makes the result, and by the kind of dtype of its last operand: no condition is last."""
+    found: dict[tuple[str, str], list[_Case]] = {}
     for rule in chosen:
         for kind in (*rule.exact, *(rule.fast if fast_math else ())):
             graph = rule.graph(kind)
@@ -163,8 +158,8 @@ def _cases(chosen: tuple[Rule, ...], fast_math: bool) -> dict[str, tuple[_Case, 
             assert isinstance(output, Value)
             root = producers[output]
             case = _Case(rule, kind, root, producers, frozenset(rule.numbers))
-            found.setdefault(root.op.name, []).append(case)
-    return {name: tuple(cases) for name, cases in found.items()}
+            found.setdefault((root.op.name, kind), []).append(case)
+    return {key: tuple(cases) for key, cases in found.items()}
 
 
 def _match_operands(case: _Case, pattern: Node, node: Node, bound: Bound, rewriter: Rewriter) -> Iterator[Bound]:

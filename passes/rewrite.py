@@ -64,7 +64,7 @@ class Rewriter:
     def step(self, node: Node) -> None:
         """Take over one node of the old graph."""
         operands = self.mapped(node.operands)
-        regions = tuple(self.region(region) for region in node.regions)
+        regions = tuple(map(self.region, node.regions)) if node.regions else ()
         if operands != node.operands or regions != node.regions:
             node = with_operands(node, operands, regions)
         results = self.visit(self, node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import ContractKernel
@@ -12,6 +11,7 @@ from tjit.codegen.llvm.contract_lanes import lane_order
 from tjit.codegen.llvm.contract_operands import Direct, direct_output, leads_with_m
 from tjit.codegen.llvm.contract_packing import CACHE_BYTES, Pack, pack_a, pack_b, wastes
 from tjit.codegen.llvm.contract_tile import Style, Tiled, at_most, reads_of, tiled
+from tjit.codegen.llvm.planned import once_a_kernel
 from tjit.codegen.llvm.target import Target
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType
@@ -218,7 +218,7 @@ class Plan(Tiled):
         return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize, 64)
 
 
-@lru_cache(maxsize=8)
+@once_a_kernel
 def plan_contract(kernel: ContractKernel, target: Target) -> Plan:
     """Decide how `kernel` runs on `target`."""
     tile, strips = in_strips(tiled(reads_of(kernel, target)))

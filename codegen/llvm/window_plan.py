@@ -9,13 +9,14 @@ each channel, channels are filters that each read an image of their own, whose e
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import isqrt, prod
 
 from tjit.codegen.digits import substitute_symbol
 from tjit.codegen.grids import GridAxis, whole_pieces
 from tjit.codegen.kernel import Axis, Blocking, ContractKernel, Expr, Load
 from tjit.codegen.llvm.contract_operands import Operand, holds, operand_in_panels, plain_operand, results_along_n
+from tjit.codegen.llvm.planned import once_a_kernel
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.window_blocks import (
     Blocks,
@@ -248,7 +249,7 @@ class WindowPlan:
         return round_up(sum(self.slots()) * self.kernel.accumulate.itemsize + rows * 16, 64)
 
 
-@lru_cache(maxsize=8)
+@once_a_kernel
 def plan_windows(kernel: ContractKernel, target: Target) -> WindowPlan | None:
     """Decide how `kernel` runs as one with windows, with filters that lie in panels or that many small images share.
 
