@@ -215,7 +215,9 @@ def _overwrites(program: Program, ga: Group, gb: Group) -> bool:
     """
     updates = ga.updates
     return any(
-        program.group_of.get(e) is gb and (e.kind != "reduce" or e.value is i.node.operands[0]) and not _write_apart(program, i, e)
+        program.group_of.get(e) is gb
+        and (e.kind != "reduce" or e.value is i.node.operands[0])
+        and not _write_apart(program, i, e)
         for i in updates
         for e in program.after[i]
     ) or any(

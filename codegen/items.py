@@ -115,7 +115,8 @@ class Group:
 
     A group without a reduction is flexible: all its symbols are parallel, until a reduction fixes which are.
     `nodes` measures its size: an expensive node counts for several. `reads` are the values that its items read,
-    `updates` those of its items that are updates, `extents` those of its symbols. `number`, `needs` and `users` place it among the others (codegen/group_order.py).
+    `updates` those of its items that are updates, `extents` those of its symbols. `number`, `needs` and `users` place
+    it among the others (codegen/group_order.py).
     """
 
     items: list[Item]

@@ -8,17 +8,16 @@ the same kernels, and are built once.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
 
 from tjit.codegen.items import Group, Program
 from tjit.codegen.kernel import Kernel
-from tjit.codegen.steps import Placed, Step
+from tjit.codegen.steps import AnyStep, Placed, Step
 from tjit.dataclass import dataclass
-from tjit.ir.graph import Literal, Node, Value
+from tjit.ir.graph import Node, Value, exactly
 from tjit.ir.types import TensorType
 from tjit.location import Location
 
-__all__ = ["Form", "Recipe", "form_of", "likely_repeats", "note"]
+__all__ = ["Form", "Recipe", "form_of", "likely_repeats", "recipe_of"]
 
 Memory = Callable[[Value], tuple[Value, Placed | None]]  # what a value shares its memory with, and where that is
 
@@ -69,21 +68,23 @@ def form_of(program: Program, group: Group, needed: Callable[[Value], bool], mem
     """The form of a group of loops or of a contraction; None where it has parts that no form describes."""
     if any(item.kind not in ("store", "reduce", "scan", "contract") for item in group.items):
         return None
+    form = _Former(program, group, needed, memory).form()
     try:
-        return _Former(program, group, needed, memory).form()
-    except TypeError:  # an attribute that has no hash
+        hash(form)
+    except TypeError:  # an attribute that has none
         return None
+    return form
 
 
-def note(form: Form, made: Sequence[Placed], steps: Sequence[Any], memory: Memory) -> Recipe | None:
+def recipe_of(form: Form, made: Sequence[Placed], steps: Sequence[AnyStep], memory: Memory) -> Recipe | None:
     """What the steps of a group and the memory made for them say of its form; None where they have more to them."""
     numbers = {id(p): ~n for n, p in enumerate(made)}
     numbers |= {id(p): n for n, value in enumerate(form.values) if (p := memory(value)[1]) is not None}
-    used = [p for step in steps if type(step) is Step for p in (*step.arguments, step.scratch or step.arguments[0])]
-    apart = [p for p in made if numbers[id(p)] < 0]
-    if any(type(step) is not Step for step in steps) or any(id(p) not in numbers for p in used):
+    kernels = [step for step in steps if isinstance(step, Step)]
+    used = [p for step in kernels for p in (*step.arguments, step.scratch) if p is not None]
+    if len(kernels) < len(steps) or any(id(p) not in numbers for p in used):
         return None
-    if any(p.kind == "constant" for p in apart):
+    if any(p.kind == "constant" and numbers[id(p)] < 0 for p in made):
         return None
     return Recipe(
         tuple((p.type, p.name.rstrip("0123456789")) if numbers[id(p)] < 0 else numbers[id(p)] for p in made),
@@ -94,7 +95,7 @@ def note(form: Form, made: Sequence[Placed], steps: Sequence[Any], memory: Memor
                 step.location,
                 None if step.scratch is None else numbers[id(step.scratch)],
             )
-            for step in steps
+            for step in kernels
         ),
     )
 
@@ -109,10 +110,6 @@ class _Former:
         self.written_out: set[Value] = set()
 
     def form(self) -> Form | None:
-        """
-        Raises:
-            TypeError: something in it has no hash.
-        """
         group, program = self.group, self.program
         axes = {s: n for n, s in enumerate(dict.fromkeys(group.axis.values()))}
         items = tuple(
@@ -138,9 +135,7 @@ class _Former:
         position = program.position
         order = sorted(range(len(self.numbers)), key=[position.get(v, -1) for v in self.numbers].__getitem__)
         parallel = tuple(axes[s] for s in group.parallel)
-        key = (group.kind, parallel, items, tuple(places), tuple(order))
-        hash(key)
-        return Form(key, tuple(self.numbers))
+        return Form((group.kind, parallel, items, tuple(places), tuple(order)), tuple(self.numbers))
 
     def _node(self, node: Node) -> Hashable:
         numbers = self.numbers
@@ -148,8 +143,8 @@ class _Former:
         for result in node.results:
             self.written_out.add(result)
             results.append((numbers.setdefault(result, len(numbers)), result.type.dtype, result.type.shape))
-        operands = [numbers.setdefault(o, len(numbers)) if isinstance(o, Value) else _exactly(o) for o in node.operands]
-        attrs = [(k, _exactly(v)) for k, v in node.attrs.items()] if node.attrs else ()
+        operands = [numbers.setdefault(o, len(numbers)) if isinstance(o, Value) else exactly(o) for o in node.operands]
+        attrs = [(k, exactly(v)) for k, v in node.attrs.items()] if node.attrs else ()
         return node.op.name, node.location, *operands, *attrs, *results
 
     def _place(self, value: Value) -> Hashable:
@@ -160,14 +155,3 @@ class _Former:
         producer = self.program.producer.get(root)
         is_constant = producer is not None and producer.op.name == "constant"
         return self.met.setdefault(id(root), len(self.met)), "constant" if is_constant else "temp", root.type, None
-
-
-def _exactly(x: Any) -> Hashable:
-    """`x` such that only what is the same is equal: 0.0 and -0.0, 1 and True and 1.0 are not."""
-    if isinstance(x, Literal):
-        return x.dtype, _exactly(x.value)
-    if isinstance(x, tuple):
-        return tuple(map(_exactly, x))
-    if isinstance(x, float):
-        return float, x.hex()
-    return (bool, x) if isinstance(x, bool) else x

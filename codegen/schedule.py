@@ -41,7 +41,7 @@ from tjit.codegen.launches import join_steps
 from tjit.codegen.memory import plan_memory
 from tjit.codegen.regions import control_step
 from tjit.codegen.rename import rename_buffers
-from tjit.codegen.repeats import Recipe, form_of, likely_repeats, note
+from tjit.codegen.repeats import Recipe, form_of, likely_repeats, recipe_of
 from tjit.codegen.scans import split_scan
 from tjit.codegen.scatter import arrange_scatter
 from tjit.codegen.sorts import build_sort
@@ -413,7 +413,7 @@ class Scheduler:
         self._build_group(group)
         if form is not None and len(self.copies) == copies:  # else an item was moved out of the way
             made = (*self.constants[constants:], *self.temps[temps:])
-            recipe = note(form, made, self.steps[steps:], self._memory)
+            recipe = recipe_of(form, made, self.steps[steps:], self._memory)
             if recipe is not None:
                 self.recipes[form.key] = recipe
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["once_a_kernel"]
 
-P = TypeVar("P", bound="Plan | WindowPlan | None")
+P = TypeVar("P", "Plan", "WindowPlan | None")
 
 _parts = attrgetter(*(field.name for field in fields(ContractKernel) if field.name not in ("name", "tasks")))
 
