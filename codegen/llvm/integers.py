@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
-from tjit.codegen.llvm.vectors import I64, counted_loop
+from tjit.codegen.llvm.vectors import I64, counted_loop, i64
 from tjit.ir.dims import Dim, fold
 
 __all__ = ["Integers"]
@@ -29,7 +29,7 @@ class Integers:
         self.symbols: dict[str, ir.Value] = dict(symbols or {})
 
     def const(self, value: int) -> ir.Constant:
-        return ir.Constant(I64, value)
+        return i64(value)
 
     def dim(self, d: Dim) -> ir.Value:
         """The value of a dim."""

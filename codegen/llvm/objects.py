@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -33,10 +34,15 @@ def module_text(module: Module, target: Target) -> str:
 
 
 def _printed(module: ir.Module, target: Target) -> Printed:
-    with _machine(target) as machine:
-        module.triple = target.triple
-        module.data_layout = str(machine.target_data)
+    module.triple, module.data_layout = target.triple, _layout(target)
     return print_module(module)
+
+
+@cache
+def _layout(target: Target) -> str:
+    """LLVM's description of how data lies in memory."""
+    with _machine(target) as machine:
+        return str(machine.target_data)
 
 
 def compile_module(module: Module, target: Target, *, scalar: bool = False) -> bytes:

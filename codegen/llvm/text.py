@@ -94,8 +94,10 @@ class _Printer:
 
     def one(self, value: Any) -> str:
         """A function, or what else a module has."""
-        if not isinstance(value, ir.Function) or not value.blocks:
+        if not isinstance(value, ir.Function):
             return str(value)
+        if not value.blocks:
+            return self.declaration(value)
         parts: list[str] = []
         value.descr_prototype(parts)
         parts.append("{\n")
@@ -104,6 +106,12 @@ class _Printer:
             parts += [i.text if type(i) is Line else self.instruction(i) for i in block.instructions]
         parts.append("}\n")
         return "".join(parts)
+
+    def declaration(self, f: ir.Function) -> str:
+        if f.attributes or f.linkage or f.ftype.var_arg or any([a.attributes for a in f.args]):
+            return str(f)
+        args = ", ".join([f'{self.type(kind)} %".{i}"' for i, kind in enumerate(f.ftype.args, 1)])
+        return f"declare {self.type(f.ftype.return_type)} {f.get_reference()}({args})\n"
 
     def instruction(self, i: Any) -> str:
         write = self.writers.get(type(i))

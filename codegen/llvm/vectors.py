@@ -200,7 +200,9 @@ def while_loop(b: ir.IRBuilder, condition: Callable[[], ir.Value]) -> Iterator[N
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(4096)
 def i64(value: int) -> ir.Constant:
+    """A number, made once: it keeps its text."""
     return ir.Constant(I64, value)
 
 
