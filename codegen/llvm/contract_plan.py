@@ -102,13 +102,12 @@ class Plan(Tiled):
         return ColumnClass(most, -(-most // self.lanes), masked=self.target.masks, exact=self.target.masks)
 
     def _known_edge(self, columns: int) -> ColumnClass:
-        """The class of tiles with just so many columns."""
+        """The class of tiles with just so many columns; masks cost nothing, and one function does for any edge."""
         vectors, half = -(-columns // self.lanes), self.lanes // 2
         last = columns - (vectors - 1) * self.lanes
         is_half = last <= half and self.target.vector_bytes == 64 and self.dot is None
         exact = last == (half if is_half else self.lanes)
-        masked = self.target.masks and not exact
-        return ColumnClass(columns, vectors, masked, exact or masked, is_half)
+        return ColumnClass(columns, vectors, self.target.masks, exact or self.target.masks, is_half)
 
     @property
     def is_exact(self) -> bool:
