@@ -29,7 +29,7 @@ from tjit.codegen.kernel import (
     walk,
 )
 from tjit.codegen.lanes import column_axis, contiguous_count, crosses, loop_accesses, short_rows
-from tjit.codegen.run_on import running_on, split_axes
+from tjit.codegen.run_on import fills_a_vector, running_on, split_axes
 from tjit.ir.dims import Dim, Symbol, coefficient, minimum, product, substitute, symbols, upper_bound
 from tjit.passes.costs import EXPENSIVE
 
@@ -69,12 +69,14 @@ def _arrange_points(kernel: LoopKernel) -> LoopKernel:
     found = running_on(apart)
     if found is None and values:
         found = _choose_vector(apart)
-        found = found if found.vector is not None and _is_long(found.vector) else None
+        found = found if found.vector is not None and _is_enough(found.vector, found) else None
     return found or _split_vector(_choose_vector(kernel))
 
 
-def _is_long(axis: Axis) -> bool:
-    return not isinstance(axis.extent, int) or axis.extent >= _LONG
+def _is_enough(axis: Axis, kernel: LoopKernel) -> bool:
+    """Whether few lanes along an axis are off."""
+    stores = [s for s in statements(kernel) if isinstance(s, Store)]
+    return not isinstance(axis.extent, int) or axis.extent >= _LONG or fills_a_vector(axis, stores)
 
 
 def statements(kernel: LoopKernel) -> list[Statement]:

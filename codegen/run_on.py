@@ -21,7 +21,7 @@ from tjit.codegen.kernel import Axis, Expr, Index, Load, LoopKernel, Store, walk
 from tjit.dataclass import dataclass
 from tjit.ir.dims import Dim, Symbol, coefficient, product, symbols
 
-__all__ = ["MOST_WINDOWS", "RunOn", "run_on", "running_on", "split_axes", "windows"]
+__all__ = ["MOST_WINDOWS", "RunOn", "fills_a_vector", "run_on", "running_on", "split_axes", "windows"]
 
 _SHORT = 64  # elements of a row: beyond, the vector that a row ends within costs little
 _VECTOR_BYTES = 64  # to reckon with
@@ -95,7 +95,7 @@ def running_on(kernel: LoopKernel) -> LoopKernel | None:
     if len(stores) < len(statements) or any(loop.axes for loop in kernel.loops):
         return None
     axes = _stored_order(kernel, [s.buffer.offset(s.index) for s in stores])
-    if len(axes) < 2 or any(axis.extent == 0 for axis in axes) or _fills_a_vector(axes[0], stores):
+    if len(axes) < 2 or any(axis.extent == 0 for axis in axes) or fills_a_vector(axes[0], stores):
         return None
     parallel = (*(a for a in kernel.parallel if a not in axes), *reversed(axes))
     found = replace(kernel, parallel=parallel, vector=axes[0], beyond=axes[1:])
@@ -104,7 +104,7 @@ def running_on(kernel: LoopKernel) -> LoopKernel | None:
     return found if _is_worth(stores, run) else None
 
 
-def _fills_a_vector(row: Axis, stores: Sequence[Store]) -> bool:
+def fills_a_vector(row: Axis, stores: Sequence[Store]) -> bool:
     """Whether a row fills most of one vector: a mask then leaves off fewer lanes than running on picks twice."""
     seen: set[int] = set()
     dtypes = [e.dtype for s in stores for e in walk(s.value, seen)]

@@ -142,3 +142,19 @@ def test_no_rows_at_all(rng, shape):
     x = _array(rng, shape)
 
     assert _compiled(lambda x: x.permute(2, 0, 1).contiguous() * 2, x).shape == (shape[2], *shape[:2])
+
+
+@pytest.mark.parametrize("columns", [5, 6, 7, 13, 15, 16])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_rows_that_nearly_fill_a_vector_and_are_repeated_are_numpys(columns, dtype, rng):
+    x = rng.integers(0, 100, (33, columns)).astype(dtype)
+
+    got = tjit.compile(lambda x: x.repeat(2, 3), dynamic=False)(tjit.from_numpy(x))
+
+    np.testing.assert_array_equal(got.numpy(), np.tile(x, (2, 3)))
+
+
+def test_digits_of_rows_that_fill_a_vector_are_axes():
+    text = str(tjit.compile(lambda x: x.repeat(2, 2), dynamic=False).lower(tjit.zeros(50, 7).double()).schedule())
+
+    assert "%" not in text

@@ -277,7 +277,9 @@ class LoopPlan:
             return False
         lane = self.kernel.vector.symbol
         memo: dict[int, bool] = {}
-        guarded = any(lane in symbols(d) for pair in load.conditions for d in pair)
+        step = coefficient(load.buffer.offset(load.index), lane)
+        near = isinstance(step, int) and (step == -1 or 0 < step <= NEAR) and self.target.masks  # one load under a mask
+        guarded = any(lane in symbols(d) for pair in load.conditions for d in pair) and not near
         return guarded or any(varies(value, frozenset({lane}), memo) for _, value, _ in load.bindings)
 
     def _has_strides(self) -> bool:
