@@ -40,7 +40,7 @@ __all__ = ["PACK", "Packing", "emit_packing", "transposed"]
 PACK = ir.FunctionType(ir.VoidType(), [I64, I64, PTR, I64, I64, PTR, I64])
 _NAMES = ("rows", "k", "source", "row_stride", "k_stride", "panels", "width")
 _FENCED = 8  # rows: few are joined quickly
-_BLOCK = 16  # steps, copied from each source row before the next panel: both sides stay within few pages
+_BLOCK = 16  # source rows that are copied for all panels before the next ones: both sides stay within few pages
 _AHEAD = 4  # steps, of elements that lie apart
 
 
@@ -121,8 +121,9 @@ class _Packing:
         """Rows are neighbours in memory: copy `width` of them at a time."""
         b = self.b
         full = b.mul(b.sdiv(self.rows, self.width), self.width)
-        with counted_loop(b, i64(0), self.whole, i64(_BLOCK)) as p0:
-            p1 = least(b, b.add(p0, i64(_BLOCK)), self.whole)
+        block = i64(_BLOCK // self.packing.group)
+        with counted_loop(b, i64(0), self.whole, block) as p0:
+            p1 = least(b, b.add(p0, block), self.whole)
             with counted_loop(b, i64(0), full, self.width) as row, counted_loop(b, p0, p1, i64(1)) as p:
                 panel = self._panel(row, p)
                 at = 0
@@ -258,11 +259,22 @@ class _Packing:
     def _joined(self, parts: list[ir.Value]) -> ir.Value:
         """The elements of each lane side by side, the first in the lowest bits."""
         b, bits = self.b, self.packing.target.bits
-        kind = ir.VectorType(I32, parts[0].type.count) if isinstance(parts[0].type, ir.VectorType) else I32
-        total = b.zext(parts[0], kind)
+        if isinstance(parts[0].type, ir.VectorType):
+            return self._flipped(self._interleaved(parts))
+        total = b.zext(parts[0], I32)
         for e, part in enumerate(parts[1:], 1):
-            total = b.or_(total, b.shl(b.zext(part, kind), self._constant(kind, e * bits)))
+            total = b.or_(total, b.shl(b.zext(part, I32), I32(e * bits)))
         return self._flipped(total)
+
+    def _interleaved(self, parts: list[ir.Value]) -> ir.Value:
+        """The elements of vectors by turns: one shuffle, for which a processor may have one instruction."""
+        b, size, group = self.b, parts[0].type.count, len(parts)
+        while len(parts) > 2:
+            whole = numbers(range(2 * parts[0].type.count))
+            parts = [b.shuffle_vector(x, y, whole) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+        first, second = parts
+        turns = numbers(tuple(e * size + lane for lane in range(size) for e in range(group)))
+        return b.bitcast(b.shuffle_vector(first, second, turns), ir.VectorType(I32, size))
 
     def _flipped(self, lanes: ir.Value) -> ir.Value:
         if not self.packing.flips:
