@@ -53,7 +53,8 @@ class Accesses:
         pointers: of buffers, by name; the dummy's is added.
 
     Attributes:
-        windows: whole vectors that loads which take turns pick from, by pointer and offset.
+        windows: whole vectors that loads which take turns pick from, by pointer, the first element that the turns
+            read, what they read from there on, and where the vector is.
     """
 
     def __init__(self, target: Target, positions: Positions, pointers: dict[str, ir.Value]) -> None:
@@ -63,7 +64,7 @@ class Accesses:
         self.ints = positions.ints
         self.positions = positions
         self.pointers = pointers
-        self.windows: dict[tuple[ir.Value, Dim], ir.Value] = {}
+        self.windows: dict[tuple[ir.Value, Dim, tuple[int, ...], int], ir.Value] = {}
         self._axes = positions.lanes.symbols
 
     def load(self, access: Access, valid: ir.Value | None, sure: ir.Value | None) -> ir.Value:
@@ -168,7 +169,8 @@ class Accesses:
 
     def _window(self, access: Access, place: int, at: ir.Value, mask: ir.Value | None) -> ir.Value:
         """A whole vector, `place` elements beyond an access: loaded once for all that take turns."""
-        key = access.pointer, access.offset + place
+        first = access.turns[0]  # those of other turns read other elements of a vector
+        key = access.pointer, access.offset + first, tuple(t - first for t in access.turns), place - first
         found = self.windows.get(key) if len(access.turns) > 1 else None
         if found is None:
             kind = ir.VectorType(access.element, self.lanes.width)
