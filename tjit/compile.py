@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 from tjit import recording
 from tjit.capture.calls import callee
-from tjit.capture.containers import refuse_twins, write_back
+from tjit.capture.containers import refuse_twins
 from tjit.capture.declared import check_extents, declared_dims
 from tjit.capture.guards import take_guards
 from tjit.capture.inputs import Signature, array_leaf, number_leaf, read_signature
 from tjit.capture.places import Place
-from tjit.capture.pytree import Tree, flatten_call
+from tjit.capture.pytree import Tree, flatten_call, write_back
 from tjit.capture.reasons import closest_difference, definition
 from tjit.compiled import BuildOptions, Variant, build_variant
 from tjit.dataclass import dataclass

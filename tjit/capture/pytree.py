@@ -10,7 +10,9 @@ from typing import Any
 from tjit.dataclass import dataclass
 from tjit.numpy_api.array import ComplexScalar, ComplexTensor
 
-__all__ = ["Tree", "attributes_of", "flatten", "flatten_call", "is_record", "unflatten"]
+__all__ = [
+    "CONTAINERS", "Tree", "attributes_of", "flatten", "flatten_call", "is_record", "unflatten", "write_back",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Tree:
 
 
 _LEAF = Tree(None)
-_CONTAINERS = (tuple, list, dict)
+CONTAINERS = (tuple, list, dict)  # and what derives from them
 _PLAIN = [Tree(tuple, (Tree(tuple, (_LEAF,) * n), Tree(dict))) for n in range(17)]
 
 
@@ -40,7 +42,7 @@ def flatten_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[An
     if kwargs or len(args) >= len(_PLAIN):
         return flatten((args, kwargs), whole=True)
     for value in args:
-        if isinstance(value, _CONTAINERS) or is_record(value):
+        if isinstance(value, CONTAINERS) or is_record(value):
             return flatten((args, kwargs), whole=True)
     return list(args), _PLAIN[len(args)]
 
@@ -110,3 +112,36 @@ def _record(kind: type, names: Sequence[str], values: Sequence[Any]) -> Any:
     for name, value in zip(names, values, strict=True):
         object.__setattr__(made, name, value)
     return made
+
+
+def write_back(before: Any, after: Any) -> Any:
+    """What stands for `before` once it is as `after`: lists, dicts and dataclasses stay the objects that they are."""
+    if before is after:
+        return before
+    if type(before) is not type(after):
+        return after
+    if is_record(before):
+        _write_attributes(before, attributes_of(after))
+        return before
+    if isinstance(before, dict):
+        new = {key: write_back(before[key], value) if key in before else value for key, value in after.items()}
+        before.clear()
+        before.update(new)
+        return before
+    if not isinstance(before, (list, tuple)):
+        return after
+    items = [write_back(*pair) for pair in zip(before, after, strict=False)] + list(after[len(before) :])
+    if isinstance(before, list):
+        before[:] = items
+        return before
+    if len(before) == len(items) and all(a is b for a, b in zip(before, items, strict=True)):
+        return before
+    return type(before)(*items) if hasattr(before, "_fields") else tuple(items)
+
+
+def _write_attributes(record: Any, after: dict[str, Any]) -> None:
+    before = attributes_of(record)
+    for name in before.keys() - after.keys():
+        object.__delattr__(record, name)
+    for name, value in after.items():
+        object.__setattr__(record, name, write_back(before[name], value) if name in before else value)

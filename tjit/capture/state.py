@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from tjit.capture.pytree import Tree, flatten, unflatten
+from tjit.capture.pytree import Tree, flatten, unflatten, write_back
 from tjit.dataclass import dataclass
 from tjit.errors import CaptureError
 from tjit.location import Location, user_location
@@ -122,19 +122,5 @@ def restore(state: State, contents: Sequence[Contents]) -> None:
 
 
 def rebuilt(old: Any, tree: Tree, leaves: Sequence[Any]) -> Any:
-    """A value of structure `tree`; lists and dicts that `old` has at the same places are changed in place."""
-    return _into(old, unflatten(tree, leaves))
-
-
-def _into(old: Any, new: Any) -> Any:
-    if type(old) is not type(new) or old is new:
-        return new
-    if type(old) is list:
-        old[:] = [_into(old[i], v) if i < len(old) else v for i, v in enumerate(new)]
-        return old
-    if isinstance(old, dict):
-        merged = {k: _into(old[k], v) if k in old else v for k, v in new.items()}
-        old.clear()
-        old.update(merged)
-        return old
-    return new
+    """A value of structure `tree`; lists, dicts and dataclasses that `old` has at the same places change in place."""
+    return write_back(old, unflatten(tree, leaves))

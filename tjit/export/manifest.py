@@ -104,7 +104,7 @@ def _value(entry: Entry, value: Any) -> Any:
         return {"value": value}
     raise ArgumentError(
         f"{entry.name} takes or returns a {type(value).__name__}, which a package cannot hold",
-        hint="exported functions take and return arrays, numbers, strings, and lists, tuples and dicts of them",
+        hint="arguments and results are arrays, numbers, strings, and lists, tuples, dicts and dataclasses of them",
     )
 
 
