@@ -126,6 +126,19 @@ def test_a_capture_that_is_tried_again_has_run_the_function_once():
     assert seen == [1, 2, 3, 4]
 
 
+def test_a_call_of_a_size_that_the_general_program_does_not_take_runs_the_function_once():
+    seen: list[int] = []
+
+    @tjit.compile
+    def f(x):
+        seen.append(len(seen))
+        return x[:3] * 2
+
+    for n, size in enumerate((5, 6, 2, 1), 1):
+        assert f(tjit.ones(size)).shape == (min(size, 3),)
+        assert len(seen) == n
+
+
 def test_a_schedule_inside_of_what_is_exported_is_refused(tmp_path):
     _, _, step = training(
         lambda params: tjit.optim.SGD(params, lr=0.1), lambda o: tjit.optim.lr_scheduler.ExponentialLR(o, 0.5).step
@@ -135,3 +148,49 @@ def test_a_schedule_inside_of_what_is_exported_is_refused(tmp_path):
         tjit.export(step, (tjit.ones(3),), tmp_path / "step.tjit")
 
     assert caught.value.hint == "step the schedule outside of what is exported"
+
+
+def _stepped(kind):
+    """A training step that counts its calls, and what it does with the count."""
+    w, s = tjit.nn.Parameter(tjit.ones(3)), SimpleNamespace(steps=0, on=True)
+    o = tjit.optim.SGD([w], lr=0.1)
+    schedule = tjit.optim.lr_scheduler.StepLR(o, 1000, 0.5)
+
+    def step(x):
+        o.zero_grad()
+        s.steps += 1
+        if kind == "warm-up":
+            o.param_groups[0]["lr"] = 0.1 * min(1.0, s.steps / 1000)
+        if kind == "branch" and s.steps > 1000:
+            x = x * 2
+        if kind == "toggle":
+            s.on = not s.on
+            x = x if s.on else -x
+        loss = ((w * x) ** 2).sum()
+        loss.backward()
+        o.step()
+        if kind == "schedule":
+            schedule.step()
+        return loss * s.steps if kind == "factor" else loss
+
+    return step, s
+
+
+@pytest.mark.parametrize("kind", ["warm-up", "branch", "toggle", "schedule", "factor"])
+def test_what_goes_by_numbers_that_it_changes_is_not_exported(kind, tmp_path):
+    step, s = _stepped(kind)
+
+    with pytest.raises(tjit.errors.CaptureError, match="goes by Python values that it changes") as caught:
+        tjit.export(step, (tjit.ones(3),), tmp_path / "step.tjit")
+
+    assert "s.steps" in caught.value.message
+    assert s == SimpleNamespace(steps=0, on=True)
+
+
+def test_a_count_that_nothing_depends_on_is_left_out_of_what_is_exported(tmp_path):
+    step, s = _stepped("none")
+
+    package = tjit.export(step, (tjit.ones(3),), tmp_path / "step.tjit")
+
+    assert s.steps == 0
+    assert [package["step"](tjit.ones(3)).item() for _ in range(2)] == [step(tjit.ones(3)).item() for _ in range(2)]

@@ -27,7 +27,7 @@ from tjit.capture.reads import reading
 from tjit.dataclass import dataclass
 from tjit.devices import Device
 from tjit.dtypes import DType, default_dtype
-from tjit.location import is_users
+from tjit.location import Location, is_users
 from tjit.tensor import Tensor
 
 __all__ = ["Guards", "same", "take_guards"]
@@ -159,6 +159,13 @@ class Guards:
         """Places that held an int or a float and hold another one."""
         found = [slot.number() for slot in self.slots if id(slot.holder) not in self.class_dicts]
         return [place for place in found if place is not None]
+
+    def changed_values(self) -> dict[Place, tuple[str, Location | None]]:
+        """Places of plain values that are others now: how the user calls each, and the line that reads it."""
+        plain = (bool, int, float, str, type(None))
+        slots = [s for s in self.slots if type(s.expected) in plain and type(s.now()) in plain and s.changed()]
+        named = {place: s.path for s in slots if (place := s.place()) is not None}
+        return {place: (path, reading(_last_name(path), self.codes)) for place, path in named.items()}
 
     def reason(self) -> str | None:
         """What changed, in words, and where it is read; None where nothing did."""

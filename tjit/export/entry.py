@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from tjit.capture.function import Captured, Source, capture_function
+from tjit.capture.guards import take_guards
 from tjit.capture.inputs import array_leaf
+from tjit.capture.places import MISSING, Place
 from tjit.capture.pytree import Tree, flatten
 from tjit.compile import CompiledFunction, leaf_names
 from tjit.compiled import BuildOptions
@@ -22,6 +24,8 @@ from tjit.export.naming import unique
 from tjit.ir.dims import InconclusiveDimError, inconclusive
 from tjit.ir.graph import Graph, Value
 from tjit.ir.types import TensorType
+from tjit.location import Location
+from tjit.ops.numbers import InconclusiveNumberError
 from tjit.passes.dead_nodes import eliminate_dead_nodes
 from tjit.tensor import Tensor
 
@@ -103,8 +107,52 @@ def capture_entry(name: str, fn: Any, example_inputs: Any, dynamic: Any) -> Entr
             )
         return captured
 
+    guards = take_guards(function, [leaf for leaf in leaves if not array_leaf(leaf)])
     captured = _steady(capture)
+    changed = guards.changed_values()
+    if changed:
+        guards.put_back()
+        watch = guards.watch()
+        _check_alone(
+            name, changed, lambda: capture_function(function, tree, leaves, shapes, names, name, changed, watch=watch)
+        )
     return _Reduced(name, function, captured, tree, leaves, names, options).entry()
+
+
+def _check_alone(
+    name: str, changed: Mapping[Place, tuple[str, Location | None]], capture: Callable[[], Captured]
+) -> None:
+    """Python values that the function changes are for themselves: no program could follow what depends on them.
+
+    Args:
+        changed: their places, how the user calls them, and a line that reads them.
+        capture: captures the function with them as inputs.
+
+    Raises:
+        CaptureError: what the program does depends on them.
+    """
+    numbers = all(type(place.now()) in (int, float) for place in changed)
+    try:
+        with inconclusive():
+            alone = numbers and _is_apart(capture(), changed)
+    except InconclusiveNumberError:
+        alone = False
+    if not alone:
+        paths, lines = zip(*changed.values(), strict=True)
+        raise CaptureError(
+            f"{name} goes by Python values that it changes, which a program cannot: {' and '.join(paths)}",
+            next((line for line in lines if line is not None), None),
+            hint="change them outside of what is exported (an optimizer's rates are numbers of the package's state, "
+            "for its caller to set), or keep them in tensors",
+        )
+
+
+def _is_apart(captured: Captured, changed: Collection[Place]) -> bool:
+    """Whether neither the program nor what Python was asked depends on numbers at these places."""
+    used = eliminate_dead_nodes(captured.graph).uses()
+    read = [s for s, v in zip(captured.sources, captured.graph.inputs, strict=True) if s.is_number and v in used]
+    asked = captured.replay is not None and any(step.answer is not MISSING for _, step in captured.replay.steps)
+    return not asked and not any(s.kind == "step" or s.place in changed for s in read)
 
 
 def _positional(example_inputs: Any) -> tuple[Any, ...]:
