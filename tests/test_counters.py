@@ -299,3 +299,66 @@ def test_random_programs_of_numbers(seed):
     problem = random_numbers.check(seed)
 
     assert problem is None, problem
+
+
+def _training(kind):
+    """A training step that goes by numbers it counts itself, and all that it keeps."""
+    tjit.manual_seed(0)
+    net = tjit.nn.Sequential(tjit.nn.Linear(3, 4), tjit.nn.ReLU(), tjit.nn.Linear(4, 1))
+    average = [p.detach().clone() for p in net.parameters()]
+    o = tjit.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    schedule = {
+        "cosine": lambda: tjit.optim.lr_scheduler.CosineAnnealingLR(o, 20),
+        "steps": lambda: tjit.optim.lr_scheduler.StepLR(o, 5, 0.5),
+        "exponential": lambda: tjit.optim.lr_scheduler.ExponentialLR(o, 0.9),
+    }.get(kind, lambda: None)()
+    s = SimpleNamespace(t=0, good=0, scale=8.0)
+
+    def step(x):
+        s.t += 1
+        if kind == "warm-up":
+            for group in o.param_groups:
+                group["lr"] = 0.1 * s.t / 5 if s.t < 5 else 0.05 * (1 + math.cos(math.pi * (s.t - 5) / 20))
+        n = min(6, 2 + s.t // 4) if kind == "curriculum" else 6
+        loss = (net(x[:n]) ** 2).mean() / (4 if kind == "accumulation" else 1)
+        loss.backward()
+        if kind == "clipping":
+            tjit.nn.utils.clip_grad_norm_(net.parameters(), 0.5**s.t)
+        if kind != "accumulation" or s.t % 4 == 0:
+            o.step()
+            o.zero_grad()
+        if schedule is not None:
+            schedule.step()
+        if kind == "average":
+            decay = min(0.99, (1 + s.t) / (10 + s.t))
+            with tjit.no_grad():
+                for a, p in zip(average, net.parameters(), strict=True):
+                    a.mul_(decay).add_(p, alpha=1 - decay)
+        return loss
+
+    def kept():
+        return [p.detach().numpy() for p in (*net.parameters(), *average)], s, o.param_groups[0]["lr"]
+
+    return step, kept
+
+
+# captures for sixteen steps
+TRAINING = {
+    "cosine": 2, "steps": 5, "exponential": 2, "warm-up": 3, "curriculum": 6, "accumulation": 6, "clipping": 2,
+    "average": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TRAINING)
+def test_training_steps_that_count_are_captured_for_each_answer(kind):
+    (step, ours), (plain, theirs) = _training(kind), _training(kind)
+    compiled = tjit.compile(step)
+
+    for i in range(16):
+        x = tjit.linspace(-1, 1, 18).reshape(6, 3) * (1 + i % 3) / 3
+        np.testing.assert_allclose(compiled(x).item(), plain(x).item(), rtol=1e-4)
+        for a, b in zip(ours()[0], theirs()[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        assert ours()[1:] == theirs()[1:]
+
+    assert compiled.cache_info().misses <= TRAINING[kind]

@@ -75,7 +75,7 @@ ASKED: dict[str, tuple[int, Callable[[float], Any]]] = {
     "its class": (2, lambda s: X if isinstance(s, np.floating) else -X),
     "its type": (3, lambda s: X if type(s) is float else -X),
     "a key": (3, lambda s: X * {0.1: 2, 0.2: 3}.get(s, 4)),
-    "a method": (3, lambda s: X if s.is_integer() else -X),
+    "a method": (2, lambda s: X if s.is_integer() else -X),
     "rounding": (2, lambda s: X * round(s)),
     "copying": (2, lambda s: X * copy.deepcopy({"s": [s]})["s"][0] if s == 0.1 else X),
     "NumPy": (3, lambda s: X * float(np.exp(s))),

@@ -13,6 +13,7 @@ from tjit.capture.trace import Trace
 from tjit.errors import CaptureError, TjitError
 from tjit.location import Location, innermost, is_raised_by_user, user_location
 from tjit.ops.control import CHECK, IF
+from tjit.ops.numbers import Number
 from tjit.tensor import Tensor
 
 __all__ = ["branch", "check"]
@@ -128,6 +129,8 @@ def _merged_leaves(a: Contents, b: Contents) -> tuple[Any, ...] | None:
 
 
 def _equal(x: Any, y: Any) -> bool:
+    if type(x) is Number:
+        return x._step == y._step
     try:
         return bool(x == y) and repr(x) == repr(y)  # 0.0 is not -0.0
     except Exception:

@@ -18,7 +18,7 @@ from tjit.capture.calls import callee
 from tjit.capture.containers import Containers
 from tjit.capture.guards import same
 from tjit.capture.inputs import array_leaf, array_of, strides_of_argument
-from tjit.capture.places import Place, Watch, replaced
+from tjit.capture.places import MISSING, Place, Watch, replaced
 from tjit.capture.pytree import Tree, flatten, unflatten
 from tjit.capture.refusals import check_keys, check_kind, check_plain, endless, leaked
 from tjit.capture.replay import Leaf, Of, Recording, Replay, Step, fits_input
@@ -215,6 +215,8 @@ class _FunctionTrace(Trace):
             return value
         place = Place(holder, key)
         if place not in self.numbers:
+            if self.watch.before(place) not in (value, MISSING):
+                return value  # the function has set it, by what is guarded
             made = self._number_input(Source("number", place=place), place.name, value)
             self.numbers[place] = value, Tensor(self._of_root(made))
         found, number = self.numbers[place]

@@ -15,6 +15,7 @@ from tjit.ir.graph import Value
 from tjit.ir.types import TensorType
 from tjit.numpy_api.array import NumpyScalar
 from tjit.ops.apply import state
+from tjit.ops.numbers import Number, number_tensor
 from tjit.tensor import Tensor, Traced
 
 __all__ = ["Spec", "common_spec", "fitted", "handle", "is_value", "outline", "shown", "spec_of"]
@@ -37,7 +38,7 @@ def is_dim(x: Any) -> bool:
 
 def is_value(x: Any) -> bool:
     """Whether `x` can be a value of the graph."""
-    return isinstance(x, (Tensor, bool, int, float, np.number, np.bool_)) or is_dim(x)
+    return isinstance(x, (Tensor, bool, int, float, np.number, np.bool_, Number)) or is_dim(x)
 
 
 def spec_of(x: Any) -> Spec:
@@ -56,6 +57,8 @@ def _in_numpy_code() -> bool:
 def _dtype(x: Any) -> DType:
     if isinstance(x, (bool, np.bool_)):
         return bool_
+    if type(x) is Number:
+        return f64 if isinstance(x._value, float) else i64
     return i64 if is_dim(x) or isinstance(x, (int, np.integer)) else f64
 
 
@@ -75,6 +78,8 @@ def handle(x: Any) -> Tensor:
         return x
     if is_dim(x):
         return as_number(x)
+    if type(x) is Number:
+        return number_tensor(x)
     from tjit.ops.creation import full
 
     if isinstance(x, np.generic) and _in_numpy_code():

@@ -71,6 +71,13 @@ class Watch:
         self._dicts = [(d, dict(d)) for d in dicts]
         self._places = [(p, p.now()) for p in places]
 
+    def before(self, place: Place) -> Any:
+        """What a place held; MISSING where that is not known."""
+        for d, before in self._dicts:
+            if d is place.holder:
+                return before.get(place.key, MISSING)
+        return next((before for p, before in self._places if p == place), MISSING)
+
     def left(self, is_set: Callable[[Any, Any], bool]) -> list[tuple[Place, Any]]:
         """Places that hold something else than before where `is_set(now, before)`, and what they held."""
         found = [(p, before) for p, before in self._places if p.now() is not before and is_set(p.now(), before)]

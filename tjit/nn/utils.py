@@ -13,6 +13,7 @@ from tjit.ops.elementwise import sqrt
 from tjit.ops.extrema import amax
 from tjit.ops.join import cat
 from tjit.ops.movement import reshape
+from tjit.ops.numbers import recorded
 from tjit.ops.public import write_into
 from tjit.ops.sums import sum as sum_
 from tjit.tensor import Tensor
@@ -88,7 +89,7 @@ def clip_grad_norm_(
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     with no_grad():
         total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
-        clip_grads_with_norm_(parameters, float(max_norm), total)
+        clip_grads_with_norm_(parameters, recorded(float, max_norm), total)
     return total
 
 

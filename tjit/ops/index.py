@@ -52,8 +52,8 @@ def as_index(value: Any) -> Dim:
     Raises:
         DTypeError: another type.
     """
-    if isinstance(value, (int, DimExpr)):
-        return int(value) if isinstance(value, bool) else value
+    if type(value) is int or isinstance(value, DimExpr):
+        return value
     try:
         return value.__index__()
     except (AttributeError, TypeError):

@@ -82,8 +82,10 @@ class Number:
         return Number if sys._getframe(1).f_code.co_filename.startswith(_CAPTURE) else type(self._value)
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(type(self._value), name, None)
-        return functools.partial(recorded, method, self) if callable(method) else getattr(told(self), name)
+        if not hasattr(self._value, name):
+            return getattr(self._value, name)  # there is none, whatever the value
+        found = getattr(type(self._value), name)
+        return functools.partial(recorded, found, self) if callable(found) else getattr(told(self), name)
 
     def __copy__(self) -> Number:
         return self

@@ -9,6 +9,7 @@ from typing import Any
 
 from tjit.errors import ArgumentError
 from tjit.location import user_location
+from tjit.ops.numbers import recorded
 from tjit.optim.optimizer import Optimizer
 from tjit.tensor import Tensor
 
@@ -58,17 +59,17 @@ class LRScheduler:
 
     def get_last_lr(self) -> list[float]:
         """The learning rates that the last `step()` set."""
-        return self._last_lr
+        return list(self._last_lr)
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             _set_lr(group, lr)
-        self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._last_lr[:] = self._present()  # the same list: what a compiled step replaces it would capture again
 
     def _present(self) -> list[float]:
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        return [recorded(float, group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """All but the optimizer and functions."""
@@ -186,7 +187,7 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        cosine = math.cos(math.pi * self.last_epoch / self.T_max)
+        cosine = recorded(math.cos, math.pi * self.last_epoch / self.T_max)
         return [self.eta_min + (base - self.eta_min) * (1 + cosine) / 2 for base in self.base_lrs]
 
 
@@ -219,7 +220,7 @@ class ReduceLROnPlateau:
         )
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
-        self._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
+        self._last_lr = [recorded(float, group["lr"]) for group in optimizer.param_groups]
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Note the metric of an epoch."""
@@ -235,7 +236,7 @@ class ReduceLROnPlateau:
         if self.num_bad_epochs > self.patience:
             self._reduce()
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._last_lr[:] = [recorded(float, group["lr"]) for group in self.optimizer.param_groups]
 
     def _is_better(self, value: float) -> bool:
         sign = 1 if self.mode == "min" else -1
@@ -251,7 +252,7 @@ class ReduceLROnPlateau:
 
     def get_last_lr(self) -> list[float]:
         """The learning rates that the last `step()` left."""
-        return self._last_lr
+        return list(self._last_lr)
 
     def state_dict(self) -> dict[str, Any]:
         """All but the optimizer."""
