@@ -177,6 +177,7 @@ def _apart(kernel: LoopKernel) -> set[Symbol]:
     return {s for e in picked for d in e.index for s in symbols(d)}
 
 
+@lru_cache(maxsize=8)  # asked for before it is known whether a kernel is split, and again after that
 def collapse(kernel: LoopKernel) -> LoopKernel:
     """Make one axis of two neighbours wherever every access walks them as one."""
     dims, apart = [*_accesses(kernel), *_positions(kernel)], _apart(kernel)

@@ -31,6 +31,8 @@ _FEW_TIMES = 9  # more repetitions are long enough for what is the same in them 
 _MAX_BUFFERS = 24  # in one kernel
 _FEW_POINTS = 32  # of a kernel: below, threads have nothing to share
 _MUCH_WORK = 1 << 13  # elements
+_ALONE = frozenset({"index", "sort", "composite", "control"})  # kinds of groups that merge with no other
+_NO_SIBLINGS = _ALONE | {"contract"}
 
 
 def fuse(storage: Storage, mark: str = "", *, wide: bool = False) -> Program:
@@ -70,7 +72,8 @@ def _merge_groups(program: Program) -> None:
                 _try_merge(program, producer, item, read)
         for read in item.reads:
             for sibling in readers.get(read.value, ())[-4:]:
-                _try_siblings(program, sibling, item, read)
+                if program.group_of[sibling] is not program.group_of[item]:
+                    _try_siblings(program, sibling, item, read)
         for read in item.reads:
             readers.setdefault(read.value, []).append(item)
     program.groups = _in_order(program)
@@ -93,14 +96,10 @@ def _too_large(ga: Group, gb: Group) -> bool:
     return items + len(ga.reads | gb.reads) > _MAX_BUFFERS
 
 
-def _stands_alone(group: Group) -> bool:
-    return group.kind in ("index", "sort", "composite", "control")
-
-
 def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> None:
     """Merge the groups of a producer and a consumer, where the consumer reads at its own parallel points."""
     ga, gb = program.group_of[producer], program.group_of[consumer]
-    if ga is gb or _stands_alone(ga) or _stands_alone(gb) or _too_large(ga, gb):
+    if ga is gb or ga.kind in _ALONE or gb.kind in _ALONE or _too_large(ga, gb):
         return
     pairs = _pairs(ga, producer.value_index(), gb, read.index)
     if pairs is not None:
@@ -110,7 +109,7 @@ def _try_merge(program: Program, producer: Item, consumer: Item, read: Read) -> 
 def _try_siblings(program: Program, first: Item, second: Item, read: Read) -> None:
     """Merge two groups that read the same data in the same order."""
     ga, gb = program.group_of[first], program.group_of[second]
-    if ga is gb or "contract" in (ga.kind, gb.kind) or _stands_alone(ga) or _stands_alone(gb) or _too_large(ga, gb):
+    if ga.kind in _NO_SIBLINGS or gb.kind in _NO_SIBLINGS or _too_large(ga, gb):
         return
     for other in first.reads:
         if other.value is read.value:

@@ -722,7 +722,7 @@ def _below(a: Dim, b: Dim) -> bool:
     if at_least(b - a, 1):  # where a's range mentions what b is made of
         return True
     top = _extreme(a, upper=True)
-    return top is not None and lower_bound(b - 1 - top) >= 0
+    return top is not None and top is not a and lower_bound(b - 1 - top) >= 0  # of `a` itself, the line above says it
 
 
 def at_least(a: Dim, bound: int) -> bool:
@@ -732,7 +732,7 @@ def at_least(a: Dim, bound: int) -> bool:
     if lower_bound(a) >= bound:
         return True
     low = _extreme(a, upper=False)
-    return low is not None and lower_bound(low) >= bound
+    return low is not None and low is not a and lower_bound(low) >= bound
 
 
 _NEVER = -(1 << 62)
@@ -770,7 +770,8 @@ def _bounds(d: Dim) -> tuple[int | None, int | None]:
 
 def _atom_bounds(atom: Atom) -> tuple[int | None, int | None]:
     if isinstance(atom, Symbol):
-        return atom.minimum, None if atom.maximum is None else upper_bound(atom.maximum)
+        top = atom.maximum
+        return atom.minimum, upper_bound(top) if type(top) is DimExpr else top
     (al, ah), (bl, bh) = _bounds(atom.a), _bounds(atom.b)
     if atom.name == "min":
         return (None if al is None or bl is None else min(al, bl)), _least(ah, bh)
@@ -911,7 +912,7 @@ def substitute(d: Dim, values: Mapping[Symbol, Dim]) -> Dim:
     result: Dim = 0
     for monomial, c in _terms(d):
         if any(isinstance(a, Call) or a in values for a in monomial):
-            result = result + c * product(atom(a) for a in monomial)
+            result = result + c * (atom(monomial[0]) if len(monomial) == 1 else product(map(atom, monomial)))
         else:
             kept[monomial] = c
     return result + _made(kept, False)
