@@ -771,7 +771,7 @@ def _bounds(d: Dim) -> tuple[int | None, int | None]:
 def _atom_bounds(atom: Atom) -> tuple[int | None, int | None]:
     if isinstance(atom, Symbol):
         top = atom.maximum
-        return atom.minimum, upper_bound(top) if type(top) is DimExpr else top
+        return atom.minimum, top if top is None or isinstance(top, int) else upper_bound(top)
     (al, ah), (bl, bh) = _bounds(atom.a), _bounds(atom.b)
     if atom.name == "min":
         return (None if al is None or bl is None else min(al, bl)), _least(ah, bh)
