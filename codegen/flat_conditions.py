@@ -14,12 +14,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, Loop, LoopKernel, Store, fold_up, walk
-from tjit.codegen.segments import COMPARISONS
 from tjit.dtypes import i64
 from tjit.ir.dims import Dim, coefficient, symbols
 
 __all__ = ["merge_alike", "with_flat_conditions"]
 
+_COMPARISONS = ("ge", "lt")  # what choices by place are made of
 _MOST = 8  # conditions: of more, segments may be too many
 
 
@@ -67,7 +67,7 @@ def _asked(expr: Expr) -> Iterator[tuple[Dim, Dim]]:
 
 def _compared(expr: Compute) -> tuple[Dim, Dim] | None:
     """The places that a comparison is of."""
-    if expr.op.name not in COMPARISONS:
+    if expr.op.name not in _COMPARISONS:
         return None
     a, b = (o.value if isinstance(o, (Index, Const)) and o.dtype is i64 else None for o in expr.operands)
     return None if a is None or b is None or isinstance(a, float) or isinstance(b, float) else (a, b)

@@ -11,16 +11,16 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from tjit.codegen.kernel import Axis, Compute, Const, Expr, Index, Load, Loop, LoopKernel, Store, fold_up, walk
+from tjit.codegen.kernel import Axis, Compute, Const, Expr, Load, Loop, LoopKernel, Store, fold_up, walk
+from tjit.codegen.places import asked_sign
 from tjit.dataclass import dataclass
-from tjit.dtypes import DType, bool_, i64, iinfo
-from tjit.ir.dims import Dim, coefficient, lower_bound, upper_bound
+from tjit.dtypes import bool_
+from tjit.ir.dims import Dim, coefficient
 
-__all__ = ["COMPARISONS", "Segment", "segments"]
+__all__ = ["Segment", "segments"]
 
 _SHORTEST = 64  # points: a segment of fewer is not worth code of its own
 _MOST = 16
-COMPARISONS = ("ge", "lt")  # what choices by place are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +67,8 @@ def _edges(expr: Expr, axis: Axis) -> list[int]:
     """Where along the axis a condition, or a comparison of places, changes."""
     if isinstance(expr, Load):
         return [p for e, n in expr.conditions for d in (e, e - n) for p in _sign_change(d, axis)]
-    difference = _difference(expr)
-    return [] if difference is None else _sign_change(difference, axis)
-
-
-def _difference(expr: Expr) -> Dim | None:
-    """a - b of a comparison of a with b that are places; None for other expressions."""
-    if not isinstance(expr, Compute) or expr.op.name not in COMPARISONS:
-        return None
-    a, b = (_place(o) for o in expr.operands)
-    return None if a is None or b is None else a - b
-
-
-def _place(expr: Expr) -> Dim | None:
-    if isinstance(expr, Index):
-        return expr.value if _holds(expr.dtype, expr.value) else None
-    return expr.value if isinstance(expr, Const) and type(expr.value) is int else None
-
-
-def _holds(dtype: DType, place: Dim) -> bool:
-    """Whether a place is the same number in `dtype`: beyond what that holds, it wraps or is rounded."""
-    if dtype.kind != "int":
-        return False
-    high = upper_bound(place)
-    in_range = high is not None and high <= iinfo(dtype).max and lower_bound(place) >= iinfo(dtype).min
-    return dtype is i64 or in_range
+    asked = asked_sign(expr)
+    return [] if asked is None else _sign_change(asked[0], axis)
 
 
 def _sign_change(d: Dim, axis: Axis) -> list[int]:
@@ -117,11 +94,10 @@ def _within(loops: tuple[Loop, ...], axis: Axis, first: int, stop: int) -> tuple
     def new(e: Expr) -> Expr:
         if isinstance(e, Load):
             return _settled_load(e)
-        difference = _difference(e)
-        known = None if difference is None else settled(difference)
-        if known is not None:
-            assert isinstance(e, Compute)
-            return Const(known == (e.op.name == "ge"), bool_)
+        asked = asked_sign(e)
+        known = None if asked is None else settled(asked[0])
+        if asked is not None and known is not None:
+            return Const(known == asked[1], bool_)
         return _folded(replace(e, operands=tuple(memo[id(o)] for o in e.operands))) if isinstance(e, Compute) else e
 
     def _settled_load(load: Load) -> Expr:

@@ -16,7 +16,8 @@ from tjit.codegen.llvm.lookups import Key, lookup, table_key
 from tjit.codegen.llvm.positions import Lanes, Positions, in_every_lane
 from tjit.codegen.llvm.scalars import Features, Lane, LlvmScalars
 from tjit.codegen.llvm.target import Target
-from tjit.codegen.llvm.vectors import I32, numbers
+from tjit.codegen.llvm.vectors import I32, I64, lanes_below, numbers
+from tjit.codegen.places import sign_along
 from tjit.dtypes import bool_, iinfo
 from tjit.dtypes import i64 as int64
 from tjit.errors import CodegenError
@@ -147,7 +148,7 @@ class ExprEmitter:
         while stack:
             top = stack[-1]
             uniform = id(top) in self._memo or self._is_uniform(top)
-            waiting = [o for o in top.operands if id(o) not in self._memo] if isinstance(top, Compute) else ()
+            waiting = [o for o in self._operands(top) if id(o) not in self._memo]
             if waiting and not uniform:
                 stack += reversed(waiting)
                 continue
@@ -156,6 +157,24 @@ class ExprEmitter:
                 self._memo[id(top)] = self._broadcast(self.scalar.emit(top)) if uniform else self._emit(top)
                 self._kept.append(top)
         return self._memo[id(expr)]
+
+    def _operands(self, expr: Expr) -> tuple[Expr, ...]:
+        """What is computed in lanes before `expr` is."""
+        return expr.operands if isinstance(expr, Compute) and self._sign(expr) is None else ()
+
+    def _sign(self, expr: Compute) -> tuple[Dim, bool] | None:
+        """What a comparison of places asks of each lane, where they run along one axis."""
+        symbol = self.lanes.symbol
+        return None if self.lanes.width == 1 or symbol is None or self.lanes.run else sign_along(expr, symbol)
+
+    def _lanes_of_sign(self, d: Dim, holds: bool) -> Lane:
+        """The lanes in which d >= 0 is `holds`, for d that changes by one from lane to lane."""
+        assert self.lanes.symbol is not None
+        first, rises = self.ints.dim(d), coefficient(d, self.lanes.symbol) == 1
+        # those that come first: below 0 where d rises, from 0 on where it falls
+        before = self.ints.sub(ir.Constant(I64, 0), first) if rises else self.ints.add(first, ir.Constant(I64, 1))
+        mask = lanes_below(self.b, before, self.lanes.width)
+        return Lane(mask if holds != rises else self.b.not_(mask), bool_)
 
     def _is_uniform(self, expr: Expr) -> bool:
         """Whether it is the same in every lane, and there are several."""
@@ -171,6 +190,9 @@ class ExprEmitter:
 
     def _evaluated(self, expr: Expr) -> Lane:
         if isinstance(expr, Compute):
+            sign = self._sign(expr)
+            if sign is not None:
+                return self._lanes_of_sign(*sign)
             operands = [self._memo[id(o)] for o in expr.operands]
             assert expr.op.scalar is not None, expr.op.name
             return expr.op.scalar(self.scalars, *operands, **dict(expr.attrs))

@@ -30,6 +30,7 @@ from tjit.codegen.llvm.reductions import running_dtype
 from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
+from tjit.codegen.places import in_lanes
 from tjit.codegen.run_on import RunOn, run_on
 from tjit.dataclass import dataclass
 from tjit.dtypes import DType
@@ -259,7 +260,8 @@ class LoopPlan:
         assert self.kernel.vector is not None
         memo: dict[int, bool] = {}
         lane = frozenset((self.kernel.vector.symbol,))
-        own = [e for e in exprs if varies(e, lane, memo, reduced=self.columns)]
+        roots = [s.value for loop in self.kernel.loops for s in loop.body]
+        own = [e for e in in_lanes(roots, self.kernel.vector.symbol) if varies(e, lane, memo, reduced=self.columns)]
         running = [] if self.columns else [d for loop in self.kernel.loops for d in _running_dtypes(loop)]
         # positions are i64 beside elements of any size
         kept = [e.dtype for e in own if not isinstance(e, Index) or e.dtype.is_floating_point]
