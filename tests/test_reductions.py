@@ -367,3 +367,45 @@ def test_a_row_is_kept_for_loops_over_the_same_points_alone(rng):
     v = tjit.tensor(rng.standard_normal(3))
 
     np.testing.assert_allclose(tjit.compile(function)(v).numpy(), function(v).numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("length", [1, 7, 63, 64, 65, 300, 1000])
+def test_counts_are_numpys(length, dtype, rng):
+    x, y = (rng.integers(0, 2, (9, length)).astype(dtype) for _ in range(2))
+
+    def counts(x, y, sum):
+        same = x == y
+        return same.sum(), same.sum(1), same.sum(0), sum(same, 1), (same & (x > 0)).sum(1) * 2 - (x < y).sum(1)
+
+    found = tjit.compile(lambda x, y: counts(x, y, lambda a, d: a.sum(d, dtype=tjit.int32)))(
+        tjit.from_numpy(x), tjit.from_numpy(y)
+    )
+
+    for got, expected in zip(found, counts(x, y, lambda a, d: a.sum(d, dtype=np.int32)), strict=True):
+        assert got.numpy().dtype == expected.dtype
+        np.testing.assert_array_equal(got.numpy(), expected)
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_counts_are_right_on_every_target(name, rng, monkeypatch):
+    target, host = TARGETS[name], host_target()
+    if target.architecture != host.architecture or target.vector_bytes > host.vector_bytes:
+        pytest.skip(f"this processor does not run {name}")
+    monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: target)
+    monkeypatch.setenv("TJIT_CACHE", "0")
+    x = rng.integers(0, 3, (11, 203)).astype(np.uint8)
+
+    rows, columns, chosen = tjit.compile(lambda x: ((x > 1).sum(1), (x > 1).sum(0), (x * (x > 0).sum(1)[:, None])))(
+        tjit.from_numpy(x)
+    )
+
+    np.testing.assert_array_equal(rows.numpy(), (x > 1).sum(1))
+    np.testing.assert_array_equal(columns.numpy(), (x > 1).sum(0))
+    np.testing.assert_array_equal(chosen.numpy(), x * (x > 0).sum(1)[:, None])
+
+
+def test_a_count_of_lanes_is_one_instruction():
+    text = tjit.compile(lambda x: (x != 0).sum(1)).lower(tjit.zeros(40, 1000).byte()).text("asm")
+
+    assert "popcnt" in text or not host_target().masks

@@ -12,7 +12,7 @@ from tjit.codegen.llvm.expressions import ExprEmitter
 from tjit.codegen.llvm.first_places import FirstPlaces, decides_early
 from tjit.codegen.llvm.integers import Integers
 from tjit.codegen.llvm.positions import Lanes
-from tjit.codegen.llvm.reductions import Accumulation
+from tjit.codegen.llvm.reductions import Accumulation, counted
 from tjit.codegen.llvm.scalars import Lane
 from tjit.codegen.llvm.scans import Running
 from tjit.codegen.llvm.vectors import I64, counted_loop, i64, lanes_below, stack, while_loop
@@ -45,7 +45,7 @@ def emit_statements(loop: Loop, emitter: ExprEmitter, running: Running) -> None:
         elif isinstance(statement, Scan):
             emitter.scanned[id(statement)] = running.step(statement, emitter)
         else:
-            emitter.emit(statement.value)
+            emitter.emit(counted(statement) or statement.value)
 
 
 class LaneLoop:

@@ -26,7 +26,7 @@ from tjit.codegen.lanes import NEAR
 from tjit.codegen.llvm.first_places import are_looked_for
 from tjit.codegen.llvm.lookups import Key, table_key, tables_of
 from tjit.codegen.llvm.paired_halves import comes_in_pairs
-from tjit.codegen.llvm.reductions import running_dtype
+from tjit.codegen.llvm.reductions import counted, running_dtype
 from tjit.codegen.llvm.rows_ahead import RowsAhead, find_rows_ahead
 from tjit.codegen.llvm.target import Target
 from tjit.codegen.llvm.wide_columns import block_of_columns, goes_by_rows
@@ -89,11 +89,9 @@ def _picked_span(load: Load, lane: Symbol) -> int:
     return sum(k * n * load.dtype.itemsize for k, n in reach if isinstance(k, int) and isinstance(n, int))
 
 
-def _running_dtypes(loop: Loop) -> list[DType]:
-    """Of what a vector of a loop's reductions has come to; places that are looked for afterwards are none."""
-    looked_for = are_looked_for(loop)
-    placed = [int64 for s in loop.body if isinstance(s, Reduce) and s.kind.startswith("arg") and not looked_for]
-    return [*placed, *(running_dtype(s) for s in loop.body if isinstance(s, Reduce))]
+def _running(reduce: Reduce, *, looked_for: bool) -> DType:
+    """The dtype of what a vector of a reduction has come to; a place that is looked for afterwards is none."""
+    return int64 if reduce.kind.startswith("arg") and not looked_for else running_dtype(reduce)
 
 
 @lru_cache(maxsize=8)
@@ -260,12 +258,19 @@ class LoopPlan:
         assert self.kernel.vector is not None
         memo: dict[int, bool] = {}
         lane = frozenset((self.kernel.vector.symbol,))
-        roots = [s.value for loop in self.kernel.loops for s in loop.body]
+        body = [(s, loop) for loop in self.kernel.loops for s in loop.body]
+        roots = [self._counted(s) or s.value for s, _ in body]
         own = [e for e in in_lanes(roots, self.kernel.vector.symbol) if varies(e, lane, memo, reduced=self.columns)]
-        running = [] if self.columns else [d for loop in self.kernel.loops for d in _running_dtypes(loop)]
+        reduces = [(s, loop) for s, loop in body if isinstance(s, Reduce) and not self._counted(s) and not self.columns]
+        running = [_running(s, looked_for=are_looked_for(loop)) for s, loop in reduces]
         # positions are i64 beside elements of any size
         kept = [e.dtype for e in own if not isinstance(e, Index) or e.dtype.is_floating_point]
         return [*kept, *running] or [e.dtype for e in exprs]
+
+    def _counted(self, statement: Statement) -> Expr | None:
+        """The bool of which a sum along the lanes counts those that are set."""
+        along = self.target.masks and not self.columns
+        return counted(statement) if along and isinstance(statement, Reduce) else None
 
     def _running_vectors(self) -> int:
         """How many vectors the loop with the most reductions keeps in registers, for each vector of lanes."""

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
-from tjit.codegen.kernel import Reduce
+from tjit.codegen.kernel import Compute, Expr, Reduce
 from tjit.codegen.llvm.expressions import ExprEmitter, features_of
 from tjit.codegen.llvm.floats import any_lane
 from tjit.codegen.llvm.scalars import Lane, LlvmScalars
-from tjit.codegen.llvm.vectors import I32, numbers, stack
+from tjit.codegen.llvm.vectors import I32, I64, declare, numbers, stack
 from tjit.codegen.scalars import held
 from tjit.dtypes import DType, bool_, f64
 from tjit.dtypes import i32 as int32
 from tjit.dtypes import i64 as int64
 from tjit.ir.dims import Dim, DimExpr, coefficient
 
-__all__ = ["Accumulation", "is_better_later", "join", "neutral", "running_dtype"]
+__all__ = ["Accumulation", "counted", "is_better_later", "join", "neutral", "running_dtype"]
 
 _FEW = 1 << 31  # points: their positions are numbers of 32 bits, as many as f32 in a vector
 
@@ -44,6 +44,14 @@ def running_dtype(reduce: Reduce) -> DType:
     if _is_arg(reduce.kind):
         return reduce.value.dtype
     return bool_ if reduce.kind in ("any", "all") else held(reduce.dtype)
+
+
+def counted(reduce: Reduce) -> Expr | None:
+    """The bool that a sum counts, whose lanes along a row are bits of which a processor counts those that are set."""
+    value = reduce.value
+    if reduce.kind != "sum" or not isinstance(value, Compute) or value.op.name != "cast" or value.dtype.kind != "int":
+        return None
+    return value.operands[0] if value.operands[0].dtype is bool_ and reduce.dtype is value.dtype else None
 
 
 def _is_arg(kind: str) -> bool:
@@ -123,6 +131,8 @@ class Accumulation:
         self.reduces = reduces
         self.width = max(width, emitter.lanes.width)
         self.scalars = LlvmScalars(self.b, self.width, features_of(self.target))
+        self.one = LlvmScalars(self.b, 1, features_of(self.target))
+        self.counts = {id(r) for r in reduces if width > 1 and self.target.masks and counted(r) is not None}
         self.slots: dict[int, list[ir.Value]] = {}
         self.nans: dict[int, ir.Value] = {}
         self._unseen: dict[int, Lane] = {}
@@ -131,7 +141,7 @@ class Accumulation:
         self.backwards, self.placed = backwards, placed
         for reduce in reduces:
             dtype = running_dtype(reduce)
-            start = self.scalars.constant(neutral(reduce.kind, dtype), dtype)
+            start = self._of(reduce).constant(neutral(reduce.kind, dtype), dtype)
             self.slots[id(reduce)] = [self._slot(start, entry) for _ in range(unroll)]
             if width > 1 and self._is_float_extreme(reduce):
                 self.nans[id(reduce)] = self._slot(self.scalars.constant(False, bool_), entry)
@@ -139,6 +149,10 @@ class Accumulation:
                 # where the extreme is what all begins with, it is the first
                 place = self.scalars.constant(0, self.place)
                 self.places[id(reduce)] = [self._slot(place, entry) for _ in range(unroll)]
+
+    def _of(self, reduce: Reduce) -> LlvmScalars:
+        """What a running value is computed with: a count is one number, not one for each lane."""
+        return self.one if id(reduce) in self.counts else self.scalars
 
     def _keeps_place(self, reduce: Reduce) -> bool:
         return self.placed and _is_arg(reduce.kind)
@@ -159,6 +173,9 @@ class Accumulation:
         mask = emitter.lanes.mask
         for reduce in self.reduces:
             dtype = running_dtype(reduce)
+            if id(reduce) in self.counts:
+                self._count(reduce, n, emitter)
+                continue
             value = s.cast(emitter.emit(reduce.value), dtype)
             slot = self.slots[id(reduce)][n]
             running = Lane(self.b.load(slot, typ=value.value.type), dtype)
@@ -170,6 +187,18 @@ class Accumulation:
             self.b.store(self._join(s, reduce, running, value).value, slot)
             if id(reduce) in self.nans:
                 self._note_nan(reduce, value)
+
+    def _count(self, reduce: Reduce, n: int, emitter: ExprEmitter) -> None:
+        """Add how many active lanes are set."""
+        b, asked, slot = self.b, counted(reduce), self.slots[id(reduce)][n]
+        assert asked is not None
+        lanes = emitter.emit(asked).value
+        lanes = lanes if emitter.lanes.mask is None else b.and_(lanes, emitter.lanes.mask)
+        bits = ir.IntType(self.width)
+        count = b.call(declare(b, f"llvm.ctpop.i{self.width}", ir.FunctionType(bits, [bits])), [b.bitcast(lanes, bits)])
+        count = self.one.cast(Lane(count if self.width == 64 else b.zext(count, I64), int64), running_dtype(reduce))
+        running = b.load(slot, typ=count.value.type)
+        b.store(b.add(running, count.value), slot)
 
     def _join(self, s: LlvmScalars, reduce: Reduce, x: Lane, y: Lane) -> Lane:
         """x and y reduced to one, where nan is not noted apart."""
@@ -226,9 +255,9 @@ class Accumulation:
 
     def _joined(self) -> dict[int, tuple[Lane, Lane | None]]:
         """The running vectors of each statement as one, pairwise."""
-        s, result = self.scalars, {}
+        result: dict[int, tuple[Lane, Lane | None]] = {}
         for reduce in self.reduces:
-            dtype = running_dtype(reduce)
+            s, dtype = self._of(reduce), running_dtype(reduce)
             kind = s.register_type(dtype)
             values = [(Lane(self.b.load(slot, typ=kind), dtype), None) for slot in self.slots[id(reduce)]]
             if self._keeps_place(reduce):
@@ -257,7 +286,7 @@ class Accumulation:
 
     def finish(self) -> dict[int, Lane]:
         """The results, reduced across the lanes too; those without places are `take_extremes`."""
-        joined, one = self._joined(), LlvmScalars(self.b, 1, features_of(self.target))
+        joined, one = self._joined(), self.one
         known = [r for r in self.reduces if self.placed or not _is_arg(r.kind)]
         return {id(r): self._result(r, one, self._across(r, joined[id(r)])) for r in known}
 
@@ -283,6 +312,8 @@ class Accumulation:
     def _across(self, reduce: Reduce, value: tuple[Lane, Lane | None]) -> tuple[Lane, Lane | None]:
         """The lanes of a running vector as one."""
         width = self.width
+        if id(reduce) in self.counts:
+            return value
         if width > 1 and reduce.kind in ("any", "all"):
             bits = value[0].value if reduce.kind == "any" else self.b.not_(value[0].value)
             found = any_lane(self.b, bits)
@@ -295,7 +326,7 @@ class Accumulation:
 
     def _or_nan(self, reduce: Reduce, value: Lane) -> Lane:
         """The extreme in one lane, or nan where that was noted."""
-        one = LlvmScalars(self.b, 1, features_of(self.target))
+        one = self.one
         seen = any_lane(self.b, self.b.load(self.nans[id(reduce)], typ=self.scalars.register_type(bool_)))
         return one.select(Lane(seen, bool_), one.constant(float("nan"), value.dtype), value)
 
