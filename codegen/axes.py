@@ -26,6 +26,7 @@ from tjit.codegen.kernel import (
     Statement,
     Store,
     fold_up,
+    varies,
     walk,
 )
 from tjit.codegen.lanes import column_axis, contiguous_count, crosses, loop_accesses, short_rows
@@ -49,6 +50,7 @@ _MAX_TASKS = 64
 _EXPENSIVE_COST = 4.0
 _MOST_PHASES = 4  # steps between lanes that are still whole vectors
 _LARGE = 1 << 24  # bytes: with what the kernel reads, no last-level cache keeps them until they are read
+_CROWDED = 28 << 20  # bytes read and written: a last-level cache of 32 MB that others use as well
 _LIGHT = 8  # computations of an element: below, memory is what a kernel waits for
 _LONG = 64  # elements along the lanes, of which the last vector is a small part
 
@@ -295,25 +297,44 @@ def _past_caches(kernel: LoopKernel) -> LoopKernel:
 
     They save reading in what is overwritten: 1.3 to 1.6 times faster where memory is the limit, 0.8 where it is not.
     """
-    if kernel.vector is None or any(loop.axes for loop in kernel.loops):
+    if kernel.vector is None:
         return kernel
-    exprs = expressions(kernel)
-    computed = [e for e in exprs if isinstance(e, Compute)]
+    exprs, memo = expressions(kernel), {}
+    along = frozenset((kernel.vector.symbol,))
+    computed = [e for e in exprs if isinstance(e, Compute) and varies(e, along, memo)]
     if len(computed) > _LIGHT or any(e.op.name in EXPENSIVE for e in computed):
         return kernel
-    read = {e.buffer.name for e in exprs if isinstance(e, Load)}
+    loads = [e for e in exprs if isinstance(e, Load)]
+    read = {e.buffer.name for e in loads}
+    streams = {e.buffer.name: e.buffer for e in loads if not e.bindings}
+    flat = not any(loop.axes for loop in kernel.loops)
 
     def marked(s: Statement) -> Statement:
-        if not isinstance(s, Store) or s.buffer.name in read or not _is_large(s.buffer) or not _aligned(s, kernel):
+        if not isinstance(s, Store) or s.buffer.name in read or not _aligned(s, kernel):
+            return s
+        if not _is_large(s.buffer, [*streams.values()]):
             return s
         return replace(s, past_caches=True)
 
-    return replace(kernel, loops=tuple(replace(x, body=tuple(map(marked, x.body))) for x in kernel.loops))
+    def with_marked(loop: Loop) -> Loop:
+        is_row = bool(loop.axes) and loop.axes[-1].symbol in along
+        return replace(loop, body=tuple(map(marked, loop.body))) if flat or is_row else loop
+
+    return replace(kernel, loops=tuple(map(with_marked, kernel.loops)))
 
 
-def _is_large(buffer: Buffer) -> bool:
+def _is_large(buffer: Buffer, streams: Sequence[Buffer]) -> bool:
+    """Whether the caches keep little of an array that is written, by itself or with what is read for it."""
+    written = _nbytes(buffer)
+    if written is None or written >= _LARGE:
+        return written is not None
+    read = sum(min(_nbytes(b) or 0, written) for b in streams)
+    return 2 * written >= _LARGE and written + read >= _CROWDED
+
+
+def _nbytes(buffer: Buffer) -> int | None:
     size = product(buffer.shape)
-    return isinstance(size, int) and size * buffer.dtype.itemsize >= _LARGE
+    return size * buffer.dtype.itemsize if isinstance(size, int) else None
 
 
 def _aligned(store: Store, kernel: LoopKernel) -> bool:

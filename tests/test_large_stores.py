@@ -75,3 +75,33 @@ def test_transposes_to_memory_at_any_address_are_written(rng, offset):
 
     np.testing.assert_array_equal(memory[offset : offset + (1 << 22)].reshape(2048, 2048), x.T)
     assert not memory[offset + (1 << 22) :].any()
+
+
+ROWS = {
+    "centred": (lambda x: x - x.mean(1, keepdim=True), lambda x: x - x.mean(1, keepdims=True)),
+    "summed": (lambda x: x.cumsum(1), lambda x: x.cumsum(1)),
+    "summed from the end": (lambda x: x.flip(1).cumsum(1).flip(1), lambda x: x[:, ::-1].cumsum(1)[:, ::-1]),
+}
+
+
+@pytest.mark.parametrize(("function", "reference"), ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("offset", [0, 1])
+def test_rows_that_fill_the_caches_with_what_they_read_go_past_them(function, reference, offset, rng):
+    shape, size = (4800, 784), 4800 * 784
+    x, memory = rng.standard_normal(shape).astype(np.float32), np.zeros(size + 32, np.float32)
+    y = tjit.from_numpy(memory[offset : offset + size]).reshape(*shape)
+    write = tjit.compile(lambda y, x: y.copy_(function(x)), dynamic=False)
+
+    write(y, tjit.tensor(x))
+
+    assert "past the caches" in str(write.lower(y, tjit.tensor(x)).schedule())
+    np.testing.assert_allclose(y.numpy(), reference(x.astype(np.float64)), rtol=1e-4, atol=1e-4)
+    assert not memory[:offset].any()
+    assert not memory[offset + size :].any()
+
+
+@pytest.mark.parametrize("columns", [400, 780])
+def test_rows_between_lines_and_smaller_ones_keep_to_the_caches(columns):
+    x = tjit.zeros(4800, columns)
+
+    assert "past the caches" not in str(tjit.compile(lambda x: x - x.mean(1, keepdim=True)).lower(x).schedule())

@@ -66,7 +66,7 @@ class ExprEmitter:
         columns: bool = False,
     ) -> None:
         self.columns = columns
-        self.past_caches = False
+        self.past_caches = scalar.past_caches if scalar is not None else False
         self.b = builder
         self.target = target
         self.lanes = lanes

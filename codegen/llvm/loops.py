@@ -242,7 +242,7 @@ class _Loops:
 
     def _emitter(self, lanes: Lanes, reduced: dict) -> ExprEmitter:
         emitter = ExprEmitter(self.b, self.target, lanes, self.ints, self.pointers, error=self.error, reduced=reduced)
-        emitter.tables, emitter.turns = self.tables, self.turns
+        emitter.past_caches, emitter.tables, emitter.turns = self.past_caches, self.tables, self.turns
         return emitter
 
     # -- lanes along a loop's axis -------------------------------------------------------------------------------------
