@@ -27,6 +27,7 @@ from tjit.codegen.llvm.contract import Dependency, contract_scratch_bytes, contr
 from tjit.codegen.llvm.contract_operands import plain_operands
 from tjit.codegen.llvm.contract_plan import plan_contract
 from tjit.codegen.llvm.objects import compile_module, module_text
+from tjit.codegen.llvm.planned import once_a_kernel
 from tjit.codegen.llvm.target import TARGETS, Target, host_target
 from tjit.dtypes import DType, bf16, f16, f32, f64, i8, i16, i32, i64, u8
 from tjit.ir.dims import Dim, Symbol, evaluate
@@ -514,6 +515,23 @@ def test_a_convolution_is_a_way_to_read_b(width, target, rng):
 def test_results_may_have_another_dtype(rng):
     for dtype, out in ((f32, f16), (f32, bf16), (f16, f32), (bf16, f32)):
         check(matmul(20, 50, 30, dtype, out=out), rng, host_target())
+
+
+def test_kernels_that_differ_in_name_and_tasks_are_planned_once():
+    planned = []
+    plan = once_a_kernel(lambda kernel, target: planned.append(kernel) or plan_contract(kernel, target))
+    kernel, target = matmul(24, 40, 56), targets()[0]
+    named = replace(kernel, name="dot.1", tasks=3)
+    other = replace(kernel, epilogue=tuple(replace(store) for store in kernel.epilogue))
+
+    plans = [plan(k, target) for k in (kernel, named, kernel, other)]
+
+    assert planned == [kernel, other]
+    assert [(p.kernel.name, p.kernel.tasks) for p in plans] == [
+        (k.name, k.tasks) for k in (kernel, named, kernel, other)
+    ]
+    assert plans[0] is plans[2]
+    assert (plans[1].rows, plans[1].slots()) == (plans[0].rows, plans[0].slots())
 
 
 def test_the_text_of_a_kernel_is_deterministic():
