@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,3 +97,67 @@ def test_a_capture_that_fails_leaves_nothing():
         f(tjit.ones(2))
 
     assert box.value is None
+
+
+def _recurrent(kind):
+    """A cell that keeps its state in an attribute, and what it does with it."""
+    tjit.manual_seed(0)
+    cell, box = nn.Linear(3, 3), SimpleNamespace(value=None)
+
+    def step(x):
+        if box.value is None:
+            box.value = tjit.zeros(2, 3)
+        if kind == "detached":
+            box.value = box.value.detach()
+        if kind == "written":
+            box.value.add_(x)
+            return box.value.sum()
+        if kind == "returned":
+            old, box.value = box.value, x + 1
+            return old
+        if kind == "asked":
+            box.value = x + 2
+            return x * len(box.value)
+        box.value = tjit.tanh(cell(x) + box.value)
+        return (box.value**2).sum()
+
+    return step, box, cell
+
+
+# captures for eight calls; the state is taken away after the fifth
+STATES = {"carried": 4, "detached": 4, "written": 4, "asked": 8, "returned": 8}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_a_state_that_every_call_replaces_is_read_where_it_is(kind):
+    (step, ours, a), (plain, theirs, b) = _recurrent(kind), _recurrent(kind)
+    compiled = tjit.compile(step)
+
+    for i in range(8):
+        if i == 5:
+            ours.value = theirs.value = None
+        x = tjit.full((2, 3), i / 4)
+        got, want = compiled(x), plain(x)
+        assert tjit.allclose(got, want)
+        assert ours.value is not None
+        assert tjit.allclose(ours.value, theirs.value)
+        assert ours.value.requires_grad == theirs.value.requires_grad
+        if want.requires_grad:
+            cells = [cell.weight for cell in (a, b)]
+            for w, loss in zip(cells, (got, want), strict=True):
+                w.grad = None
+                loss.backward(retain_graph=True)
+            assert tjit.allclose(cells[0].grad, cells[1].grad, atol=1e-6)
+
+    assert compiled.cache_info().misses <= STATES[kind]
+
+
+def test_a_state_of_another_shape_or_class_takes_another_capture():
+    box = SimpleNamespace(value=None)
+    f = tjit.compile(lambda x: x + box.value if isinstance(box.value, tjit.Tensor) else x * 2)
+
+    for value in (tjit.ones(3), tjit.zeros(3), tjit.ones(1), None, tjit.ones(3), tjit.ones(3, dtype=tjit.float64), 2.0):
+        box.value = value
+        want = [2.0] * 3 if not isinstance(value, tjit.Tensor) else (tjit.ones(3) + value).tolist()
+
+        assert f(tjit.ones(3)).tolist() == want

@@ -39,6 +39,7 @@ from tjit.ops.apply import state
 from tjit.ops.numbers import InconclusiveNumberError
 from tjit.runtime.entry import NativeCalls, register_thread
 from tjit.stages import Lowered
+from tjit.tensor import Tensor
 
 __all__ = ["CacheInfo", "CompiledFunction", "compile"]
 
@@ -143,7 +144,7 @@ class CompiledFunction:
         self._misses = 0
         self._reasons: list[str] = []
         self._captured: deque[Signature] = deque(maxlen=64)  # signatures that were captured
-        self._places: set[Place] = set()  # where a number was seen with several values
+        self._places: set[Place] = set()  # where a number or a tensor was seen and then another one
         self._native: NativeCalls | None = None
         self._calls: dict[tuple[Variant, tuple[int, ...]], int] = {}
         self.__call__: Callable[..., Any] = self._call_slow
@@ -236,7 +237,7 @@ class CompiledFunction:
         if len(family.variants) == _MANY:
             self._warn()
         for variant in family.variants[-8:]:
-            self._places |= variant.changed_numbers()
+            self._places |= variant.changed_places()
         family.seen.append(signature.extents)
         family.numbers.append(signature.numbers)
         try:
@@ -314,13 +315,13 @@ class CompiledFunction:
         return self._static(tree, leaves, names)
 
     def _numbers(self, leaves: list[Any], family: _Family) -> set[int | Place]:
-        """The ints and floats that become inputs: those that were seen with several values."""
+        """The numbers, and the places of tensors, that become inputs: those that were seen with several values."""
         if self._dynamic is False:
             return set()
         at = [i for i, leaf in enumerate(leaves) if number_leaf(leaf)]
         varies = [self._dynamic is True or len(set(values)) > 1 for values in zip(*family.numbers, strict=True)]
         found = {i for i, changed in zip(at, varies, strict=True) if changed}
-        return (found | {place for place in self._places if type(place.now()) in (int, float)}) - family.fixed
+        return (found | {place for place in self._places if type(place.now()) in (int, float, Tensor)}) - family.fixed
 
     def _static(self, tree: Tree, leaves: list[Any], names: list[str]) -> Variant:
         shapes = [tuple(leaf.shape) if array_leaf(leaf) else None for leaf in leaves]

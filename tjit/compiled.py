@@ -104,7 +104,8 @@ def build_variant(
     captured.checkpoint = checkpoint
     seconds = {"capture": time.perf_counter() - start}
     once = bool(captured.sets_numbers) or not guards.hold()
-    lifted = [n for n in numbers if isinstance(n, Place)]
+    replay = captured.replay
+    lifted = [leaf.where for leaf in replay.leaves if isinstance(leaf.where, Place)] if replay is not None else []
     lifted += [s.place for s in captured.sources if s.place is not None and not guards.reads(s.place.key)]
     if lifted:
         guards.forget(lifted)
@@ -174,19 +175,18 @@ class Variant:
             if tensor._grad is not None:
                 return False
         for i, source in enumerate(self.sources):
-            if source.place is not None and not isinstance(source.place.now(), (int, float)):
+            if source.is_number and source.place is not None and not isinstance(source.place.now(), (int, float)):
                 return False
             if source.kind == "argument" or source.is_number:
                 continue
-            assert source.tensor is not None
-            t = source.tensor if source.kind == "tensor" else source.tensor._grad
+            t = _present(source)
             if t is None or not _fits(t, self.program.info.inputs[i], self.lifted_strides[i]):
                 return False
         return True
 
-    def changed_numbers(self) -> set[Place]:
-        """Places of numbers that are others than capture read, or that the function sets."""
-        return {*self.guards.changed_numbers(), *self.captured.sets_numbers}
+    def changed_places(self) -> set[Place]:
+        """Places of numbers and tensors that are others than capture read, or numbers that the function sets."""
+        return {*self.guards.changed_places(), *self.captured.sets_numbers}
 
     def reason(self, leaves: Sequence[Any]) -> str | None:
         """What no longer holds for a call with these leaves, in words; None where its arguments are others."""
@@ -223,7 +223,7 @@ class Variant:
     def _lifted_strides(self, i: int) -> tuple[int, ...] | None:
         """The strides in bytes that a lifted tensor has to keep."""
         source = self.sources[i]
-        return _tensor_of(source).array.strides if source.kind in ("tensor", "grad") else None
+        return _tensor_of(source).array.strides if source.kind in ("tensor", "grad", "held") else None
 
     def bind(self, leaves: Sequence[Any], numbers: Mapping[int, Any]) -> tuple[int, ...] | None:
         """The symbols' values for a call; None where its shapes do not fit."""
@@ -329,7 +329,7 @@ class Variant:
                     )
 
     def _wrote(self, source: Source, arguments: list[Any]) -> None:
-        owner = _tensor_of(source) if source.kind in ("tensor", "grad") else arguments[source.position]
+        owner = arguments[source.position] if source.kind == "argument" else _tensor_of(source)
         if isinstance(owner, Tensor):
             owner._storage.version += 1
             owner._seen = owner._storage.version
@@ -364,7 +364,7 @@ class Variant:
         tensors = {i: Tensor(outputs[i]) for i in positions}
         if self.joint is not None and state.grad:
             operands = [
-                arguments[s.position] if s.kind == "argument" else s.tensor if s.kind == "tensor" else None
+                arguments[s.position] if s.kind == "argument" else _present(s) if s.kind in ("tensor", "held") else None
                 for s in self.sources
             ]
             self.joint.record(tensors, operands, inputs, outputs, self.backward_program)
@@ -418,12 +418,21 @@ def numpy_result(output: np.ndarray, form: str) -> Any:
     return output if form.endswith("array") else output.item() if form.endswith("number") else output[()]
 
 
-def _tensor_of(source: Source) -> Tensor:
+def _present(source: Source) -> Tensor | None:
+    """The tensor that a source is now; None where it is none, or one of another kind than capture saw."""
+    if source.kind == "held":
+        assert source.place is not None
+        assert source.tensor is not None
+        now = source.place.now()
+        return now if type(now) is Tensor and now.requires_grad is source.tensor.requires_grad else None
     assert source.tensor is not None
-    if source.kind == "grad":
-        assert source.tensor._grad is not None
-        return source.tensor._grad
-    return source.tensor
+    return source.tensor if source.kind == "tensor" else source.tensor._grad
+
+
+def _tensor_of(source: Source) -> Tensor:
+    found = _present(source)
+    assert found is not None
+    return found
 
 
 def _owner(source: Source, arguments: list[Any]) -> Any:

@@ -78,6 +78,8 @@ class _Builder(SpecBuilder):
             raise _UnfitError
         if captured.replay is not None and captured.replay.in_python:
             raise _UnfitError
+        if any(s.kind == "held" for s in variant.sources):
+            raise _UnfitError
         lifted = {s.position for s in variant.sources if s.kind == "leaf"}
         plain = [(i, a) for i, a in enumerate(self.leaves) if not array_leaf(a) and i not in lifted]
         constants = [self._constant(i, a) for i, a in plain]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import operator
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,8 +46,8 @@ class Source:
     """Where an input of the graph comes from at each call.
 
     kind: "argument" (the `position`-th array argument), "tensor" (an eager tensor met while capturing), "grad" (the
-    `.grad` of `tensor`), "leaf" (the `position`-th leaf of the arguments, a number), "number" (a number at `place`), or
-    "step" (the `position`-th value of the replay).
+    `.grad` of `tensor`), "leaf" (the `position`-th leaf of the arguments, a number), "number" (a number at `place`),
+    "held" (the tensor at `place`, at capture `tensor`), or "step" (the `position`-th value of the replay).
     """
 
     kind: str
@@ -134,6 +134,7 @@ class _FunctionTrace(Trace):
         self.sets_numbers: set[Place] = set()
         self.recording = Recording(self.tensor_of)
         self.places: dict[Place, tuple[Any, Number]] = {}  # what they held, and what stands for it
+        self.held: dict[int, Place] = {}  # where tensors are read that others take the place of, by their id
         self.number_values: dict[int, Value] = {}  # in the graph, by their place in the recording
         self.given: list[int] = []  # of them, those that are inputs
         self.number_arrays: dict[int, np.ndarray] = {}  # what inputs are at this call, by the input's position
@@ -142,7 +143,8 @@ class _FunctionTrace(Trace):
 
     def lift(self, tensor: Tensor) -> None:
         """While capturing, a tensor with a history is a leaf: what made it is outside of the graph."""
-        self.sources.append(Source("tensor", tensor=tensor))
+        place = self.held.get(id(tensor))
+        self.sources.append(Source("tensor" if place is None else "held", tensor=tensor, place=place))
         self.histories[id(tensor)] = (tensor, tensor._requires_grad, tensor._grad_fn, tensor._index)
         if tensor._grad_fn is not None:
             tensor._grad_fn, tensor._requires_grad = None, True
@@ -171,7 +173,7 @@ class _FunctionTrace(Trace):
     def _source_array(self, i: int, source: Source, arrays: Sequence[np.ndarray]) -> np.ndarray:
         if source.kind == "argument":
             return arrays[source.position]
-        if source.kind == "tensor":
+        if source.kind in ("tensor", "held"):
             assert source.tensor is not None
             return source.tensor.array
         if source.kind == "grad":
@@ -184,6 +186,7 @@ class _FunctionTrace(Trace):
         """`.grad` as the function sees it: set during capture, or an input of its own."""
         if id(tensor) in self.grads:
             return self.grads[id(tensor)][1]
+        self.check_held(tensor)
         if tensor._grad is None:
             if self.outlives(tensor):
                 self.grad_absent[id(tensor)] = tensor
@@ -247,6 +250,19 @@ class _FunctionTrace(Trace):
         traced = Traced(value)
         traced.scope = self.scope.root
         return traced
+
+    def hold(self, places: Iterable[Place]) -> None:
+        """Read tensors at these places at each call, instead of those that are there now."""
+        self.held = {id(place.now()): place for place in places}
+
+    def check_held(self, tensor: Tensor) -> None:
+        """A tensor is not what a call finds at a place.
+
+        Raises:
+            InconclusiveNumberError: it is.
+        """
+        if id(tensor) in self.held:
+            raise InconclusiveNumberError(frozenset((self.held[id(tensor)],)))
 
     def stand_in(self, place: Place) -> Number:
         """What a place holds during the capture in place of its number."""
@@ -342,7 +358,8 @@ def capture_function(
     Args:
         shapes: for each leaf the shape to capture with (symbolic or not), None where the leaf is a Python value.
         names: of the leaves, for dumps.
-        numbers: the ints and floats that are inputs: positions of leaves, and places.
+        numbers: the ints and floats that are inputs: positions of leaves, and places. Also places of tensors, which are
+            read there at each call.
         watch: where the function may leave tensors that outlive the call.
         rewrites: capture branches and loops on tensors as nodes. False: what these leaves do is what is captured.
         views: whether results that share memory with arguments are views of these, and no outputs of the graph.
@@ -355,8 +372,10 @@ def capture_function(
     check_kind(fn)
     trace = _FunctionTrace(GraphBuilder(name), leaves, names, watch or Watch())
     trace.converts = rewrites
+    places = [place for place in numbers if isinstance(place, Place)]
+    trace.hold(place for place in places if isinstance(place.now(), Tensor))
     try:
-        with replaced({place: trace.stand_in(place) for place in numbers if isinstance(place, Place)}):
+        with replaced({place: trace.stand_in(place) for place in places if not isinstance(place.now(), Tensor)}):
             captured = _capture(trace, fn, tree, leaves, shapes, names, numbers, views, changes)
     finally:
         trace.places.clear()
@@ -497,7 +516,8 @@ class _Finish:
         graph = replace(trace.builder.finish(self.outputs, writes), frozen=_frozen(trace.sources, writes.values()))
         joint = self._joint(leaves, results, requires, writes) if requires else None
         assert len(graph.nodes) == returned_nodes
-        lifted = tuple((tensor, requires) for tensor, requires, _, _ in trace.histories.values())
+        known = [entry for entry in trace.histories.values() if id(entry[0]) not in trace.held]
+        lifted = tuple((tensor, requires) for tensor, requires, _, _ in known)
         return Captured(
             graph,
             tuple(trace.sources),
@@ -568,6 +588,7 @@ class _Finish:
         if id(leaf) in self.trace.arguments:
             return Result("argument", self.trace.arguments[id(leaf)])
         if not leaf.is_traced:
+            self.trace.check_held(leaf)
             return Result("tensor", value=leaf)
         freed = id(leaf._grad_fn) in self.freed
         position = self._output(self.trace.value_of(leaf))
@@ -624,6 +645,7 @@ class _Finish:
                 f"backward() inside of the function reaches a {tensor.type_} tensor that was computed outside of it",
                 hint="pass it as tensor.detach(), or call backward() on what the function returns",
             )
+        self.trace.check_held(tensor)
         position = self.trace.arguments.get(id(tensor))
         source = Source("tensor", tensor=tensor) if position is None else Source("argument", position)
         return source, None if grad is None else self._output(self.trace.value_of(grad))

@@ -100,10 +100,10 @@ class _Slot:
             return None
         return Place(self.holder, self.key, _last_name(self.path))
 
-    def number(self) -> Place | None:
-        """The place, where it held an int or a float that has changed to another one."""
-        numbers = (int, float)
-        if type(self.expected) not in numbers or type(self.now()) not in numbers or not self.changed():
+    def varying(self) -> Place | None:
+        """The place, where it held an int, a float or a tensor and holds another one."""
+        kinds = {type(self.expected), type(self.now())}
+        if not (kinds <= {int, float} or kinds <= {Tensor}) or not self.changed():
             return None
         return self.place()
 
@@ -155,9 +155,9 @@ class Guards:
         """Whether the user's code may tell a float from what stands for one by `type(x)`."""
         return any("type" in code.co_names for code in self.codes)
 
-    def changed_numbers(self) -> list[Place]:
-        """Places that held an int or a float and hold another one."""
-        found = [slot.number() for slot in self.slots if id(slot.holder) not in self.class_dicts]
+    def changed_places(self) -> list[Place]:
+        """Places that held an int, a float or a tensor and hold another one."""
+        found = [slot.varying() for slot in self.slots if id(slot.holder) not in self.class_dicts]
         return [place for place in found if place is not None]
 
     def changed_values(self) -> dict[Place, tuple[str, Location | None]]:

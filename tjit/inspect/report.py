@@ -123,8 +123,11 @@ def _inputs(variant: Variant) -> dict[str, int]:
     words = {
         "argument": "arguments",
         "tensor": "tensors that it uses",
+        "held": "tensors that it finds where it reads them",
         "grad": "gradients",
         "number": "numbers that may change",
+        "leaf": "numbers among the arguments",
+        "step": "numbers that Python computes",
     }
     kinds = [source.kind for source in variant.sources]
     found = {words.get(kind, kind): kinds.count(kind) for kind in dict.fromkeys(kinds)}
