@@ -554,9 +554,14 @@ class Scheduler:
     def _cut_loops(self, kernel: LoopKernel) -> None:
         blocks = split_scan(kernel, self._partial)
         whole = blocks if len(blocks) > 1 else split_reduction(kernel, self._partial)
-        for part in (arrange(p) for w in whole for p in with_whole_digits(w)):
+        for part in (arrange(p, self._temps_of(p)) for w in whole for p in with_whole_digits(w)):
             stores = [s for s in statements(part) if isinstance(s, Store)]
             self._step(replace(part, buffers=kernel_buffers(expressions(part), stores)))
+
+    def _temps_of(self, kernel: LoopKernel) -> frozenset[str]:
+        """The names of buffers that a kernel writes for later ones."""
+        written = {s.buffer for s in statements(kernel) if isinstance(s, Store) and not s.buffer.row}
+        return frozenset(b.name for b in written if self.placed_as[self.alias_base.get(b, b)].kind == "temp")
 
     def _partial(self, type: TensorType) -> Buffer:
         return self.buffer(self.temp(type))

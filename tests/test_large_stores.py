@@ -105,3 +105,11 @@ def test_rows_between_lines_and_smaller_ones_keep_to_the_caches(columns):
     x = tjit.zeros(4800, columns)
 
     assert "past the caches" not in str(tjit.compile(lambda x: x - x.mean(1, keepdim=True)).lower(x).schedule())
+
+
+def test_rows_that_a_later_kernel_reads_keep_to_the_caches():
+    @tjit.compile(dynamic=False)
+    def sums(x):
+        return (x - x.mean(1, keepdim=True)).cumsum(1).sum(0)
+
+    assert "past the caches" not in str(sums.lower(tjit.zeros(4800, 784)).schedule())
