@@ -3,8 +3,9 @@
 import llvmlite.ir as ir
 import pytest
 
-from tjit.codegen.llvm.builder import function_module
-from tjit.codegen.llvm.vectors import I64, PTR, i64, splat
+import tjit
+from tjit.codegen.llvm.builder import Builder, function_module
+from tjit.codegen.llvm.vectors import I64, PTR, counted_loop, i64, splat
 
 KIND = ir.FunctionType(ir.VoidType(), [I64, I64, PTR])
 
@@ -94,3 +95,29 @@ def test_what_changes_a_number_is_written(place):
     assert b.udiv(i64(1), x) is not x
     assert b.gep(pointer, [i64(0)], source_etype=I64) is pointer
     assert b.gep(pointer, [i64(1)], source_etype=I64) is not pointer
+
+
+@pytest.mark.parametrize(("stop", "branches"), [(16, 0), (17, 2), (0, 2)])
+def test_a_loop_that_runs_once_is_its_body(stop: int, branches: int) -> None:
+    module = ir.Module(context=ir.Context())
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.PointerType()]), "f")
+    b = Builder(function.append_basic_block())
+    with counted_loop(b, i64(0), i64(stop), i64(16)) as i:
+        b.store(i, function.args[0])
+    b.ret_void()
+
+    assert str(module).count("br ") == branches
+
+
+def test_quotients_of_what_is_not_negative_are_one_instruction() -> None:
+    """Of pooled rows: which window a position belongs to, and where in it."""
+
+    def gradient(x: tjit.Tensor) -> tjit.Tensor | None:
+        x = x.detach().requires_grad_()
+        tjit.nn.functional.avg_pool2d(x, 2).pow(2).sum().backward()
+        return x.grad
+
+    text = tjit.compile(gradient).lower(tjit.zeros(2, 6, 28, 28)).text("llvm")
+
+    assert " udiv i64 " in text
+    assert " sdiv i64 " not in text

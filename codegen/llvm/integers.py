@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import llvmlite.ir as ir
 
-from tjit.codegen.llvm.vectors import I64, counted_loop, i64
+from tjit.codegen.llvm.vectors import I64, counted_loop, i64, is_natural
 from tjit.ir.dims import Dim, fold
 
 __all__ = ["Integers"]
@@ -15,6 +15,13 @@ __all__ = ["Integers"]
 
 def _known(x: ir.Value) -> int | None:
     return x.constant if isinstance(x, ir.Constant) else None
+
+
+def _natural(x: ir.Value, *operands: ir.Value) -> ir.Value:
+    """`x`, which is not negative if its operands are not; without any it never is."""
+    if all(map(is_natural, operands)):
+        x.is_natural = True
+    return x
 
 
 class Integers:
@@ -43,7 +50,7 @@ class Integers:
         i, j = _known(x), _known(y)
         if i is not None and j is not None:
             return self.const(i + j)
-        return y if i == 0 else x if j == 0 else self.b.add(x, y, flags=("nsw",))
+        return y if i == 0 else x if j == 0 else _natural(self.b.add(x, y, flags=("nsw",)), x, y)
 
     def sub(self, x: ir.Value, y: ir.Value) -> ir.Value:
         i, j = _known(x), _known(y)
@@ -57,21 +64,21 @@ class Integers:
             return self.const(i * j)
         if i == 0 or j == 0:
             return self.const(0)
-        return y if i == 1 else x if j == 1 else self.b.mul(x, y, flags=("nsw",))
+        return y if i == 1 else x if j == 1 else _natural(self.b.mul(x, y, flags=("nsw",)), x, y)
 
     def div(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """x // y of numbers that are not negative."""
         i, j = _known(x), _known(y)
         if i is not None and j is not None:
             return self.const(i // j)
-        return x if j == 1 else self.b.udiv(x, y)
+        return x if j == 1 else _natural(self.b.udiv(x, y))
 
     def mod(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """x % y of numbers that are not negative."""
         i, j = _known(x), _known(y)
         if i is not None and j is not None:
             return self.const(i % j)
-        return self.const(0) if j == 1 else self.b.urem(x, y)
+        return self.const(0) if j == 1 else _natural(self.b.urem(x, y))
 
     def floor_div(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """x // y, y > 0."""
@@ -80,6 +87,8 @@ class Integers:
             return self.const(i // j)
         if j == 1:
             return x
+        if is_natural(x):
+            return self.div(x, y)
         b = self.b
         quotient = b.sdiv(x, y)
         inexact = b.icmp_signed("!=", b.mul(quotient, y), x)
@@ -88,6 +97,9 @@ class Integers:
 
     def floor_mod(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """x % y, y > 0."""
+        j = _known(y)
+        if j is not None and j & (j - 1) == 0 and is_natural(x):
+            return self.mod(x, y)  # some bits of it
         return self.sub(x, self.mul(self.floor_div(x, y), y))
 
     def ceil_div(self, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -114,10 +126,5 @@ class Integers:
     @contextmanager
     def loop(self, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1) -> Iterator[ir.Value]:
         """for (i = start; i < stop; i += step); the body alone where it is known to run once."""
-        step = self.const(step) if isinstance(step, int) else step
-        first, last, by = _known(start), _known(stop), _known(step)
-        if first is not None and last is not None and by is not None and first < last <= first + by:
-            yield start
-            return
-        with counted_loop(self.b, start, stop, step) as i:
+        with counted_loop(self.b, start, stop, self.const(step) if isinstance(step, int) else step) as i:
             yield i

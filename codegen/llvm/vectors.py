@@ -21,6 +21,7 @@ __all__ = [
     "element_type",
     "fenced",
     "i64",
+    "is_natural",
     "lanes_below",
     "least",
     "masked_load",
@@ -163,18 +164,37 @@ def fenced(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 @contextmanager
 def counted_loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
-    """for (i = start; i < stop; i += step), signed; leaves the builder after the loop."""
+    """for (i = start; i < stop; i += step), signed, or the body alone if it runs once; the builder stands behind it."""
+    if _runs_once(start, stop, step):
+        yield start
+        return
     before = b.block
     body, after = b.append_basic_block("loop"), b.append_basic_block("after")
     b.cbranch(b.icmp_signed("<", start, stop), body, after)
     b.position_at_end(body)
     i = b.phi(start.type, "i")
     i.add_incoming(start, before)
-    yield i if "optnone" in b.function.attributes else _unreduced(b, i)
+    counted = i if "optnone" in b.function.attributes else _unreduced(b, i)
+    counted.is_natural = is_natural(start)
+    yield counted
     following = b.add(i, step, flags=("nsw",))
     i.add_incoming(following, b.block)
     b.cbranch(b.icmp_signed("<", following, stop), body, after)
     b.position_at_end(after)
+
+
+def _runs_once(*bounds: ir.Value) -> bool:
+    if not all(isinstance(bound, ir.Constant) for bound in bounds):
+        return False
+    start, stop, step = (bound.constant for bound in bounds)
+    return start < stop <= start + step
+
+
+def is_natural(x: ir.Value) -> bool:
+    """Whether an integer is known not to be negative."""
+    if isinstance(x, ir.Constant):
+        return isinstance(x.constant, int) and x.constant >= 0
+    return getattr(x, "is_natural", False)
 
 
 def _unreduced(b: ir.IRBuilder, i: ir.Value) -> ir.Value:
