@@ -212,7 +212,7 @@ class CompiledFunction:
         return _run(call, leaves, arguments)
 
     def _found(self, signature: Signature, leaves: list[Any]) -> _Call | None:
-        """What serves a call of exactly this signature: the newest variants, which have most inputs, are asked first."""
+        """What serves a call of exactly this signature. The newest variants, which have most inputs, come first."""
         for variant, symbols in reversed(self._exact.get(signature, ())):
             numbers = variant.numbers(leaves)
             if numbers is not None and variant.valid():
