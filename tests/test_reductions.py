@@ -409,3 +409,21 @@ def test_a_count_of_lanes_is_one_instruction():
     text = tjit.compile(lambda x: (x != 0).sum(1)).lower(tjit.zeros(40, 1000).byte()).text("asm")
 
     assert "popcnt" in text or not host_target().masks
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, -1, 0.0, 1.0, 0.5, True, False])
+def test_bools_are_compared_with_numbers(number, rng):
+    x = rng.random((5, 70)) < 0.5
+
+    def compared(x):
+        return (x == number).sum(1), (x != number).sum(0), number == x, number != x
+
+    for fn in (compared, tjit.compile(compared)):
+        for got, expected in zip(fn(tjit.from_numpy(x)), compared(x), strict=True):
+            np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def test_a_bool_that_is_not_0_is_itself():
+    text = str(tjit.compile(lambda x: (x != 0).sum()).lower(tjit.ones(40, 100).bool()).schedule())
+
+    assert "ne(" not in text

@@ -25,10 +25,18 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _as_bools(x: Any, other: Any) -> tuple[Any, Any]:
+    """0 and 1 beside a bool are bools too: nothing is made wider to compare them."""
+    if isinstance(other, Tensor) and not isinstance(x, Tensor):
+        return _as_bools(other, x)[::-1]
+    plain = type(other) in (int, float) and other in (0, 1)
+    return x, bool(other) if plain and isinstance(x, Tensor) and x.dtype is bool_ else other
+
+
 @public(inplace=True)
 def eq(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x == other, as bool. nan equals nothing."""
-    return elementwise(EQ, x, other)
+    return elementwise(EQ, *_as_bools(x, other))
 
 
 EQ = elementwise_op(
@@ -46,7 +54,7 @@ EQ = elementwise_op(
 @public(inplace=True, aliases=("not_equal",))
 def ne(x: Tensor | float, other: Tensor | float) -> Tensor:
     """x != other, as bool."""
-    return elementwise(NE, x, other)
+    return elementwise(NE, *_as_bools(x, other))
 
 
 NE = elementwise_op(
