@@ -140,8 +140,10 @@ class LoopPlan:
     @cached_property
     def few(self) -> bool:
         """Whether columns are so few that one body under a mask does for all: each body is code to compile."""
+        if not self.columns or self.kernel.cross is not None:
+            return False
         columns = product(a.extent for a in self.kernel.parallel)
-        if not self.columns or self.kernel.cross is not None or not isinstance(columns, int) or columns > _FEW:
+        if not isinstance(columns, int) or columns > _FEW:
             return False
         looped = [loop for loop in self.kernel.loops if loop.axes]
         points = [columns * product(a.extent for a in loop.axes) for loop in looped]
