@@ -33,7 +33,7 @@ def test_a_finalizer_may_need_the_lock_that_its_thread_holds(name):
 
 
 def test_results_may_be_freed_while_memory_is_taken(monkeypatch):
-    dropped = [buffers.empty((1 << 20,), np.dtype(np.float32))]
+    dropped = [buffers.empty((1 << 23,), np.dtype(np.float32))]  # large enough to give itself back
 
     class Collecting(dict):
         def get(self, *key):
