@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typed_text import plain
 
 import tjit
 from tjit import nn
@@ -19,15 +20,6 @@ X = tjit.tensor([1.5, -2.0, 0.25])
 N = tjit.tensor([1, -2, 3])
 VALUES = (0.1, 0.2, -3.7, 0.0, -0.0, 1e30, float("inf"), 0.3)
 SCALE = 0.5
-
-
-def plain(value: Any) -> Any:
-    """A result with its types, as text that tells all floats apart."""
-    if isinstance(value, tjit.Tensor):
-        return f"{value.dtype} {value.tolist()}"
-    if isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
-    return f"{type(value).__name__} {value!r}"
 
 
 # -- arguments ---------------------------------------------------------------------------------------------------------

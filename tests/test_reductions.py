@@ -316,12 +316,8 @@ def test_bits_do_not_depend_on_threads(rng):
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
-def test_every_target_gives_the_same(name, rng, monkeypatch):
-    target, host = TARGETS[name], host_target()
-    if target.architecture != host.architecture or target.vector_bytes > host.vector_bytes:
-        pytest.skip(f"this processor does not run {name}")
-    monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: target)
-    monkeypatch.setenv("TJIT_CACHE", "0")
+def test_every_target_gives_the_same(name, rng, compile_for):
+    compile_for(name)
     short, wide = rng.standard_normal((133, 11), np.float32), rng.standard_normal((40, 600))
     fn = tjit.compile(
         lambda x: (x.sum(0), x.sum(1), x.argmax(1), tjit.softmax(x, 1), (x > 2).any(0), *tjit.sort(x[:, :11], 1))
@@ -388,12 +384,8 @@ def test_counts_are_numpys(length, dtype, rng):
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
-def test_counts_are_right_on_every_target(name, rng, monkeypatch):
-    target, host = TARGETS[name], host_target()
-    if target.architecture != host.architecture or target.vector_bytes > host.vector_bytes:
-        pytest.skip(f"this processor does not run {name}")
-    monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: target)
-    monkeypatch.setenv("TJIT_CACHE", "0")
+def test_counts_are_right_on_every_target(name, rng, compile_for):
+    compile_for(name)
     x = rng.integers(0, 3, (11, 203)).astype(np.uint8)
 
     rows, columns, chosen = tjit.compile(lambda x: ((x > 1).sum(1), (x > 1).sum(0), (x * (x > 0).sum(1)[:, None])))(

@@ -9,7 +9,7 @@ from tolerances import assert_same
 
 import tjit
 from tjit.codegen.llvm.sort_network import merge_exchange
-from tjit.codegen.llvm.target import TARGETS, host_target
+from tjit.codegen.llvm.target import TARGETS
 from tjit.ops.sort import SORT, in_order
 
 SHAPES = [
@@ -112,12 +112,8 @@ def test_the_network_of_a_block_sorts_every_order_of_two_values(n):
 # runs of whole blocks and parts of them, where the last run to be merged ends in each quarter of a pair of runs
 @pytest.mark.parametrize("n", [15, 17, 47, 64, 97, 113, 225, 300])
 @pytest.mark.parametrize("target", sorted(TARGETS))
-def test_rows_are_merged_from_blocks_of_every_target(n, target, rng, monkeypatch):
-    known, host = TARGETS[target], host_target()
-    if known.architecture != host.architecture or known.vector_bytes > host.vector_bytes:
-        pytest.skip(f"this processor does not run {target}")
-    monkeypatch.setattr("tjit.codegen.llvm.target.host_target", lambda: known)
-    monkeypatch.setenv("TJIT_CACHE", "0")
+def test_rows_are_merged_from_blocks_of_every_target(n, target, rng, compile_for):
+    compile_for(target)
     x = _array((9, n), "float32", rng)
 
     values, *ordered = tjit.compile(lambda x: (tjit.sort(x, 1)[0], *in_order(x, 1)))(tjit.tensor(x))
