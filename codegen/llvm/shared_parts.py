@@ -7,6 +7,7 @@ those are parameters: the parameters are the batch axes of a kernel that has suc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import llvmlite.ir as ir
 
@@ -125,19 +126,23 @@ class StoredSums:
     def run_epilogue(self, e: Emission, rest: Sequence[ir.Value]) -> None:
         """Call what `emit_epilogue` makes, in lines, of sums that are stored; `rest` follows the batch axes."""
 
-        def emit(module: ir.Module) -> ir.Function:
-            return emit_epilogue(module, self._kernel(e), e.target, in_lines=True)
-
-        self._call(e, "epilogue", [PTR, *[I64] * 7], emit, rest)
+        self._call(e, "epilogue", [PTR, *[I64] * 7], partial(emit_epilogue, in_lines=True), rest)
 
     def call_for(self, e: Emission, rest: Sequence[ir.Value]) -> None:
         """Call what `emit_call_for` makes, likewise."""
-        self._call(e, "stores", [I64] * 4, lambda module: emit_call_for(module, self._kernel(e), e.target), rest)
+        self._call(e, "stores", [I64] * 4, emit_call_for, rest)
 
     def _call(
-        self, e: Emission, part: str, kinds: Sequence[ir.Type], emit: _EmitPart, rest: Sequence[ir.Value]
+        self,
+        e: Emission,
+        part: str,
+        kinds: Sequence[ir.Type],
+        emit: Callable[[ir.Module, ContractKernel, Target], ir.Function],
+        rest: Sequence[ir.Value],
     ) -> None:
-        function = _shared(e, f"{self._kernel(e).name}.{part}", [I64, *kinds], emit)
+        kernel = self._kernel(e)
+        kinds = [I64, *kinds]
+        function = _shared(e, f"{kernel.name}.{part}", kinds, lambda module: emit(module, kernel, e.target))
         e.b.call(function, [_arguments(e, self.first), e.ints.dim(self.row), *rest])
 
     def _kernel(self, e: Emission) -> ContractKernel:
